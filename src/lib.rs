@@ -1,0 +1,31 @@
+//! Redan: one endpoint for a Redis or Valkey replication group.
+//!
+//! Modules in reading order. The first block is the core: it decides and never does I/O. The second is the
+//! shell at the bottom, the third the data plane, the fourth what stands around it. Imports go one way:
+//! `app → {admin, control, acceptor} → worker → session → backend → transport → tls → net → config → core`;
+//! a test enforces it.
+
+// Core.
+mod limits;
+mod resp;
+mod command;
+mod topology;
+mod mark;
+mod route;
+// Shell, bottom.
+mod config;
+mod metrics;
+mod net;
+mod tls;
+mod transport;
+// Data plane.
+mod backend;
+mod session;
+mod worker;
+mod acceptor;
+// Around it.
+mod control;
+mod admin;
+mod drain;
+mod app;
+pub mod cli;

@@ -1,0 +1,116 @@
+//! What Redan knows of a group: an immutable [`Snapshot`] that control publishes and workers read.
+//!
+//! Pure data: no I/O, no clock. The tracker (in [`tracker`]) makes snapshots from observations;
+//! `route` and `backend` read them. A snapshot is never changed after it was published.
+
+pub(crate) mod tracker;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names a node for as long as the process lives; never reused, so a lane of a vanished node cannot
+/// be mistaken for a lane of its successor at the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeId(pub(crate) u32);
+
+/// What a node said of itself when it was last asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It says `master`. Whether it is *the* master is `Snapshot::master`'s to say.
+    Master,
+    /// It says `slave` or `replica`.
+    Replica,
+    /// It has not answered, or answered something else (a Sentinel, for instance).
+    Unknown,
+}
+
+/// A server's version as three numbers; Valkey's own number, not its `redis_version:7.2.4`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(pub(crate) u16, pub(crate) u16, pub(crate) u16);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// Which server program a node runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    #[default]
+    Redis,
+    Valkey,
+}
+
+impl Flavor {
+    /// The name HELLO gives in its `server` field.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Valkey => "valkey",
+        }
+    }
+}
+
+/// One server of the group, as last seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    /// Where Redan dials it: `host:port`, as configured or as discovered.
+    pub(crate) address: Arc<str>,
+    pub(crate) role: Role,
+    /// May serve reads: `Ok`, or one short reason why not ("link to its master is down").
+    /// The master is always `Ok` here. Unknown is never `Ok`.
+    pub(crate) readable: Result<(), Arc<str>>,
+    /// How far behind the master in time, from sampled master offsets; `None` when unknown.
+    pub(crate) lag: Option<Duration>,
+    /// How far behind the master in bytes of the replication stream; `None` when unknown.
+    pub(crate) lag_bytes: Option<u64>,
+    /// Its offset can be compared with the master's (same history, one offset space).
+    pub(crate) offsets_comparable: bool,
+    /// Smoothed round trip of probes, for `reads = "nearest"`; `None` before the first answer.
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) flavor: Flavor,
+    /// `None` when the server would not tell.
+    pub(crate) version: Option<Version>,
+    /// Whom it replicates from, where that is known.
+    pub(crate) parent: Option<NodeId>,
+    /// The last probe's failure in words, when the last probe failed.
+    pub(crate) trouble: Option<Arc<str>>,
+}
+
+impl Node {
+    /// RESP3 and HELLO exist since Redis 6.0; a server that hides its version is taken as current.
+    pub(crate) fn speaks_resp3(&self) -> bool {
+        self.version.is_none_or(|v| v >= Version(6, 0, 0))
+    }
+}
+
+/// The group at one moment. Workers route by it; it is replaced as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// Grows by one at every change of the master (to another node, to none, or to another history
+    /// of the same node). Offsets of two epochs must never be compared.
+    pub(crate) epoch: u64,
+    /// Index into `nodes` of the proven master; `None` holds writes.
+    pub(crate) master: Option<usize>,
+    pub(crate) nodes: Vec<Node>,
+    /// One sentence: why this master, or why there is none. Shown to operators and in hold errors.
+    pub(crate) reason: Arc<str>,
+}
+
+impl Snapshot {
+    /// Before the first probe answered: no node, no master.
+    pub(crate) fn unknown() -> Self {
+        Self { epoch: 0, master: None, nodes: Vec::new(), reason: "no node has been asked yet".into() }
+    }
+
+    pub(crate) fn master(&self) -> Option<&Node> {
+        self.master.map(|index| &self.nodes[index])
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+}

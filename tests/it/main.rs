@@ -1,0 +1,1 @@
+//! One test binary: every end-to-end and property test is a module of it.
