@@ -1,1 +1,10 @@
-//! (to be written)
+//! RESP on the wire: where values end, what a client asked, how to write replies.
+//!
+//! Pure. The scanners find boundaries without building trees, because the data path forwards bytes;
+//! `value` builds trees for the control plane only.
+
+pub(crate) mod encode;
+pub(crate) mod inline;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod value;
