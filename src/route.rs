@@ -1,1 +1,135 @@
-//! (to be written)
+//! Where a read may go: a pure function of the listener's policy, the session's sight, the marks and the snapshot.
+//!
+//! `session` asks, `backend` then picks one node of the set by load. Writes need no routing: they go to the master or
+//! wait. A node that is not surely fit is never in the set; in doubt it is the master.
+
+use std::time::Duration;
+
+use crate::config::{Consistency, Reads};
+use crate::mark::{Marks, Sight};
+use crate::topology::{Node, Snapshot};
+
+/// Nodes that one decision can name. A group has a handful of nodes; more than 32 fit ones are not needed to spread.
+const CHOICES: usize = 32;
+
+/// A set of nodes, as indices into the snapshot they were chosen from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeSet {
+    indices: [u16; CHOICES],
+    len: usize,
+}
+
+impl NodeSet {
+    const EMPTY: Self = Self { indices: [0; CHOICES], len: 0 };
+
+    fn push(&mut self, index: usize) {
+        if let (true, Ok(index)) = (self.len < CHOICES, u16::try_from(index)) {
+            self.indices[self.len] = index;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.indices[..self.len].iter().map(|&index| usize::from(index))
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn at(&self, position: usize) -> usize {
+        usize::from(self.indices[..self.len][position])
+    }
+
+    pub(crate) fn contains(&self, index: usize) -> bool {
+        self.iter().any(|i| i == index)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Any of these nodes.
+    Nodes(NodeSet),
+    /// The master. `wanted_mark`: a replica could serve once a mark proves it, so marks should be asked for;
+    /// `only_sight`: a replica has all its writes already, only what it read from the master meanwhile is unproven.
+    Master { wanted_mark: bool, only_sight: bool },
+    /// No node may serve it now.
+    Hold,
+}
+
+/// Decides where a read of a session may go.
+pub(crate) fn read(reads: Reads, consistency: Consistency, sight: &Sight, marks: &Marks, snapshot: &Snapshot) -> Read {
+    if reads == Reads::Master || consistency == Consistency::Strong {
+        return match snapshot.master {
+            Some(_) => Read::Master { wanted_mark: false, only_sight: false },
+            None => Read::Hold,
+        };
+    }
+    let mut set = NodeSet::EMPTY;
+    let (mut wanted_mark, mut only_sight) = (false, false);
+    for (index, node) in snapshot.nodes.iter().enumerate() {
+        let is_master = snapshot.master == Some(index);
+        if is_master {
+            if matches!(reads, Reads::Any | Reads::Nearest) {
+                set.push(index);
+            }
+        } else if node.readable.is_ok() && !node.role_is_master() {
+            match fit(node, consistency, sight, marks) {
+                Fit::Yes => set.push(index),
+                Fit::Later { only_sight: only } => {
+                    wanted_mark = true;
+                    only_sight |= only;
+                }
+                Fit::No => {}
+            }
+        }
+    }
+    if reads == Reads::Nearest {
+        keep_nearest(&mut set, snapshot);
+    }
+    match (set.len, snapshot.master) {
+        (1.., _) => Read::Nodes(set),
+        (0, Some(_)) => Read::Master { wanted_mark, only_sight },
+        (0, None) => Read::Hold,
+    }
+}
+
+enum Fit {
+    Yes,
+    /// Once a mark proves it.
+    Later {
+        only_sight: bool,
+    },
+    No,
+}
+
+fn fit(node: &Node, consistency: Consistency, sight: &Sight, marks: &Marks) -> Fit {
+    match consistency {
+        Consistency::Strong => Fit::No,
+        Consistency::Eventual { max_lag: None } => Fit::Yes,
+        // Unknown lag is not small lag.
+        Consistency::Eventual { max_lag: Some(max) } => {
+            if node.lag.is_some_and(|lag| lag <= max) { Fit::Yes } else { Fit::No }
+        }
+        Consistency::Session if marks.covers(node.id, sight) => Fit::Yes,
+        Consistency::Session if node.offsets_comparable => {
+            Fit::Later { only_sight: marks.writes_caught(node.id, sight) }
+        }
+        Consistency::Session => Fit::No,
+    }
+}
+
+/// Nodes whose round trip is within a fifth and 100 µs of the best count as equally near: less is noise of a probe.
+fn keep_nearest(set: &mut NodeSet, snapshot: &Snapshot) {
+    let round_trip = |index: usize| snapshot.nodes[index].round_trip.unwrap_or(Duration::MAX);
+    let Some(best) = set.iter().map(round_trip).min() else {
+        return;
+    };
+    let limit = best.saturating_add(best / 5).saturating_add(Duration::from_micros(100));
+    let mut near = NodeSet::EMPTY;
+    set.iter().filter(|&index| round_trip(index) <= limit).for_each(|index| near.push(index));
+    *set = near;
+}
+
+#[cfg(test)]
+mod tests;
