@@ -2,6 +2,14 @@
 //!
 //! Read by whoever enforces a bound; nothing here may depend on another module.
 
+/// Groups in one configuration. Each costs a control loop of probes and one gauge per worker; more groups than
+/// this belong into several processes, where one cannot starve the other.
+pub(crate) const GROUPS: usize = 64;
+
+/// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 32 bytes per
+/// worker, and at most 63 series per worker for whoever scrapes.
+pub(crate) const NODE_COUNTERS: usize = 64;
+
 /// Bytes one worker reads from a client at a time. One buffer serves all sessions of a worker, so it costs
 /// nothing per client; 64 KiB holds a pipeline of 16 commands of 4 KiB.
 pub(crate) const CLIENT_READ: usize = 64 * 1024;

@@ -1,1 +1,250 @@
-//! (to be written)
+//! Sockets: how Redan dials, listens, and notices that a peer is gone.
+//!
+//! Used by the transport of the data path, the probes, the acceptor and admin. Never speaks a protocol.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::config::Bind;
+
+/// Connections that may wait to be accepted: a whole fleet of clients reconnecting at once must not see
+/// refused or retransmitted SYNs. The kernel lowers it to `net.core.somaxconn`, 4096 on current systems.
+const BACKLOG: i32 = 4096;
+
+/// An idle connection is asked after 15 s, then every 5 s; after three unanswered questions, 15 + 3 × 5 = 30 s,
+/// it is dead. NAT tables of clouds forget idle connections after 60 s or more, so this keeps them alive too.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Sent bytes that stay unacknowledged for so long end the connection. Without it the kernel retransmits for
+/// about 15 minutes. Keepalive cannot help there: it is silent while bytes are in flight. The same 30 s.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why no connection came about. Each names the address, so that a log line needs no more context.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("'{0}' is not an address of the form host:port")]
+    Malformed(String),
+    #[error("the name in '{address}' cannot be resolved: {source}")]
+    Unresolved { address: String, source: io::Error },
+    #[error("no connection to {address} within {} ms", .timeout.as_millis())]
+    Timeout { address: String, timeout: Duration },
+    #[error("{address} refused the connection: nothing listens there")]
+    Refused { address: String },
+    #[error("cannot connect to {address}: {source}")]
+    Failed { address: String, source: io::Error },
+}
+
+/// Connects to `host:port`, trying every address the name has; none may eat the time of those after it.
+pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, DialError> {
+    let deadline = Instant::now() + timeout;
+    let late = || DialError::Timeout { address: address.to_owned(), timeout };
+    if split_host_port(address).is_none() {
+        return Err(DialError::Malformed(address.to_owned()));
+    }
+    let found = match tokio::time::timeout_at(deadline, tokio::net::lookup_host(address)).await {
+        Err(_) => return Err(late()),
+        Ok(Err(source)) => return Err(DialError::Unresolved { address: address.to_owned(), source }),
+        Ok(Ok(found)) => found.collect::<Vec<SocketAddr>>(),
+    };
+    let mut last = None;
+    for (index, target) in found.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let tries = u32::try_from(found.len() - index).unwrap_or(u32::MAX);
+        match tokio::time::timeout(left / tries, TcpStream::connect(target)).await {
+            Ok(Ok(stream)) => {
+                tune(&stream).map_err(|source| DialError::Failed { address: address.to_owned(), source })?;
+                return Ok(stream);
+            }
+            Ok(Err(source)) => last = Some(source),
+            Err(_) => last = last.or_else(|| Some(io::ErrorKind::TimedOut.into())),
+        }
+    }
+    let address = address.to_owned();
+    Err(match last {
+        Some(source) if source.kind() == io::ErrorKind::ConnectionRefused => DialError::Refused { address },
+        Some(source) if source.kind() == io::ErrorKind::TimedOut => DialError::Timeout { address, timeout },
+        Some(source) => DialError::Failed { address, source },
+        None => DialError::Unresolved { address, source: io::ErrorKind::NotFound.into() },
+    })
+}
+
+/// `host` and `port` of `host:port`; an IPv6 host stands in brackets and is returned without them.
+pub(crate) fn split_host_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// Puts `host` and `port` together, with brackets where an IPv6 address needs them.
+pub(crate) fn join_host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What every TCP connection of Redan gets, accepted or dialled. NODELAY because Redan writes whole batches:
+/// a delayed last segment would only wait for the peer's delayed ACK (40 ms).
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+/// A bound, listening, non-blocking socket, ready to be handed to the runtime of the thread that accepts.
+#[derive(Debug)]
+pub(crate) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {bind}: {problem}")]
+pub(crate) struct BindError {
+    bind: Bind,
+    problem: String,
+}
+
+/// Binds and listens.
+pub(crate) fn bind(bind: &Bind) -> Result<Listening, BindError> {
+    let refuse = |problem: String| BindError { bind: bind.clone(), problem };
+    match bind {
+        Bind::Tcp(address) => bind_tcp(*address).map(Listening::Tcp).map_err(|error| refuse(words(&error))),
+        Bind::Unix { path, mode } => {
+            refuse_if_used(path).map_err(refuse)?;
+            bind_unix(path, *mode).map(Listening::Unix).map_err(|error| refuse(words(&error)))
+        }
+    }
+}
+
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another address".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this host has no such address; check `bind`".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE, socket files a writable folder".to_owned()
+        }
+        io::ErrorKind::NotFound => "the folder does not exist; create it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the old process's connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A socket file that nobody listens on is left over from a process that was killed, and is replaced.
+/// Anything else at that path is not ours to remove.
+fn refuse_if_used(path: &Path) -> Result<(), String> {
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !meta.file_type().is_socket() {
+        return Err("the path exists and is not a socket; move it away or choose another path".to_owned());
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("the socket exists and cannot be tried: {error}; remove it if it is stale")),
+        Ok(_) => Err(words(&io::ErrorKind::AddrInUse.into())),
+    }
+}
+
+/// Binds in a private folder, sets the permission bits, then moves the socket to its place: at no moment can
+/// somebody connect whom `mode` forbids, and a stale socket is replaced in one step.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // A socket's path holds 107 bytes: the private name is kept short.
+    let private = tempfile::Builder::new().prefix(".r").rand_bytes(6).tempdir_in(parent)?;
+    let place = private.path().join("s");
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(&place)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode))?;
+    std::fs::rename(&place, path)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port_are_split_and_joined() {
+        for (text, want) in [
+            ("redis:6379", Some(("redis", 6379))),
+            ("[::1]:6379", Some(("::1", 6379))),
+            ("::1:6379", None),
+            ("redis", None),
+            (":6379", None),
+            ("redis:66000", None),
+            ("[::1:6379", None),
+        ] {
+            assert_eq!(split_host_port(text), want, "{text}");
+            if let Some((host, port)) = want {
+                assert_eq!(join_host_port(host, port), text);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn dialling_tells_refused_from_malformed_from_unknown() {
+        let free = bind(&Bind::Tcp(([127, 0, 0, 1], 0).into())).expect("bind");
+        let Listening::Tcp(listener) = free else { panic!("a TCP listener") };
+        let address = listener.local_addr().expect("bound").to_string();
+        let second = Duration::from_secs(5);
+        assert!(dial(&address, second).await.is_ok());
+        drop(listener);
+        assert!(matches!(dial(&address, second).await, Err(DialError::Refused { .. })));
+        assert!(matches!(dial("nonsense", second).await, Err(DialError::Malformed(_))));
+        assert!(matches!(
+            dial("no.such.host.invalid:1", second).await,
+            Err(DialError::Unresolved { .. } | DialError::Timeout { .. })
+        ));
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let path = folder.path().join("redis.sock");
+        let unix = Bind::Unix { path: path.clone(), mode: 0o760 };
+        let first = bind(&unix).expect("first");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o760);
+        assert!(bind(&unix).expect_err("in use").to_string().contains("another process listens"));
+        drop(first);
+        let _second = bind(&unix).expect("the first one is stale now");
+        UnixStream::connect(&path).expect("the second one listens");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1, "nothing is left behind");
+
+        let file = folder.path().join("file");
+        std::fs::write(&file, "precious").expect("write");
+        let error = bind(&Bind::Unix { path: file.clone(), mode: 0o700 }).expect_err("not a socket");
+        assert!(error.to_string().contains("not a socket"));
+        assert!(file.exists());
+    }
+}

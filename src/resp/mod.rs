@@ -7,4 +7,6 @@ pub(crate) mod encode;
 pub(crate) mod inline;
 pub(crate) mod reply;
 pub(crate) mod request;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
