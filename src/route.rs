@@ -48,50 +48,54 @@ impl NodeSet {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// Any of these nodes.
+    /// Any of these nodes; the master may be among them.
     Nodes(NodeSet),
-    /// The master. `wanted_mark`: a replica could serve once a mark proves it, so marks should be asked for;
-    /// `only_sight`: a replica has all its writes already, only what it read from the master meanwhile is unproven.
-    Master { wanted_mark: bool, only_sight: bool },
+    Master,
     /// No node may serve it now.
     Hold,
 }
 
+/// Where a read may go, and what would widen the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadRoute {
+    pub(crate) to: Read,
+    /// Another replica could serve once a mark proves it, so marks should be asked for.
+    pub(crate) wanted_mark: bool,
+    /// A replica has all its writes already; only what the session read from the master meanwhile is unproven.
+    pub(crate) only_sight: bool,
+}
+
 /// Decides where a read of a session may go.
-pub(crate) fn read(reads: Reads, consistency: Consistency, sight: &Sight, marks: &Marks, snapshot: &Snapshot) -> Read {
-    if reads == Reads::Master || consistency == Consistency::Strong {
-        return match snapshot.master {
-            Some(_) => Read::Master { wanted_mark: false, only_sight: false },
-            None => Read::Hold,
-        };
-    }
+pub(crate) fn read(reads: Reads, consistency: Consistency, sight: &Sight, marks: &Marks, snapshot: &Snapshot) -> ReadRoute {
+    let mut route = ReadRoute { to: Read::Hold, wanted_mark: false, only_sight: false };
     let mut set = NodeSet::EMPTY;
-    let (mut wanted_mark, mut only_sight) = (false, false);
-    for (index, node) in snapshot.nodes.iter().enumerate() {
-        let is_master = snapshot.master == Some(index);
-        if is_master {
-            if matches!(reads, Reads::Any | Reads::Nearest) {
-                set.push(index);
-            }
-        } else if node.readable.is_ok() && !node.role_is_master() {
-            match fit(node, consistency, sight, marks) {
-                Fit::Yes => set.push(index),
-                Fit::Later { only_sight: only } => {
-                    wanted_mark = true;
-                    only_sight |= only;
+    if reads != Reads::Master && consistency != Consistency::Strong {
+        for (index, node) in snapshot.nodes.iter().enumerate() {
+            if snapshot.master == Some(index) {
+                if matches!(reads, Reads::Any | Reads::Nearest) {
+                    set.push(index);
                 }
-                Fit::No => {}
+            } else if node.readable.is_ok() && !node.role_is_master() {
+                match fit(node, consistency, sight, marks) {
+                    Fit::Yes => set.push(index),
+                    Fit::Later { only_sight } => {
+                        route.wanted_mark = true;
+                        route.only_sight |= only_sight;
+                    }
+                    Fit::No => {}
+                }
             }
         }
+        if reads == Reads::Nearest {
+            keep_nearest(&mut set, snapshot);
+        }
     }
-    if reads == Reads::Nearest {
-        keep_nearest(&mut set, snapshot);
-    }
-    match (set.len, snapshot.master) {
+    route.to = match (set.len, snapshot.master) {
         (1.., _) => Read::Nodes(set),
-        (0, Some(_)) => Read::Master { wanted_mark, only_sight },
+        (0, Some(_)) => Read::Master,
         (0, None) => Read::Hold,
-    }
+    };
+    route
 }
 
 enum Fit {

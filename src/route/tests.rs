@@ -40,10 +40,11 @@ fn group(with_master: bool) -> Snapshot {
 
 fn decide(reads: Reads, consistency: Consistency, sight: Sight, with_master: bool) -> Result<Vec<u32>, &'static str> {
     let snapshot = group(with_master);
-    match read(reads, consistency, &sight, &Marks::new(), &snapshot) {
+    let route = read(reads, consistency, &sight, &Marks::new(), &snapshot);
+    match route.to {
         Read::Nodes(set) => Ok(set.iter().map(|i| snapshot.nodes[i].id.0).collect()),
-        Read::Master { wanted_mark: true, .. } => Err("master until a mark"),
-        Read::Master { .. } => Err("master"),
+        Read::Master if route.wanted_mark => Err("master until a mark"),
+        Read::Master => Err("master"),
         Read::Hold => Err("hold"),
     }
 }
@@ -89,7 +90,7 @@ fn reads_go_where_the_policy_says() {
 fn a_second_node_that_claims_to_be_master_serves_nothing() {
     let mut snapshot = group(true);
     snapshot.nodes[1].role = Role::Master;
-    match read(Reads::Replica, EVENTUAL, &Sight::default(), &Marks::new(), &snapshot) {
+    match read(Reads::Replica, EVENTUAL, &Sight::default(), &Marks::new(), &snapshot).to {
         Read::Nodes(set) => assert!(!set.contains(1)),
         other => panic!("{other:?}"),
     }
