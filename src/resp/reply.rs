@@ -7,7 +7,7 @@
 
 use memchr::memchr;
 
-use super::request::{decimal, number};
+use super::number::{decimal, number};
 use crate::limits;
 
 /// How far one call came.

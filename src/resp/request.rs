@@ -7,6 +7,8 @@
 
 use memchr::memchr;
 
+pub(crate) use super::arguments::{Arguments, arguments};
+use super::number::{decimal, number};
 use crate::limits;
 
 /// What a client may announce. Checked while a command is scanned, so `AUTH` counts from the next command on.
@@ -407,87 +409,4 @@ fn bulk(buf: &[u8], at: &mut usize, bounds: &Bounds) -> Option<Span> {
     }
     *at = end + 2;
     Some(Span { start: start as u32, len })
-}
-
-/// The canonical number between the type byte at `at` and CRLF, and where the next line begins. At most nine
-/// digits, which cannot overflow and hold every length in bounds; the slow path reads longer ones.
-#[inline(always)]
-pub(super) fn number(buf: &[u8], at: usize) -> Option<(u32, usize)> {
-    let line = buf.get(at + 1..)?;
-    let mut value = u32::from(line.first()?.wrapping_sub(b'0'));
-    if value > 9 {
-        return None;
-    }
-    let mut digits = 1;
-    loop {
-        let byte = *line.get(digits)?;
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit > 9 {
-            let ends = byte == b'\r' && *line.get(digits + 1)? == b'\n';
-            return ends.then_some((value, at + digits + 3));
-        }
-        if value == 0 || digits == 9 {
-            return None;
-        }
-        value = value * 10 + digit;
-        digits += 1;
-    }
-}
-
-/// A number as Redis writes it: no sign but a minus, no leading zero, nothing around it.
-pub(super) fn decimal(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] if !negative => return Some(0),
-        [b'0', ..] => return None,
-        // i64::MAX has 19 digits; checked arithmetic below refuses the few of them that do not fit.
-        _ if digits.len() > 19 => return None,
-        _ => {}
-    }
-    let mut value: i64 = 0;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        let digit = i64::from(digit);
-        let shifted = value.checked_mul(10)?;
-        value = if negative { shifted.checked_sub(digit)? } else { shifted.checked_add(digit)? };
-    }
-    Some(value)
-}
-
-/// The arguments of a complete canonical frame, in order.
-#[derive(Clone, Debug)]
-pub(crate) struct Arguments<'a> {
-    frame: &'a [u8],
-    at: usize,
-    left: u32,
-}
-
-/// Reads `frame`, the bytes of one command the scanner passed. Other bytes give fewer arguments, no panic.
-pub(crate) fn arguments(frame: &[u8]) -> Arguments<'_> {
-    let (left, at) = number(frame, 0).unwrap_or((0, 0));
-    Arguments { frame, at, left }
-}
-
-impl<'a> Iterator for Arguments<'a> {
-    type Item = &'a [u8];
-
-    #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        let (len, start) = number(self.frame, self.at)?;
-        let end = start + len as usize;
-        self.at = end + 2;
-        self.frame.get(start..end)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.left as usize))
-    }
 }
