@@ -11,6 +11,7 @@ mod resp;
 mod command;
 mod topology;
 mod mark;
+mod throttle;
 mod route;
 // Shell, bottom.
 mod config;

@@ -27,7 +27,7 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     let access = Arc::new(Access { user, password, tls });
     let [probe_interval, probe_timeout, connect_timeout] =
         [("probe_interval", 500), ("probe_timeout", 1000), ("connect_timeout", 2000)]
-            .map(|(key, default_ms)| section.duration(key, PROBE).unwrap_or(Duration::from_millis(default_ms)));
+            .map(|(key, default_ms)| section.duration(key, PROBE).unwrap_or_else(|| Duration::from_millis(default_ms)));
 
     let mut seeds: Vec<Seed> = Vec::new();
     let mut known = HashSet::new();

@@ -140,7 +140,7 @@ fn users_file(section: &Section<'_>, users_files: &mut UsersFiles) -> Option<Arc
         return Some(Arc::clone(users));
     }
     match users::read(&path, Source::findings(section.source())) {
-        Ok(users) => Some(Arc::clone(users_files.entry(path).or_insert(Arc::new(users)))),
+        Ok(users) => Some(Arc::clone(users_files.entry(path).or_insert_with(|| Arc::new(users)))),
         Err(why) => {
             section.error("users", format!("`users`: {why}"));
             None

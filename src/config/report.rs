@@ -117,7 +117,7 @@ impl<'a> Source<'a> {
 
     /// A path in this file is relative to the file, so that it means the same wherever Redan is started.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
+        self.path.parent().unwrap_or_else(|| Path::new("")).join(path)
     }
 
     pub(super) fn findings(&self) -> &'a Findings {
