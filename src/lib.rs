@@ -10,6 +10,7 @@ mod command;
 mod limits;
 mod mark;
 mod resp;
+mod throttle;
 mod route;
 mod topology;
 // Shell, bottom.
