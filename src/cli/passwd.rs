@@ -133,7 +133,7 @@ impl NoEcho {
 impl Drop for NoEcho {
     fn drop(&mut self) {
         // Where this fails the terminal is gone.
-        drop(tcsetattr(io::stdin(), OptionalActions::Flush, &self.0));
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
 

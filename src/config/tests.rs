@@ -341,6 +341,7 @@ fn what_spans_sections() {
             &file("", BIND, &format!("{NODES}\n[[group]]\nname = \"other\"\n{NODES}")).replace("[redan]", ""),
             &["proxy.toml:3: [[listener]] lacks `group`, and there are several; write \"main\" or \"other\""],
         ),
+        ("a = [\n[x", &["proxy.toml:2: unclosed array", "proxy.toml:2: string values must"]),
         ("a = \nb == 2\n", &["proxy.toml:1: ", "proxy.toml:2: "]),
     ];
     for (text, expected) in rows {
