@@ -102,29 +102,34 @@ pub(super) static SECTIONS: &[&Kind] =
 
 /// The name of `candidates` that was most likely meant by `wrong`, if one is near enough.
 pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the letters wrong is a slip; more is another word. Two are always forgiven: "mode" for "moed".
-    let tolerated = (wrong.chars().count() / 3).max(2);
+    // A third of the letters wrong is a slip; more is another word.
+    let tolerated = (wrong.chars().count() / 3).max(1);
     let near = candidates.map(|candidate| (distance(wrong, candidate), candidate));
     near.filter(|(distance, candidate)| *distance <= tolerated && *distance < candidate.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be inserted, removed or replaced to make one word of the other.
+/// How many letters must be inserted, removed, replaced or swapped with their neighbour to make one word of the other.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    // `row[j]` is the distance between the letters of `a` seen so far and the first j of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for j in 0..b.len() {
-            let replaced = diagonal + usize::from(letter != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let [a, b] = [a, b].map(|word| word.chars().collect::<Vec<char>>());
+    // `table[i][j]` is the distance between the first i letters of `a` and the first j of `b`.
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            if i == 0 || j == 0 {
+                table[i][j] = i + j;
+                continue;
+            }
+            let replaced = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(table[i - 2][j - 2] + 1);
+            }
+            table[i][j] = least;
         }
     }
-    row[b.len()]
+    table[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -133,9 +138,14 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in
-            [("", "", 0), ("", "abc", 3), ("hold", "hold", 0), ("hodl", "hold", 2), ("kitten", "sitting", 3)]
-        {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("hold", "hold", 0),
+            ("hodl", "hold", 1),
+            ("hodl", "mode", 2),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
             assert_eq!(distance(b, a), expected, "{b} {a}");
         }
@@ -145,6 +155,7 @@ mod tests {
     fn near_names_are_offered_and_far_ones_are_not() {
         for (wrong, meant) in [
             ("bnid", Some("bind")),
+            ("hodl", Some("hold")),
             ("max_client", Some("max_clients")),
             ("consistancy", Some("consistency")),
             ("idle-timeout", Some("idle_timeout")),

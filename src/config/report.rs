@@ -58,6 +58,8 @@ impl Findings {
         let mut list = self.list.into_inner();
         // The sort is stable, so what was found first on a line stays first.
         list.sort_by_key(|finding| (finding.file, finding.line));
+        // The TOML parser may say one thing twice.
+        list.dedup_by(|later, earlier| later.text == earlier.text);
         let (errors, warnings): (Vec<_>, Vec<_>) = list.into_iter().partition(|f| f.severity == Severity::Error);
         let texts = |findings: Vec<Finding>| findings.into_iter().map(|finding| finding.text).collect::<Vec<_>>();
         if errors.is_empty() { Ok(texts(warnings)) } else { Err(Errors(texts(errors))) }

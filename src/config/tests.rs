@@ -87,10 +87,8 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert!(group.access.user.is_none() && group.access.password.is_none() && group.access.tls.is_none());
 }
 
-#[test]
-fn every_setting_arrives() {
-    let directory = Directory::new();
-    let listener = r#"bind = "0.0.0.0:6380"
+/// Two listeners and a group with everything said.
+const FULL_LISTENERS: &str = r#"bind = "0.0.0.0:6380"
         group = "main"
         tls = { cert = "certs/redan.pem", key = "certs/redan.key", client_ca = "certs/ca.pem" }
         users = "users.toml"
@@ -107,7 +105,7 @@ fn every_setting_arrives() {
         mode = "0770"
         consistency = "strong"
         users = "users.toml""#;
-    let group = r#"nodes = [
+const FULL_GROUP: &str = r#"nodes = [
             "10.0.0.1:6379",
             { address = "10.0.0.2:6379", password_env = "REDIS_PASSWORD" },
             { address = "redis-3:6379", server_name = "three.internal", user = "u", password_file = "secrets/redis" },
@@ -119,8 +117,12 @@ fn every_setting_arrives() {
         probe_interval = "1s"
         probe_timeout = "2s"
         connect_timeout = "3s""#;
+
+#[test]
+fn every_setting_arrives() {
+    let directory = Directory::new();
     let redan = "workers = 3\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1m\"\nlog = { format = \"json\", level = \"warn\" }";
-    let text = file(redan, &format!("name = \"app\"\n{listener}"), group);
+    let text = file(redan, &format!("name = \"app\"\n{FULL_LISTENERS}"), FULL_GROUP);
     let config = directory.load(&text).unwrap();
     assert_eq!((config.workers, config.admin.unwrap().port()), (3, 0));
     assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "warn"));
@@ -341,6 +343,7 @@ fn what_spans_sections() {
             &file("", BIND, &format!("{NODES}\n[[group]]\nname = \"other\"\n{NODES}")).replace("[redan]", ""),
             &["proxy.toml:3: [[listener]] lacks `group`, and there are several; write \"main\" or \"other\""],
         ),
+        ("a = [\n[x", &["proxy.toml:2: unclosed array", "proxy.toml:2: string values must"]),
         ("a = \nb == 2\n", &["proxy.toml:1: ", "proxy.toml:2: "]),
     ];
     for (text, expected) in rows {

@@ -1,1 +1,3 @@
 //! One test binary: every end-to-end and property test is a module of it.
+
+mod config;
