@@ -202,7 +202,10 @@ impl ReplyScanner {
 fn scalar(buf: &[u8]) -> Option<usize> {
     match *buf.first()? {
         b'$' => {
-            let (len, start) = number(buf, 0)?;
+            let Some((len, start)) = number(buf, 0) else {
+                // A missing key, the second most common answer to a read.
+                return buf.starts_with(b"$-1\r\n").then_some(5);
+            };
             let end = start + len as usize;
             (buf.get(end..end + 2)? == b"\r\n").then_some(end + 2)
         }
