@@ -151,6 +151,8 @@ fn refuses_what_is_not_a_reply() {
     assert_eq!(error(b".\r\n"), ReplyError::Type(b'.'));
     for length in ["$-2", "*-2", "%-1", "~-1", ">-1", "=-1", "!-1", "|-1", "$01", "$+1", "$ 1", "$", "*1x", "$1\n"] {
         assert_eq!(error(format!("{length}\r\n").as_bytes()), ReplyError::Length, "{length}");
+        // With a payload of that length behind it, which is what the fast path sees.
+        assert_eq!(error(format!("{length}\r\nx\r\n").as_bytes()), ReplyError::Length, "{length}");
     }
     assert_eq!(error(b"$9223372036854775808\r\n"), ReplyError::Length);
     assert_eq!(error(b"*2\r\n*9223372036854775807\r\n*9223372036854775807\r\n*9\r\n"), ReplyError::TooMany);

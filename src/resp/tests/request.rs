@@ -163,6 +163,28 @@ fn refuses_in_the_words_of_redis() {
     }
 }
 
+/// The same refusals where everything else of the command is there, which is what the fast path sees.
+#[test]
+fn complete_commands_are_refused_for_one_lenient_byte() {
+    let canonical = "*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n";
+    assert_eq!(complete(canonical.as_bytes()).arguments, 2);
+    let damages =
+        [("*2", "*02"), ("*2", "*+2"), ("*2", "* 2"), ("*2", "*2 "), ("$4", "$04"), ("$4", "$+4"), ("$2", "$02")];
+    for (right, wrong) in damages {
+        let bytes = canonical.replacen(right, wrong, 1);
+        assert!(refusal(bytes.as_bytes(), &BOUNDS).ends_with("length"), "{bytes:?}");
+    }
+    // Each line end in turn loses its CR or its LF, or has them replaced or turned round.
+    for (at, _) in canonical.match_indices("\r\n") {
+        for wrong in ["\n", "\r", "\n\r", "xx", "\rx", "x\n", "\r\r\n", ""] {
+            let bytes = [&canonical[..at], wrong, &canonical[at + 2..], canonical].concat();
+            let read = fuzzing::requests(bytes.as_bytes(), usize::MAX, &BOUNDS);
+            assert_eq!(read.read, [], "{bytes:?}");
+            assert!(read.error.is_some(), "{bytes:?}");
+        }
+    }
+}
+
 #[test]
 fn bounds_differ_before_authentication() {
     let before = Bounds::UNAUTHENTICATED;
