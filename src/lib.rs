@@ -30,3 +30,7 @@ mod app;
 pub mod cli;
 mod control;
 mod drain;
+// For the fuzzer and property tests alone.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -9,9 +9,8 @@ use super::request::RequestError;
 /// Appends the command that `line` (with or without its newline) spells, and tells its number of arguments.
 /// Zero is a blank line; then, and after an error, nothing was appended.
 pub(crate) fn to_multibulk(line: &[u8], out: &mut Vec<u8>) -> Result<u32, RequestError> {
-    // To a server the line is a C string: a NUL ends it.
-    let end = memchr::memchr2(b'\n', 0, line).unwrap_or(line.len());
-    let mut rest = &line[..end];
+    // A NUL is a byte like any other. Servers search lines as C strings and would wait behind it for ever.
+    let mut rest = line.strip_suffix(b"\n").unwrap_or(line);
     let mut arguments: Vec<Vec<u8>> = Vec::new();
     loop {
         while let [space, after @ ..] = rest

@@ -156,6 +156,10 @@ impl ReplyScanner {
             return self.unfinished(kind, buf);
         };
         self.searched = 0;
+        // As refused as if the end had come in a later read.
+        if end - 1 > limits::INLINE && !is_text(kind) {
+            return Err(ReplyError::LongHeader);
+        }
         let text = &buf[1..end - 2];
         let children = match kind {
             b'$' | b'!' | b'=' => {
@@ -182,7 +186,7 @@ impl ReplyScanner {
         if buf.len() <= limits::INLINE {
             return Ok(None);
         }
-        if !matches!(kind, b'+' | b'-' | b'(') {
+        if !is_text(kind) {
             return Err(ReplyError::LongHeader);
         }
         let taken = self.long_line(buf)?;
@@ -198,7 +202,10 @@ impl ReplyScanner {
 fn scalar(buf: &[u8]) -> Option<usize> {
     match *buf.first()? {
         b'$' => {
-            let (len, start) = number(buf, 0)?;
+            let Some((len, start)) = number(buf, 0) else {
+                // A missing key, the second most common answer to a read.
+                return buf.starts_with(b"$-1\r\n").then_some(5);
+            };
             let end = start + len as usize;
             (buf.get(end..end + 2)? == b"\r\n").then_some(end + 2)
         }
@@ -213,6 +220,11 @@ fn scalar(buf: &[u8]) -> Option<usize> {
         b'_' => buf.starts_with(b"_\r\n").then_some(3),
         _ => None,
     }
+}
+
+/// Types whose line may hold more than a number.
+fn is_text(kind: u8) -> bool {
+    matches!(kind, b'+' | b'-' | b'(')
 }
 
 /// Where the first line of `buf` ends, CRLF included; its first `from` bytes are known to hold no end. A CR or
