@@ -75,7 +75,9 @@ struct Inner {
     in_lane: usize,
     /// Answers that are not at the front, and commands to be sent again. Ordered by sequence.
     stash: VecDeque<(u64, Stashed)>,
-    /// Since when commands have been waiting to be sent again.
+    /// Commands in the stash wait to be sent again.
+    retrying: bool,
+    /// Since when commands have been refused or lost, and none answered.
     retrying_since: Option<Instant>,
     /// The lane of everything in flight.
     lane: Option<Rc<Lane>>,
@@ -120,6 +122,7 @@ impl Session {
             front: 0,
             in_lane: 0,
             stash: VecDeque::new(),
+            retrying: false,
             retrying_since: None,
             lane: None,
             last_write: None,
@@ -367,6 +370,9 @@ impl Inner {
     fn saw(&mut self, origin: Origin, sequence: u64) {
         self.sight.node = Some(origin.node);
         self.sight.generation = origin.generation;
+        if !self.retrying {
+            self.retrying_since = None;
+        }
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
             self.sight.write = origin.generation;

@@ -32,7 +32,7 @@ pub(super) enum Stashed {
 
 impl Inner {
     pub(super) fn has_retries(&self) -> bool {
-        self.retrying_since.is_some()
+        self.retrying
     }
 
     fn insert(&mut self, sequence: u64, stashed: Stashed) {
@@ -59,6 +59,7 @@ impl Inner {
     }
 
     fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
+        self.retrying = true;
         self.retrying_since.get_or_insert_with(Instant::now);
         self.insert(sequence, Stashed::Retry { request: request.to_vec(), effect, to_master });
     }
@@ -99,7 +100,7 @@ impl Inner {
             }
         }
         if !self.stash.iter().any(|(_, stashed)| matches!(stashed, Stashed::Retry { .. })) {
-            self.retrying_since = None;
+            self.retrying = false;
         }
         self.emit_stashed(context);
     }
@@ -163,11 +164,11 @@ impl Session {
             return inner.wait_until_at_most(0);
         }
         inner.settle(&self.context);
-        let Some(since) = inner.retrying_since else {
+        if !inner.retrying {
             return Flow::Again;
-        };
+        }
         let demand = demand_of(inner);
-        let waited_enough = since.elapsed() >= self.context.listener.hold;
+        let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
         match lane {
             Ok(lane) if lane.has_room(cx.waker()) => {
@@ -199,8 +200,9 @@ impl Session {
             false
         });
         inner.stash = stash;
-        // Their replies come in order like any others; `retrying_since` stands until they did, so that nothing new overtakes.
-        inner.retrying_since = None;
+        // Their replies come in order like any others. `retrying_since` stands until one comes: a node that refuses
+        // for ever is not asked for ever.
+        inner.retrying = false;
     }
 
     fn give_up(&self, inner: &mut Inner) {
@@ -212,6 +214,7 @@ impl Session {
                 *stashed = Stashed::Answers { count: 1, bytes };
             }
         }
+        inner.retrying = false;
         inner.retrying_since = None;
         self.end_hold(inner);
         inner.emit_stashed(&self.context);
