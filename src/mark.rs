@@ -148,8 +148,7 @@ impl Marks {
         let Some(progress) = self.progress.iter().find(|p| p.node == node) else {
             return sight.node == Some(node);
         };
-        progress.caught >= sight.generation
-            || (sight.node == Some(node) && sight.generation > progress.interrupted)
+        progress.caught >= sight.generation || (sight.node == Some(node) && sight.generation > progress.interrupted)
     }
 
     /// A replica has this session's writes; only what it read from the master since keeps it there.

@@ -66,7 +66,13 @@ pub(crate) struct ReadRoute {
 }
 
 /// Decides where a read of a session may go.
-pub(crate) fn read(reads: Reads, consistency: Consistency, sight: &Sight, marks: &Marks, snapshot: &Snapshot) -> ReadRoute {
+pub(crate) fn read(
+    reads: Reads,
+    consistency: Consistency,
+    sight: &Sight,
+    marks: &Marks,
+    snapshot: &Snapshot,
+) -> ReadRoute {
     let mut route = ReadRoute { to: Read::Hold, wanted_mark: false, only_sight: false };
     let mut set = NodeSet::EMPTY;
     if reads != Reads::Master && consistency != Consistency::Strong {
@@ -113,7 +119,11 @@ fn fit(node: &Node, consistency: Consistency, sight: &Sight, marks: &Marks) -> F
         Consistency::Eventual { max_lag: None } => Fit::Yes,
         // Unknown lag is not small lag.
         Consistency::Eventual { max_lag: Some(max) } => {
-            if node.lag.is_some_and(|lag| lag <= max) { Fit::Yes } else { Fit::No }
+            if node.lag.is_some_and(|lag| lag <= max) {
+                Fit::Yes
+            } else {
+                Fit::No
+            }
         }
         Consistency::Session if marks.covers(node.id, sight) => Fit::Yes,
         Consistency::Session if node.offsets_comparable => {

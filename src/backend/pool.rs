@@ -191,12 +191,7 @@ impl Pool {
     }
 
     /// The better of two random nodes of the set: the one with fewer commands in flight. If it cannot be used, any other.
-    pub(crate) fn read_lane(
-        self: &Rc<Self>,
-        set: &NodeSet,
-        snapshot: &Snapshot,
-        dialect: Dialect,
-    ) -> Option<Rc<Lane>> {
+    pub(crate) fn read_lane(self: &Rc<Self>, set: &NodeSet, snapshot: &Snapshot, dialect: Dialect) -> Option<Rc<Lane>> {
         let first = self.better_of_two(set, snapshot);
         let others = set.iter().filter(|&index| index != first);
         std::iter::once(first)
@@ -326,10 +321,9 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
     };
     pool.reached(lane.key.node);
     pool.counters.lanes_open.increment();
-    let end = std::future::poll_fn(|cx| {
-        lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get())
-    })
-    .await;
+    let end =
+        std::future::poll_fn(|cx| lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get()))
+            .await;
     pool.counters.lanes_open.decrement();
     match end {
         End::Finished => {}

@@ -113,7 +113,7 @@ impl Session {
     }
 
     /// Lines of text become commands like any other: they are rewritten in the session's input, with what follows them.
-    fn inline(&self, inner: &mut Inner, buf: &[u8]) -> Result<(), RequestError> {
+    pub(super) fn inline(&self, inner: &mut Inner, buf: &[u8]) -> Result<(), RequestError> {
         let mut input = self.context.workspace.buffer();
         let mut rest = buf;
         // Lines need no bounds but their own, and a fresh scanner finds their ends.
@@ -251,9 +251,10 @@ impl Session {
         }
         inner.muted = false;
         let purpose = if demand.writes { Purpose::Ordered } else { Purpose::Reads };
+        let dialect = inner.dialect;
         let master = || {
             let master = snapshot.master().ok_or(NoLane::Unserved)?;
-            pool.lane(master, purpose, inner.dialect).ok_or(NoLane::Unserved)
+            pool.lane(master, purpose, dialect).ok_or(NoLane::Unserved)
         };
         if demand.needs_master {
             return master();
@@ -261,7 +262,7 @@ impl Session {
         let listener = &self.context.listener;
         let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
         match route.to {
-            Read::Nodes(set) => match pool.read_lane(&set, &snapshot, inner.dialect) {
+            Read::Nodes(set) => match pool.read_lane(&set, &snapshot, dialect) {
                 Some(lane) => {
                     inner.kept_from_replicas = 0;
                     Ok(lane)

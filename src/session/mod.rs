@@ -13,6 +13,7 @@ mod identity;
 mod local;
 mod output;
 mod pinned;
+mod pinned_forward;
 mod pinned_replies;
 mod plan;
 mod replay;
@@ -36,7 +37,7 @@ use crate::backend::lane::Lane;
 use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
 use crate::limits;
 use crate::mark::Sight;
-use crate::resp::request::RequestScanner;
+use crate::resp::request::{Bounds, Request, RequestScanner};
 use crate::transport::Stream;
 
 pub(crate) struct Session {
@@ -90,6 +91,10 @@ struct Inner {
     authenticated: bool,
     identity: Box<Identity>,
     mode: Mode,
+    /// The command in front is dropped as it comes; at its end it is answered this, if anything.
+    discarding: Option<String>,
+    /// Replies on the next pin that the client has already.
+    skip_replies: usize,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -132,6 +137,8 @@ impl Session {
             authenticated: context.listener.users.is_none(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
+            discarding: None,
+            skip_replies: 0,
             severed: None,
             hold: None,
             penance: None,
@@ -197,7 +204,10 @@ impl Session {
         if inner.closing {
             return inner.wait_until_at_most(0);
         }
-        if !inner.input.is_empty() {
+        if inner.discarding.is_some() && self.discard(inner) {
+            return Flow::Again;
+        }
+        if !inner.input.is_empty() && inner.discarding.is_none() {
             let input = std::mem::take(&mut inner.input);
             let (used, flow) = self.route(inner, &input, cx);
             self.keep_rest(inner, input, used);
@@ -232,7 +242,7 @@ impl Session {
         };
         workspace.counters.bytes_in.add(n as u64);
         inner.last_active = Instant::now();
-        if !inner.input.is_empty() {
+        if !inner.input.is_empty() || inner.discarding.is_some() {
             inner.input.extend_from_slice(&scratch[..n]);
             return Flow::Again;
         }
@@ -243,6 +253,27 @@ impl Session {
             inner.input = input;
         }
         if flow == Routed::Wait { Flow::Wait } else { Flow::Again }
+    }
+
+    /// Drops what there is of the command in front; `true` when that was all of it.
+    fn discard(&self, inner: &mut Inner) -> bool {
+        let (dropped, ended) = match inner.scanner.scan(&inner.input, &Bounds::AUTHENTICATED) {
+            Ok(Request::Command(frame)) => (frame.len, true),
+            Ok(Request::Inline { len } | Request::Blank { len }) => (len, true),
+            Ok(Request::Incomplete) => (inner.scanner.passed(inner.input.len()), false),
+            Err(error) => {
+                inner.discarding = None;
+                self.protocol_error(inner, &error);
+                return true;
+            }
+        };
+        inner.input.drain(..dropped);
+        if !ended {
+            inner.scanner.forget(dropped);
+        } else if let Some(words) = inner.discarding.take().filter(|words| !words.is_empty()) {
+            self.answer_error(inner, &words);
+        }
+        ended
     }
 
     fn keep_rest(&self, inner: &mut Inner, mut input: Vec<u8>, used: usize) {

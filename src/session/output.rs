@@ -105,8 +105,7 @@ impl Output {
 
     /// The client has taken nothing for longer than it may.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        let limit =
-            if self.in_the_way_of.is_empty() { limits::STALLED_ALONE_S } else { limits::STALLED_IN_THE_WAY_S };
+        let limit = if self.in_the_way_of.is_empty() { limits::STALLED_ALONE_S } else { limits::STALLED_IN_THE_WAY_S };
         self.waiting_since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
     }
 }

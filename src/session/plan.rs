@@ -33,9 +33,16 @@ pub(super) enum Next {
     /// The batch is as long as it may be.
     Full,
     /// A command to be handled alone, at this place.
-    Alone { start: usize, frame: Frame, kind: Kind, spec: Option<&'static Spec> },
+    Alone {
+        start: usize,
+        frame: Frame,
+        kind: Kind,
+        spec: Option<&'static Spec>,
+    },
     /// A line of text, at this place.
-    Inline { start: usize },
+    Inline {
+        start: usize,
+    },
     /// A command too long to be gathered.
     Large,
     Broken(RequestError),

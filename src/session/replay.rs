@@ -87,7 +87,9 @@ impl Inner {
             refused_write_before = false;
             for (_, stashed) in &mut self.stash {
                 refused_write_before |= is_write_to_retry(stashed);
-                if let (Stashed::Suspended { request, effect: Effect::Read, .. }, true) = (&mut *stashed, refused_write_before) {
+                if let (Stashed::Suspended { request, effect: Effect::Read, .. }, true) =
+                    (&mut *stashed, refused_write_before)
+                {
                     let request = std::mem::take(request);
                     *stashed = Stashed::Retry { request, effect: Effect::Read, to_master: false };
                 }
@@ -155,7 +157,9 @@ impl Session {
     pub(super) fn doubt_error(&self, node: Option<crate::topology::NodeId>) -> String {
         let snapshot = self.context.pool.snapshot();
         let address = node.and_then(|id| snapshot.node(id)).map_or("a node that has left", |node| &node.address);
-        format!("INDOUBT {address} closed the connection before it answered: the command may or may not have been executed")
+        format!(
+            "INDOUBT {address} closed the connection before it answered: the command may or may not have been executed"
+        )
     }
 
     /// Sends again what waits for it, when nothing is in flight.

@@ -26,8 +26,7 @@ impl Session {
         raw: &[u8],
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
-        if !inner.authenticated
-            && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
+        if !inner.authenticated && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
         {
             self.answer_error(inner, hello::NOT_AUTHENTICATED);
             return None;
@@ -58,10 +57,8 @@ impl Session {
                 self.reply_mode(inner, raw);
                 None
             }
-            Kind::Pin(pin) => Some(self.enter_pin(inner, reason(pin), cx)),
-            Kind::Admin(_) if self.context.listener.allow_admin_commands => {
-                Some(self.enter_pin(inner, PinReason::Admin, cx))
-            }
+            Kind::Pin(pin) => self.enter_pin(inner, reason(pin), cx),
+            Kind::Admin(_) if self.context.listener.allow_admin_commands => self.enter_pin(inner, PinReason::Admin, cx),
             Kind::Admin(_) => {
                 self.answer_error(inner, &admin_refused(spec));
                 None
@@ -76,7 +73,12 @@ impl Session {
                 inner.closing = true;
                 None
             }
-            Kind::Local(_) | Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
+            Kind::Local(_)
+            | Kind::Read
+            | Kind::MasterRead
+            | Kind::Write
+            | Kind::ReadUnlessBlock
+            | Kind::WriteUnlessBlock => {
                 debug_assert!(false, "{kind:?} is part of a batch");
                 None
             }
@@ -222,7 +224,7 @@ impl Session {
                 inner.dialect.db = db;
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
-            Ok(_) => return Some(self.enter_pin(inner, PinReason::Stateful, cx)),
+            Ok(_) => return self.enter_pin(inner, PinReason::Stateful, cx),
         }
         None
     }
@@ -309,7 +311,8 @@ pub(super) fn admin_refused(spec: Option<&Spec>) -> String {
 
 /// The argument of SELECT; an error is its reply.
 pub(super) fn database(raw: &[u8]) -> Result<u32, &'static str> {
-    let index = arguments(raw).nth(1).and_then(|word| std::str::from_utf8(word).ok()).and_then(|text| text.parse::<i64>().ok());
+    let index =
+        arguments(raw).nth(1).and_then(|word| std::str::from_utf8(word).ok()).and_then(|text| text.parse::<i64>().ok());
     let index = index.ok_or("ERR value is not an integer or out of range")?;
     u32::try_from(index).map_err(|_| "ERR DB index is out of range")
 }
