@@ -3,6 +3,8 @@
 //! Pure data: no I/O, no clock. The tracker (in [`tracker`]) makes snapshots from observations;
 //! `route` and `backend` read them. A snapshot is never changed after it was published.
 
+pub(crate) mod address;
+pub(crate) mod observe;
 pub(crate) mod tracker;
 
 use std::fmt;
