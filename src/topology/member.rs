@@ -153,6 +153,12 @@ impl Member {
         self.said.as_ref().is_some_and(|said| said.role == role)
     }
 
+    /// It says it is a master that can serve: while it loads its data set it answers -LOADING, and what it has
+    /// loaded so far proves nothing.
+    pub(super) fn claims(&self) -> bool {
+        self.says(Role::Master) && self.said.as_ref().is_some_and(|said| said.loading != Some(true))
+    }
+
     pub(super) fn replid(&self) -> Option<&Arc<str>> {
         self.said.as_ref().and_then(|said| said.replid.as_ref())
     }

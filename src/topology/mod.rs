@@ -6,7 +6,7 @@
 pub(crate) mod address;
 mod health;
 mod history;
-mod member;
+pub(crate) mod member;
 pub(crate) mod observe;
 mod proof;
 pub(crate) mod tracker;

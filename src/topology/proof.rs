@@ -3,7 +3,7 @@
 //! Pure: members and memory in, a [`Verdict`] out. The tracker calls it after every event. The rules, with the
 //! reasons for each, are in `docs/design/0001-proof-of-the-master.md`; in short:
 //!
-//! 1. Only a node that says *master* in its last answer can be it. One that says otherwise is dropped at once.
+//! 1. Only a node that says *master* in its last answer, and has loaded its data, can be it. One that says otherwise is dropped at once.
 //! 2. An empty node with a new history is not accepted while a reachable node holds data of another history.
 //! 3. The incumbent stays while it goes on claiming in the same history and somebody follows it or nobody
 //!    follows a rival. A detached replica (`REPLICAOF NO ONE`, nothing else) is a rival nobody moved to.
@@ -116,7 +116,7 @@ struct Case<'a> {
 /// Decides.
 pub(super) fn decide(members: &[Member], past: Option<&Past>) -> Verdict {
     let case = Case { members, past };
-    let claims = members.iter().filter(|member| member.says(Role::Master)).map(|member| Claim {
+    let claims = members.iter().filter(|member| member.claims()).map(|member| Claim {
         member,
         followers: members.iter().filter(|other| other.id != member.id && follows(members, other, member)).count(),
     });
@@ -302,6 +302,9 @@ impl Case<'_> {
             return format!(
                 "{empty} says it is the master but is empty, and {holder} still holds data that it would wipe: promote {holder} with REPLICAOF NO ONE, or flush {holder} if the data may go"
             );
+        }
+        if let Some(loading) = self.members.iter().find(|member| member.says(Role::Master)) {
+            return format!("{} says it is a master but is still loading its data", loading.address);
         }
         let Some(past) = self.past else {
             return match self.waiting() {

@@ -363,6 +363,15 @@ fn a_master_that_came_back_empty_is_not_accepted_over_data() {
 }
 
 #[test]
+fn a_master_that_is_loading_is_waited_for() {
+    let mut world = group();
+    world.hears("a:1", &master("ra2", "A2", 0).with(|seen| (seen.loading, seen.keys) = (Some(true), Some(0))));
+    world.holds_because("still loading its data");
+    world.hears("a:1", &master("ra2", "A2", 0));
+    assert_eq!(world.master(), Some("a:1"));
+}
+
+#[test]
 fn a_flushed_master_stays() {
     let mut world = group();
     let epoch = world.snapshot.epoch;
