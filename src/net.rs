@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::Bind;
+use crate::topology::address::split_host_port;
 
 /// Connections that may wait to be accepted: a whole fleet of clients reconnecting at once must not see
 /// refused or retransmitted SYNs. The kernel lowers it to `net.core.somaxconn`, 4096 on current systems.
@@ -76,23 +77,6 @@ pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, 
         Some(source) => DialError::Failed { address, source },
         None => DialError::Unresolved { address, source: io::ErrorKind::NotFound.into() },
     })
-}
-
-/// `host` and `port` of `host:port`; an IPv6 host stands in brackets and is returned without them.
-pub(crate) fn split_host_port(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let port = port.parse().ok()?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    (!host.is_empty()).then_some((host, port))
-}
-
-/// Puts `host` and `port` together, with brackets where an IPv6 address needs them.
-pub(crate) fn join_host_port(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// What every TCP connection of Redan gets, accepted or dialled. NODELAY because Redan writes whole batches:
@@ -193,24 +177,6 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn host_and_port_are_split_and_joined() {
-        for (text, want) in [
-            ("redis:6379", Some(("redis", 6379))),
-            ("[::1]:6379", Some(("::1", 6379))),
-            ("::1:6379", None),
-            ("redis", None),
-            (":6379", None),
-            ("redis:66000", None),
-            ("[::1:6379", None),
-        ] {
-            assert_eq!(split_host_port(text), want, "{text}");
-            if let Some((host, port)) = want {
-                assert_eq!(join_host_port(host, port), text);
-            }
-        }
-    }
 
     #[tokio::test]
     async fn dialling_tells_refused_from_malformed_from_unknown() {

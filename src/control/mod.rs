@@ -1,1 +1,44 @@
-//! (to be written)
+//! Keeps the snapshot of every group true: probes the nodes, feeds the tracker, publishes what it decides.
+//!
+//! `app` runs it on a thread and a runtime of its own, because a late probe looks like a dead master. It
+//! decides nothing itself and never touches connections of the data path.
+
+mod connection;
+mod group;
+pub(crate) mod probe;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+pub(crate) use connection::Auth;
+
+use crate::config::Group;
+use crate::topology::Snapshot;
+
+/// One group, and where its snapshots go.
+pub(crate) struct GroupControl {
+    pub(crate) config: Arc<Group>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The data path saw a sign of a change (`-READONLY`, a lost connection): look at once.
+    pub(crate) look: Arc<Notify>,
+    /// Called after each new snapshot, to poke the workers.
+    pub(crate) published: Box<dyn Fn(&Arc<Snapshot>) + Send>,
+}
+
+/// Runs until `stop` is ready.
+pub(crate) async fn run(groups: Vec<GroupControl>, stop: impl Future<Output = ()>) {
+    let mut tasks = JoinSet::new();
+    for group in groups {
+        tasks.spawn(group::watch(group));
+    }
+    // Groups are watched for ever; dropping the set ends them, with their probes.
+    stop.await;
+    drop(tasks);
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 
 use super::{TlsError, pem, provider};
 use crate::config::NodeTls;
-use crate::net::split_host_port;
+use crate::topology::address::split_host_port;
 
 /// The configuration for nodes. TLS 1.2 stays allowed, because Redis 6 on the OpenSSL of older distributions
 /// has nothing newer. Sessions are resumed (rustls's default), so a reconnecting lane skips the signatures.

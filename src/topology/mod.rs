@@ -3,6 +3,12 @@
 //! Pure data: no I/O, no clock. The tracker (in [`tracker`]) makes snapshots from observations;
 //! `route` and `backend` read them. A snapshot is never changed after it was published.
 
+pub(crate) mod address;
+mod health;
+mod history;
+pub(crate) mod member;
+pub(crate) mod observe;
+mod proof;
 pub(crate) mod tracker;
 
 use std::fmt;
@@ -54,7 +60,7 @@ impl Flavor {
 }
 
 /// One server of the group, as last seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// Where Redan dials it: `host:port`, as configured or as discovered.
@@ -92,7 +98,7 @@ impl Node {
 }
 
 /// The group at one moment. Workers route by it; it is replaced as a whole.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Snapshot {
     /// Grows by one at every change of the master (to another node, to none, or to another history
     /// of the same node). Offsets of two epochs must never be compared.

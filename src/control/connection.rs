@@ -1,0 +1,208 @@
+//! A probe's own connection to a node: dial, TLS, AUTH, then whole requests and whole replies.
+//!
+//! Used by [`super::probe`] only. It never shares a connection with the data path, so that a slow client can
+//! never look like a dead master.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Access, NodeTls};
+use crate::net::{self, DialError};
+use crate::resp::value::{Value, decode};
+use crate::tls::client;
+use crate::topology::member::{Failure, FailureKind};
+
+/// The longest reply read. INFO of a server with a thousand replicas is about 100 KiB; more than 1 MiB is not
+/// an answer to anything a probe asks.
+const REPLY: usize = 1024 * 1024;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// How the node let Redan in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auth {
+    /// No password is configured here.
+    NotSent,
+    Accepted,
+    /// A password is configured here, but the node asks for none.
+    NotNeeded,
+}
+
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    buffer: BytesMut,
+    /// The TLS version, as text; `None` for plaintext.
+    pub(super) tls: Option<String>,
+    pub(super) auth: Auth,
+}
+
+pub(super) fn failure(kind: FailureKind, text: impl Into<String>) -> Failure {
+    Failure { kind, text: text.into() }
+}
+
+impl Connection {
+    /// Connects, shakes hands and authenticates, all within `timeout`.
+    pub(super) async fn open(address: &str, access: &Access, timeout: Duration) -> Result<Self, Failure> {
+        let late = || failure(FailureKind::Timeout, format!("no connection within {} ms", timeout.as_millis()));
+        let opening = async {
+            let tcp = net::dial(address, timeout).await.map_err(dial_failure)?;
+            let mut connection = match &access.tls {
+                None => Self::over(Box::new(tcp), None),
+                Some(tls) => shake_hands(address, tls, tcp).await?,
+            };
+            connection.authenticate(access).await?;
+            Ok(connection)
+        };
+        tokio::time::timeout(timeout, opening).await.map_err(|_| late())?
+    }
+
+    fn over(stream: Box<dyn Stream>, tls: Option<String>) -> Self {
+        Self { stream, buffer: BytesMut::new(), tls, auth: Auth::NotSent }
+    }
+
+    async fn authenticate(&mut self, access: &Access) -> Result<(), Failure> {
+        let Some(password) = &access.password else { return Ok(()) };
+        let mut words = vec!["AUTH"];
+        words.extend(access.user.as_deref());
+        words.push(password.reveal());
+        let replies = self.ask(&[&words]).await.map_err(|error| broken(&error))?;
+        let Some(Value::Error(error)) = replies.first() else {
+            self.auth = Auth::Accepted;
+            return Ok(());
+        };
+        // Before 6.0: "Client sent AUTH, but no password is set"; since: "… called without any password configured".
+        if error.contains("no password is set") || error.contains("without any password configured") {
+            self.auth = Auth::NotNeeded;
+            return Ok(());
+        }
+        Err(auth_failure(error, access))
+    }
+
+    /// Sends the commands in one write and reads one reply for each.
+    pub(super) async fn ask(&mut self, commands: &[&[&str]]) -> io::Result<Vec<Value>> {
+        let mut out = Vec::new();
+        for command in commands {
+            out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
+            for word in *command {
+                out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+            }
+        }
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        let mut replies = Vec::with_capacity(commands.len());
+        while replies.len() < commands.len() {
+            match decode(&self.buffer, false).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+                Some((value, len)) => {
+                    self.buffer.advance(len);
+                    // These end the connection; no reply follows for the rest.
+                    let last = value
+                        .error()
+                        .is_some_and(|text| text.starts_with("DENIED") || text.contains("max number of clients"));
+                    replies.push(value);
+                    if last {
+                        return Ok(replies);
+                    }
+                }
+                None if self.buffer.len() > REPLY => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the node's reply is longer than 1 MiB"));
+                }
+                None => {
+                    if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+        }
+        Ok(replies)
+    }
+}
+
+async fn shake_hands(address: &str, tls: &NodeTls, tcp: tokio::net::TcpStream) -> Result<Connection, Failure> {
+    // The files are read at every connect, so renewed certificates are used without a restart.
+    let config = client::client_config(tls).map_err(|error| failure(FailureKind::Tls, error.to_string()))?;
+    let name = client::server_name(tls, address).map_err(|error| failure(FailureKind::Tls, error.to_string()))?;
+    let stream = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
+        failure(FailureKind::Tls, format!("the TLS handshake failed: {}", client::handshake_trouble(&error)))
+    })?;
+    let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str());
+    let version = version.unwrap_or("TLS").replace("TLSv1_", "TLS 1.");
+    Ok(Connection::over(Box::new(stream), Some(version)))
+}
+
+fn dial_failure(error: DialError) -> Failure {
+    match error {
+        DialError::Refused { .. } => {
+            failure(FailureKind::Refused, "the connection is refused: start the server, or correct the port")
+        }
+        DialError::Timeout { timeout, .. } => failure(
+            FailureKind::Timeout,
+            format!("no connection within {} ms: the host is down, or a firewall drops packets", timeout.as_millis()),
+        ),
+        DialError::Unresolved { source, .. } => {
+            failure(FailureKind::Unreachable, format!("its name cannot be resolved ({source}): correct it, or the DNS"))
+        }
+        DialError::Malformed(_) => failure(FailureKind::Unreachable, "its address is not of the form host:port"),
+        DialError::Failed { source, .. } => failure(FailureKind::Unreachable, format!("cannot connect: {source}")),
+    }
+}
+
+/// A connection that broke in the middle of a question.
+pub(super) fn broken(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::InvalidData {
+        // TLS errors of an established connection come this way as well.
+        return failure(FailureKind::Protocol, error.to_string());
+    }
+    let text = "the node closed the connection: it is stopping, or it expects TLS on this port";
+    failure(FailureKind::Unreachable, text)
+}
+
+/// What the refusal of AUTH means.
+fn auth_failure(error: &str, access: &Access) -> Failure {
+    let text = if error.starts_with("WRONGPASS") || error.contains("invalid password") {
+        match &access.user {
+            Some(user) => format!(
+                "wrong password for user '{user}', or the user is disabled: correct the group's user and password"
+            ),
+            None => "wrong password: correct the group's password".to_owned(),
+        }
+    } else if error.contains("wrong number of arguments") {
+        "a server before 6.0 knows no users: remove `user` from the group".to_owned()
+    } else {
+        return refusal(error);
+    };
+    failure(FailureKind::Auth, text)
+}
+
+/// What an error reply to a probe's question means.
+pub(super) fn refusal(error: &str) -> Failure {
+    let (kind, text) = match error.split(' ').next().unwrap_or_default() {
+        "NOAUTH" => (
+            FailureKind::Auth,
+            "it asks for a password and none is configured: set password_file or password_env".to_owned(),
+        ),
+        "NOPERM" => (
+            FailureKind::NoPermission,
+            "the user may ask neither INFO nor ROLE nor HELLO: grant it +info +role (ACL SETUSER)".to_owned(),
+        ),
+        "BUSY" => (FailureKind::Busy, "a script blocks it (BUSY): end it with SCRIPT KILL".to_owned()),
+        "LOADING" => (FailureKind::Protocol, "it is loading its data and answers nothing yet".to_owned()),
+        "MASTERDOWN" => (
+            FailureKind::Protocol,
+            "it answers nothing while its link to its master is down (replica-serve-stale-data no)".to_owned(),
+        ),
+        "DENIED" => (
+            FailureKind::Auth,
+            "it is in protected mode and refuses other hosts: give it a password (requirepass)".to_owned(),
+        ),
+        _ if error.contains("max number of clients") => {
+            (FailureKind::Unreachable, "it has reached its limit of clients: raise maxclients".to_owned())
+        }
+        _ => (FailureKind::Protocol, format!("it answers with an error: {error}")),
+    };
+    failure(kind, text)
+}

@@ -1,0 +1,187 @@
+//! Asks one node what it is. `control` repeats it for ever, `redan check` a few times; both through here.
+//!
+//! INFO says everything. A user who may not ask INFO falls back to ROLE, then to HELLO, which tells the role
+//! even to users without any dangerous rights. The judgement is the tracker's.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connection::{Auth, Connection, broken, failure, refusal};
+use crate::config::{Access, Group};
+use crate::resp::value::Value;
+use crate::topology::member::{Failure, FailureKind};
+use crate::topology::observe::{Observation, from_hello, from_info, from_role};
+
+/// Asks the node at one address, over a connection that it keeps.
+pub(crate) struct Probe {
+    address: Arc<str>,
+    access: Arc<Access>,
+    connect_timeout: Duration,
+    probe_timeout: Duration,
+    open: Option<Open>,
+}
+
+/// A connection, and what was learnt on it.
+struct Open {
+    connection: Connection,
+    means: Means,
+    /// The text of INFO server, which does not change while a connection lives.
+    server: Option<String>,
+}
+
+/// Which question the user may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Means {
+    Info,
+    Role,
+    Hello,
+}
+
+/// What a node said, and how long it took.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) observation: Observation,
+    pub(crate) round_trip: Duration,
+    pub(crate) means: Means,
+    /// The TLS version; `None` for plaintext.
+    pub(crate) tls: Option<String>,
+    pub(crate) auth: Auth,
+}
+
+/// What became of one question.
+enum Reply {
+    Seen(Box<Observation>),
+    /// The user may not ask this way.
+    Forbidden,
+}
+
+enum Trouble {
+    Broken(io::Error),
+    Said(Failure),
+}
+
+impl Probe {
+    pub(crate) fn new(address: Arc<str>, group: &Group) -> Self {
+        let access = group.access_to(&address).clone();
+        Self { address, access, connect_timeout: group.connect_timeout, probe_timeout: group.probe_timeout, open: None }
+    }
+
+    /// One probe. A connection that broke since the last one is replaced at once: its end alone says nothing
+    /// about the server.
+    pub(crate) async fn ask(&mut self) -> Result<Answer, Failure> {
+        let reused = self.open.is_some();
+        match self.attempt().await {
+            Err(Trouble::Broken(_)) if reused => match self.attempt().await {
+                Err(Trouble::Broken(error)) => Err(broken(&error)),
+                Err(Trouble::Said(failure)) => Err(failure),
+                Ok(answer) => Ok(answer),
+            },
+            Err(Trouble::Broken(error)) => Err(broken(&error)),
+            Err(Trouble::Said(failure)) => Err(failure),
+            Ok(answer) => Ok(answer),
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Answer, Trouble> {
+        // Taken out, so that an attempt that is cancelled or fails leaves no half-read connection behind.
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let opening = Connection::open(&self.address, &self.access, self.connect_timeout);
+                let connection = opening.await.map_err(Trouble::Said)?;
+                Open { connection, means: Means::Info, server: None }
+            }
+        };
+        let asked = Instant::now();
+        let outcome = tokio::time::timeout(self.probe_timeout, open.question()).await;
+        let round_trip = asked.elapsed();
+        let observation = match outcome {
+            Err(_) => {
+                let text = format!(
+                    "no answer within {} ms: it is frozen, overloaded or cut off",
+                    self.probe_timeout.as_millis()
+                );
+                return Err(Trouble::Said(failure(FailureKind::Timeout, text)));
+            }
+            Ok(Err(Trouble::Said(failure))) => {
+                // Its words were read to the end: the connection is still in order.
+                self.open = Some(open);
+                return Err(Trouble::Said(failure));
+            }
+            Ok(Err(broken)) => return Err(broken),
+            Ok(Ok(observation)) => observation,
+        };
+        let answer = Answer {
+            observation,
+            round_trip,
+            means: open.means,
+            tls: open.connection.tls.clone(),
+            auth: open.connection.auth,
+        };
+        self.open = Some(open);
+        Ok(answer)
+    }
+}
+
+impl Open {
+    async fn question(&mut self) -> Result<Observation, Trouble> {
+        loop {
+            let reply = match self.means {
+                Means::Info => self.info().await?,
+                Means::Role => self.single(&["ROLE"], from_role).await?,
+                // The argument keeps 6.0 happy, which insists on one; RESP2 is what the connection speaks.
+                Means::Hello => self.single(&["HELLO", "2"], from_hello).await?,
+            };
+            self.means = match (reply, self.means) {
+                (Reply::Seen(observation), _) => return Ok(*observation),
+                (Reply::Forbidden, Means::Info) => Means::Role,
+                (Reply::Forbidden, Means::Role) => Means::Hello,
+                (Reply::Forbidden, Means::Hello) => return Err(Trouble::Said(refusal("NOPERM"))),
+            };
+        }
+    }
+
+    /// All sections in one write. A server before 7.0 takes one section per INFO.
+    async fn info(&mut self) -> Result<Reply, Trouble> {
+        const CHANGING: [&[&str]; 3] = [&["INFO", "replication"], &["INFO", "persistence"], &["INFO", "keyspace"]];
+        const ALL: [&[&str]; 4] = [&["INFO", "server"], CHANGING[0], CHANGING[1], CHANGING[2]];
+        let commands: &[&[&str]] = if self.server.is_some() { &CHANGING } else { &ALL };
+        let replies = self.connection.ask(commands).await.map_err(Trouble::Broken)?;
+        let mut texts = Vec::with_capacity(replies.len());
+        for reply in replies {
+            match reply {
+                Value::Text(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
+                Value::Error(error) if is_forbidden(&error) => return Ok(Reply::Forbidden),
+                Value::Error(error) => return Err(Trouble::Said(refusal(&error))),
+                _ => return Err(Trouble::Said(failure(FailureKind::Protocol, "its answer to INFO is not a text"))),
+            }
+        }
+        if self.server.is_none() && !texts.is_empty() {
+            self.server = Some(texts.remove(0));
+        }
+        let whole = format!("{}\n{}", self.server.as_deref().unwrap_or_default(), texts.join("\n"));
+        Ok(Reply::Seen(Box::new(from_info(&whole))))
+    }
+
+    async fn single(&mut self, words: &[&str], read: fn(&Value) -> Option<Observation>) -> Result<Reply, Trouble> {
+        let replies = self.connection.ask(&[words]).await.map_err(Trouble::Broken)?;
+        match replies.first() {
+            Some(Value::Error(error)) if is_forbidden(error) => Ok(Reply::Forbidden),
+            Some(Value::Error(error)) => Err(Trouble::Said(refusal(error))),
+            Some(value) => match read(value) {
+                Some(seen) => Ok(Reply::Seen(Box::new(seen))),
+                None => Err(Trouble::Said(failure(
+                    FailureKind::Protocol,
+                    format!("its answer to {} makes no sense", words[0]),
+                ))),
+            },
+            None => Err(Trouble::Broken(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+/// Denied by ACL, or renamed away.
+fn is_forbidden(error: &str) -> bool {
+    error.starts_with("NOPERM") || error.starts_with("ERR unknown command") || error.starts_with("ERR Unknown command")
+}

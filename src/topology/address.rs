@@ -1,0 +1,70 @@
+//! Addresses of nodes, `host:port`: taking them apart, and judging what another node's word for one is worth.
+//!
+//! Pure text; no name is resolved here.
+
+/// `host` and `port` of `host:port`; an IPv6 host stands in brackets and is returned without them.
+pub(crate) fn split_host_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// Puts `host` and `port` together, with brackets where an IPv6 address needs them.
+pub(crate) fn join_host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Whether the address can only mean the host it is used on.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    let host = split_host_port(address).map_or(address, |(host, _)| host);
+    host == "localhost" || host == "::1" || host.starts_with("127.")
+}
+
+/// Whether an address that the node at `speaker` gave means the same server to Redan. A node on another host
+/// that names 127.0.0.1 means its own host, a tunnel's entry for instance; dialling it here would reach
+/// a stranger.
+pub(crate) fn is_meaningful(speaker: &str, address: &str) -> bool {
+    split_host_port(address).is_some() && (!is_loopback(address) || is_loopback(speaker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port_are_split_and_joined() {
+        for (text, want) in [
+            ("redis:6379", Some(("redis", 6379))),
+            ("[::1]:6379", Some(("::1", 6379))),
+            ("::1:6379", None),
+            ("redis", None),
+            (":6379", None),
+            ("redis:66000", None),
+            ("[::1:6379", None),
+        ] {
+            assert_eq!(split_host_port(text), want, "{text}");
+            if let Some((host, port)) = want {
+                assert_eq!(join_host_port(host, port), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_loopback_address_means_something_only_from_a_node_on_this_host() {
+        for (speaker, address, want) in [
+            ("127.0.0.1:1", "127.0.0.1:2", true),
+            ("localhost:1", "[::1]:2", true),
+            ("10.0.0.2:1", "127.0.0.1:8000", false),
+            ("redis-1:1", "localhost:8000", false),
+            ("10.0.0.2:1", "10.0.0.3:2", true),
+            ("127.0.0.1:1", "nonsense", false),
+        ] {
+            assert_eq!(is_meaningful(speaker, address), want, "{speaker} says {address}");
+        }
+    }
+}

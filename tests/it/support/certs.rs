@@ -1,0 +1,39 @@
+//! Certificates of a test's own authority, as files.
+
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+/// A CA with one certificate for 127.0.0.1, ::1 and localhost. Removed on drop.
+pub struct Certs {
+    folder: tempfile::TempDir,
+}
+
+impl Certs {
+    pub fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        let key = KeyPair::generate().expect("a key");
+        let names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
+        let leaf = CertificateParams::new(names).expect("names").signed_by(&key, &ca).expect("a certificate");
+        let certs = Self { folder };
+        for (path, text) in [(certs.ca(), ca.pem()), (certs.cert(), leaf.pem()), (certs.key(), key.serialize_pem())] {
+            std::fs::write(path, text).expect("writable");
+        }
+        certs
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    pub fn cert(&self) -> PathBuf {
+        self.folder.path().join("node.pem")
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("node.key")
+    }
+}

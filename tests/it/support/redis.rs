@@ -1,0 +1,233 @@
+//! Real `redis-server` processes on free ports of 127.0.0.1, killed on drop, and waiting with a deadline.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::certs::Certs;
+
+/// How long a test waits for what must happen: far more than it takes, because test machines are busy.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `ready`, asking every 10 ms; fails the test with `what` at the deadline.
+pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How a server shall be started.
+#[derive(Default)]
+pub struct Options {
+    password: Option<String>,
+    lines: Vec<String>,
+    tls: bool,
+}
+
+impl Options {
+    /// `requirepass`.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self.line(&format!("requirepass {password}"))
+    }
+
+    pub fn master_auth(self, password: &str) -> Self {
+        self.line(&format!("masterauth {password}"))
+    }
+
+    pub fn replica_of(self, master: &Redis) -> Self {
+        self.line(&format!("replicaof 127.0.0.1 {}", master.port()))
+    }
+
+    /// TLS on [`Redis::port`], also towards its master; plaintext stays on another port, for the test itself.
+    pub fn tls(mut self, certs: &Certs) -> Self {
+        self.tls = true;
+        let file = |path: std::path::PathBuf| path.display().to_string();
+        self.line(&format!("tls-ca-cert-file {}", file(certs.ca())))
+            .line(&format!("tls-cert-file {}", file(certs.cert())))
+            .line(&format!("tls-key-file {}", file(certs.key())))
+            .line("tls-auth-clients no")
+            .line("tls-replication yes")
+    }
+
+    /// Any line of redis.conf; later lines win.
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    pub fn start(self) -> Redis {
+        for _ in 0..5 {
+            let (port, plain_port) = (free_port(), if self.tls { free_port() } else { 0 });
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let mut config = format!(
+                "bind 127.0.0.1\nprotected-mode no\ndir {}\nsave \"\"\nappendonly no\nloglevel warning\n\
+                 repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\nenable-debug-command local\n",
+                folder.path().display()
+            );
+            config += &match self.tls {
+                true => format!("port {plain_port}\ntls-port {port}\n"),
+                false => format!("port {port}\n"),
+            };
+            config += &self.lines.join("\n");
+            config += "\n";
+            std::fs::write(folder.path().join("redis.conf"), config).expect("writable");
+            let control_port = if self.tls { plain_port } else { port };
+            let mut redis = Redis { child: None, port, control_port, folder, password: self.password.clone() };
+            // Another process may have taken the port in between: then try others.
+            if redis.run() {
+                return redis;
+            }
+        }
+        panic!("redis-server did not start on five different ports");
+    }
+}
+
+/// A running (or killed) server.
+pub struct Redis {
+    child: Option<Child>,
+    port: u16,
+    control_port: u16,
+    folder: tempfile::TempDir,
+    password: Option<String>,
+}
+
+impl Redis {
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    pub fn start() -> Self {
+        Options::default().start()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn run(&mut self) -> bool {
+        let started = Command::new("redis-server")
+            .arg(self.folder.path().join("redis.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = match started {
+            Ok(child) => child,
+            Err(error) => panic!("redis-server cannot be run ({error}): install it, `make test` does so"),
+        };
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            if child.try_wait().expect("a child can be asked").is_some() {
+                return false;
+            }
+            if TcpStream::connect(("127.0.0.1", self.control_port)).is_ok() {
+                self.child = Some(child);
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("redis-server listens on no port after {DEADLINE:?}");
+    }
+
+    /// `kill -9`: nothing is saved, connections are reset.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// Starts a killed server on its old port, empty.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.run(), "redis-server did not start again on port {}", self.port);
+    }
+
+    /// SIGSTOP: it accepts connections and answers nothing.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill exists");
+        assert!(status.success());
+    }
+
+    /// Sends a command and returns the raw reply, up to what arrives in one piece.
+    pub fn command(&self, words: &[&str]) -> String {
+        let mut stream = self.send(words);
+        let mut reply = vec![0; 65536];
+        let len = stream.read(&mut reply).expect("a reply");
+        String::from_utf8_lossy(&reply[..len]).into_owned()
+    }
+
+    /// Sends a command without waiting for its reply.
+    pub fn send(&self, words: &[&str]) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.control_port)).expect("it runs");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        if let Some(password) = &self.password {
+            stream.write_all(&encode(&["AUTH", password])).expect("writable");
+            let mut ok = [0; 5];
+            stream.read_exact(&mut ok).expect("a reply to AUTH");
+            assert_eq!(&ok, b"+OK\r\n");
+        }
+        stream.write_all(&encode(words)).expect("writable");
+        stream
+    }
+
+    /// Sends a command that must succeed.
+    pub fn ok(&self, words: &[&str]) {
+        let reply = self.command(words);
+        assert!(!reply.starts_with('-'), "{words:?}: {reply}");
+    }
+
+    /// One field of INFO.
+    pub fn info(&self, field: &str) -> Option<String> {
+        let text = self.command(&["INFO"]);
+        text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned()))
+    }
+
+    /// Makes it a replica of `master`, or with `None` a master.
+    pub fn replica_of(&self, master: Option<&Self>) {
+        match master {
+            Some(master) => self.ok(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]),
+            None => self.ok(&["REPLICAOF", "NO", "ONE"]),
+        }
+    }
+
+    /// Waits until its link to its master is up.
+    pub fn wait_for_link(&self) {
+        eventually("the replica's link is up", || self.info("master_link_status").as_deref() == Some("up"));
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn encode(words: &[&str]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len());
+    for word in words {
+        out += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    out.into_bytes()
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
