@@ -6,12 +6,12 @@
 //! a test enforces it.
 
 // Core.
-mod limits;
-mod resp;
 mod command;
-mod topology;
+mod limits;
 mod mark;
+mod resp;
 mod route;
+mod topology;
 // Shell, bottom.
 mod config;
 mod metrics;
@@ -19,13 +19,13 @@ mod net;
 mod tls;
 mod transport;
 // Data plane.
+mod acceptor;
 mod backend;
 mod session;
 mod worker;
-mod acceptor;
 // Around it.
-mod control;
 mod admin;
-mod drain;
 mod app;
 pub mod cli;
+mod control;
+mod drain;

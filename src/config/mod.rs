@@ -60,7 +60,10 @@ pub(crate) struct Listener {
 pub(crate) enum Bind {
     Tcp(SocketAddr),
     /// `mode` is the file's permission bits (0o700 …).
-    Unix { path: PathBuf, mode: u32 },
+    Unix {
+        path: PathBuf,
+        mode: u32,
+    },
 }
 
 impl fmt::Display for Bind {
