@@ -1,1 +1,4 @@
 //! One test binary: every end-to-end and property test is a module of it.
+
+mod clients;
+mod support;
