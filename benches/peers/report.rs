@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::cases::SIZES;
 use crate::goals::{self, Verdict};
 use crate::idle::Idle;
 use crate::measure::{Cell, Measured, Run};
@@ -123,7 +124,7 @@ fn ratios(text: &mut String, measured: &[Measured]) {
 }
 
 fn figures(text: &mut String, measured: &[Measured]) {
-    for (size, tls) in [(32, false), (32, true), (16_384, false), (16_384, true)] {
+    for (size, tls) in SIZES.into_iter().flat_map(|size| [(size, false), (size, true)]) {
         let mut here = measured.iter().filter(|one| one.case.size == size && one.case.tls == tls).peekable();
         if here.peek().is_none() {
             continue;
