@@ -4,8 +4,6 @@
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
 # make clean   remove everything that was built
 
-# bash, because `ulimit -H` is not in every sh.
-SHELL := /bin/bash
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
@@ -24,9 +22,8 @@ test: needs-build needs-redis clients
 demo: needs-build needs-redis
 	cargo run --release -- demo
 
-# Ten thousand idle clients are ten thousand files for the program and for each server: as many as are allowed.
 bench: needs-build needs-redis needs-bench
-	ulimit -n "$$(ulimit -Hn)" && cargo bench --bench peers -- $(BENCH)
+	cargo bench --bench peers -- $(BENCH)
 
 lint: needs-build
 	cargo fmt --check

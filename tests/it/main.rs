@@ -1,3 +1,5 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
+mod clients;
 mod config;
+mod support;

@@ -1,0 +1,3 @@
+//! What several tests stand on: running servers.
+
+pub(crate) mod proxy;
