@@ -32,7 +32,7 @@ pub(super) async fn run(pool: Weak<Pool>) {
         };
         let wanted = strong.mark_wanted.notified();
         // Looked at again now and then, so that the task ends with its worker.
-        let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await.map(|()| ());
+        let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
         if strong.waiting_for_mark.borrow().is_empty() && !strong.take_mark_request() {
             continue;
         }

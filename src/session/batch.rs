@@ -65,7 +65,7 @@ impl Session {
         self: &Rc<Self>,
         inner: &mut Inner,
         buf: &[u8],
-        plan: &Plan,
+        plan: &Plan<'_>,
         cx: &mut task::Context<'_>,
         used: &mut usize,
     ) -> Option<Routed> {
@@ -81,19 +81,16 @@ impl Session {
                 inner.wait_until_at_most(inner.in_lane.saturating_sub(too_many));
                 Some(Routed::Wait)
             }
-            Next::Alone { start, frame, kind, spec } => {
-                let raw = &buf[start..start + frame.len];
-                match self.special(inner, kind, spec, &frame, raw, cx) {
-                    Some(flow) => {
-                        inner.scanner = RequestScanner::new();
-                        Some(if flow == Flow::Wait { Routed::Wait } else { Routed::Again })
-                    }
-                    None => {
-                        *used += frame.len;
-                        inner.closing.then_some(Routed::Again)
-                    }
+            Next::Alone(arrived) => match self.special(inner, &arrived, cx) {
+                Some(flow) => {
+                    inner.scanner = RequestScanner::new();
+                    Some(if flow == Flow::Wait { Routed::Wait } else { Routed::Again })
                 }
-            }
+                None => {
+                    *used += arrived.frame.len;
+                    inner.closing.then_some(Routed::Again)
+                }
+            },
             Next::Inline { start } => {
                 if let Err(error) = self.inline(inner, &buf[start..]) {
                     self.protocol_error(inner, &error);
@@ -142,7 +139,7 @@ impl Session {
         self: &Rc<Self>,
         inner: &mut Inner,
         buf: &[u8],
-        plan: &Plan,
+        plan: &Plan<'_>,
         items: &[Item],
         cx: &mut task::Context<'_>,
     ) -> bool {
@@ -216,7 +213,7 @@ impl Session {
         inner.answer(reply, &self.context);
     }
 
-    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan) {
+    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {
         let Context { pool, workspace, .. } = &*self.context;
         let counters = &workspace.counters;
         let writes = if plan.writes { items.iter().filter(|item| item.part == Part::Write).count() } else { 0 };

@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::task;
 
 use super::pinned::{After, Expect, Pinned};
-use super::plan::kind_of;
+use super::plan::Arrived;
 use super::special::{admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
-use crate::command::{self, Kind, Lasts, Local, Pin, Refused, Spec};
+use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Frame, Request, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Request, RequestScanner, arguments};
 use crate::topology::Version;
 
 /// What WAIT is given to wait for: an own connection's WAIT counts from its own last write, and the session's writes
@@ -51,8 +51,7 @@ impl Session {
                     used += frame.len;
                 }
                 Ok(Request::Command(frame)) => {
-                    let raw = &rest[..frame.len];
-                    match self.forward_command(inner, pinned, &frame, raw, cx) {
+                    match self.forward_command(inner, pinned, &Arrived::new(rest, frame), cx) {
                         Step::Sent => {
                             self.context.workspace.counters.commands_pinned.increment();
                             used += frame.len;
@@ -137,19 +136,18 @@ impl Session {
         self: &Rc<Self>,
         inner: &mut Inner,
         pinned: &mut Pinned,
-        frame: &Frame,
-        raw: &[u8],
+        arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        let spec = command::lookup(frame.name.of(raw), frame.second.map(|second| second.of(raw)));
-        match kind_of(spec, raw) {
+        let Arrived { raw, kind, spec, .. } = *arrived;
+        match kind {
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")
             }
             Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
                 self.refuse(inner, pinned, &admin_refused(spec))
             }
-            Kind::Local(local) => self.forward_local(inner, pinned, local, spec, frame, raw, cx),
+            Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
             Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),
             Kind::Admin(admin) => {
                 pinned.for_session |= is_endless(admin);
@@ -188,11 +186,10 @@ impl Session {
         inner: &mut Inner,
         pinned: &mut Pinned,
         local: Local,
-        spec: Option<&'static Spec>,
-        frame: &Frame,
-        raw: &[u8],
+        arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
+        let Arrived { raw, frame, spec, .. } = *arrived;
         match local {
             Local::Ping | Local::Echo => relay(pinned, raw),
             Local::Quit => self.when_quiet(inner, pinned, |session, inner| {
@@ -220,9 +217,7 @@ impl Session {
                 relay(pinned, raw)
             }
             _ if !pinned.expected.is_empty() => Step::NotYet,
-            Local::Auth | Local::Hello | Local::ClientReply => {
-                self.identify_pinned(inner, pinned, Kind::Local(local), spec, frame, raw, cx)
-            }
+            Local::Auth | Local::Hello | Local::ClientReply => self.identify_pinned(inner, pinned, arrived, cx),
             local => {
                 let mut reply = self.context.workspace.buffer();
                 let facts = super::local::Facts {
@@ -230,7 +225,7 @@ impl Session {
                     db: inner.dialect.db,
                     now: std::time::Instant::now(),
                 };
-                super::local::answer(local, frame, raw, &mut inner.identity, &facts, &mut reply);
+                super::local::answer(local, &frame, raw, &mut inner.identity, &facts, &mut reply);
                 inner.answer(reply, &self.context);
                 Step::Done
             }
@@ -242,13 +237,10 @@ impl Session {
         self: &Rc<Self>,
         inner: &mut Inner,
         pinned: &mut Pinned,
-        kind: Kind,
-        spec: Option<&'static Spec>,
-        frame: &Frame,
-        raw: &[u8],
+        arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        if self.special(inner, kind, spec, frame, raw, cx).is_some() {
+        if self.special(inner, arrived, cx).is_some() {
             return Step::NotYet;
         }
         inner.muted = inner.reply_mode == ReplyMode::Off;

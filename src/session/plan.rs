@@ -25,20 +25,33 @@ pub(crate) struct Item {
     pub(super) part: Part,
 }
 
+/// One complete command with what the table says of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived<'a> {
+    pub(super) raw: &'a [u8],
+    pub(super) frame: Frame,
+    pub(super) kind: Kind,
+    pub(super) spec: Option<&'static Spec>,
+}
+
+impl<'a> Arrived<'a> {
+    /// `buf` begins with the command.
+    pub(super) fn new(buf: &'a [u8], frame: Frame) -> Self {
+        let raw = &buf[..frame.len];
+        let spec = command::lookup(frame.name.of(raw), frame.second.map(|second| second.of(raw)));
+        Self { raw, frame, kind: kind_of(spec, raw), spec }
+    }
+}
+
 /// What stands behind the batch.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum Next<'a> {
     /// Nothing, or half a command.
     Incomplete,
     /// The batch is as long as it may be.
     Full,
-    /// A command to be handled alone, at this place.
-    Alone {
-        start: usize,
-        frame: Frame,
-        kind: Kind,
-        spec: Option<&'static Spec>,
-    },
+    /// A command to be handled alone, where the batch ends.
+    Alone(Arrived<'a>),
     /// A line of text, at this place.
     Inline {
         start: usize,
@@ -49,8 +62,8 @@ pub(super) enum Next {
 }
 
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) next: Next,
+pub(super) struct Plan<'a> {
+    pub(super) next: Next<'a>,
     /// Where the batch ends: the first byte that is not part of it, blanks included.
     pub(super) end: usize,
     pub(super) writes: bool,
@@ -60,13 +73,13 @@ pub(super) struct Plan {
 }
 
 /// Fills `items` with at most `room` commands.
-pub(super) fn plan(
+pub(super) fn plan<'a>(
     scanner: &mut RequestScanner,
     bounds: &Bounds,
-    buf: &[u8],
+    buf: &'a [u8],
     room: usize,
     items: &mut Vec<Item>,
-) -> Plan {
+) -> Plan<'a> {
     items.clear();
     let mut plan = Plan { next: Next::Incomplete, end: 0, writes: false, needs_master: false, rides: false };
     loop {
@@ -96,16 +109,14 @@ pub(super) fn plan(
                 return plan;
             }
         };
-        let raw = &buf[start..start + frame.len];
-        let spec = command::lookup(frame.name.of(raw), frame.second.map(|second| second.of(raw)));
-        let kind = kind_of(spec, raw);
-        let part = match kind {
+        let arrived = Arrived::new(&buf[start..], frame);
+        let part = match arrived.kind {
             Kind::Read if bounds.authenticated => Part::Read,
             Kind::MasterRead if bounds.authenticated => Part::MasterRead,
             Kind::Write if bounds.authenticated => Part::Write,
             Kind::Local(local) if bounds.authenticated && !local::changes_what_follows(local) => Part::Answer(local),
-            kind => {
-                plan.next = Next::Alone { start, frame, kind, spec };
+            _ => {
+                plan.next = Next::Alone(arrived);
                 return plan;
             }
         };
@@ -118,7 +129,7 @@ pub(super) fn plan(
 }
 
 /// A command without a row is one that Redan does not know: its own connection to the master.
-pub(super) fn kind_of(spec: Option<&Spec>, raw: &[u8]) -> Kind {
+fn kind_of(spec: Option<&Spec>, raw: &[u8]) -> Kind {
     match spec.map(|spec| spec.kind) {
         None => Kind::Pin(Pin::Unknown),
         Some(Kind::ReadUnlessBlock) if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),

@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use super::batch::{Demand, NoLane};
 use super::context::Context;
-use super::plan::kind_of;
+use super::plan::Arrived;
 use super::{Flow, Inner, Session};
 use crate::backend::recipient::{Effect, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
-use crate::command::{self, Kind};
+use crate::command::Kind;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestScanner};
 
@@ -239,10 +239,7 @@ fn demand_of(inner: &Inner) -> Demand {
 
 fn may_leave_master(request: &[u8]) -> bool {
     match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
-        Ok(Request::Command(frame)) => {
-            let spec = command::lookup(frame.name.of(request), frame.second.map(|second| second.of(request)));
-            kind_of(spec, request) == Kind::Read
-        }
+        Ok(Request::Command(frame)) => Arrived::new(request, frame).kind == Kind::Read,
         _ => false,
     }
 }

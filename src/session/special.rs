@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use super::hello::{self, Hello};
 use super::pinned::Severed;
+use super::plan::Arrived;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::Dialect;
 use crate::command::{Admin, Kind, Local, Pin, Refused, Spec};
 use crate::metrics::PinReason;
 use crate::resp::encode;
-use crate::resp::request::{Frame, arguments};
+use crate::resp::request::arguments;
 
 impl Session {
     /// Handles one command after everything before it was sent on its way. `None`: it is done with. Otherwise it stays in
@@ -20,12 +21,10 @@ impl Session {
     pub(super) fn special(
         self: &Rc<Self>,
         inner: &mut Inner,
-        kind: Kind,
-        spec: Option<&'static Spec>,
-        frame: &Frame,
-        raw: &[u8],
+        arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
+        let Arrived { raw, frame, kind, spec } = *arrived;
         if !inner.authenticated && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
         {
             self.answer_error(inner, hello::NOT_AUTHENTICATED);
@@ -35,7 +34,7 @@ impl Session {
             self.answer_error(inner, &super::local::wrong_arity(spec.name));
             return None;
         }
-        if inner.severed.is_some() && self.answer_severed(inner, kind, raw) {
+        if inner.severed.is_some() && self.answer_severed(inner, kind) {
             return None;
         }
         match kind {
@@ -244,7 +243,7 @@ impl Session {
     }
 
     /// What a transaction or a watch that lost its connection is answered; `false`: the command is carried as ever.
-    fn answer_severed(&self, inner: &mut Inner, kind: Kind, _raw: &[u8]) -> bool {
+    fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
         let Some(severed) = inner.severed else {
             return false;
         };
