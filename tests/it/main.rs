@@ -2,4 +2,6 @@
 
 mod clients;
 mod config;
+mod layers;
+mod shutdown;
 mod support;
