@@ -335,7 +335,7 @@ fn two_claims_at_start() {
             None => world.loses("c:1", FailureKind::Refused),
         }
         assert_eq!(world.master(), want);
-        assert!(world.was_told("all say they are the master"));
+        assert!(world.was_told("says it is a master too"));
     }
     let mut world = World::new(&["a:1", "b:1"]);
     world.hears("a:1", &older);

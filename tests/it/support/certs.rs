@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A CA with one certificate for 127.0.0.1, ::1 and localhost. Removed on drop.
 pub struct Certs {
@@ -13,6 +13,8 @@ impl Certs {
     pub fn make() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        // Without a name of its own it would share the leaf's, and OpenSSL would take the leaf for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "Redan test CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
         let key = KeyPair::generate().expect("a key");
