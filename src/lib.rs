@@ -6,12 +6,13 @@
 //! a test enforces it.
 
 // Core.
-mod command;
 mod limits;
-mod mark;
 mod resp;
-mod route;
+mod command;
 mod topology;
+mod mark;
+mod route;
+mod throttle;
 // Shell, bottom.
 mod config;
 mod metrics;
@@ -19,13 +20,17 @@ mod net;
 mod tls;
 mod transport;
 // Data plane.
-mod acceptor;
 mod backend;
 mod session;
 mod worker;
+mod acceptor;
 // Around it.
+mod control;
 mod admin;
+mod drain;
 mod app;
 pub mod cli;
-mod control;
-mod drain;
+// For the fuzzer and property tests alone.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -2,12 +2,21 @@
 //!
 //! Read by whoever enforces a bound; nothing here may depend on another module.
 
+/// Groups in one configuration. Each costs a control loop of probes and one gauge per worker; more groups than
+/// this belong into several processes, where one cannot starve the other.
+pub(crate) const GROUPS: usize = 64;
+
+/// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 32 bytes per
+/// worker, and at most 63 series per worker for whoever scrapes.
+pub(crate) const NODE_COUNTERS: usize = 64;
+
 /// Bytes one worker reads from a client at a time. One buffer serves all sessions of a worker, so it costs
 /// nothing per client; 64 KiB holds a pipeline of 16 commands of 4 KiB.
 pub(crate) const CLIENT_READ: usize = 64 * 1024;
 
-/// Bytes a lane reads at a time, and keeps: a partial reply waits here for its rest.
-pub(crate) const LANE_READ: usize = 128 * 1024;
+/// What a lane reads into. A partial reply of up to [`GATHERED_REPLY`] and a header line of up to 64 KiB wait here for
+/// their rest, and TLS needs room for 64 KiB more.
+pub(crate) const LANE_READ: usize = 192 * 1024;
 
 /// A command longer than this is not gathered in memory but streamed over a pin. 256 KiB keeps a pipeline
 /// of sixteen 16 KB values on the lane and bounds what a session can hold of a half-sent command.
@@ -26,3 +35,29 @@ pub(crate) const INLINE: usize = 64 * 1024;
 /// Before AUTH a client may send at most 10 arguments of at most 16 KiB (Redis 6.0.20 and later).
 pub(crate) const UNAUTHENTICATED_ARGUMENTS: u32 = 10;
 pub(crate) const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
+
+/// A reply longer than this passes a lane in pieces as it comes; a shorter one is gathered first, so that a node
+/// dying in its middle costs no client its connection. 64 KiB holds four values of 16 KB.
+pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
+
+/// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
+pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
+
+/// Capacity a lane or a session keeps when it has nothing to say.
+pub(crate) const KEPT_BUFFER: usize = 64 * 1024;
+
+/// Reply bytes that wait for one client before nothing more is read on its behalf: its own commands, its pin, and
+/// the rest of a large reply on a lane (which then serves nobody else until the client has taken it).
+pub(crate) const OUTPUT_PAUSE: usize = 1024 * 1024;
+
+/// Reply bytes that may wait for one client at all; over it the client is closed, as Redis closes it over its
+/// `client-output-buffer-limit`. Reached only by many replies that were already in flight.
+pub(crate) const OUTPUT_CLOSE: usize = 64 * 1024 * 1024;
+
+/// How long a client with waiting replies may take no byte: alone on its connection, and while other sessions'
+/// replies wait behind its own.
+pub(crate) const STALLED_ALONE_S: u64 = 60;
+pub(crate) const STALLED_IN_THE_WAY_S: u64 = 2;
+
+/// Commands of one session that may be unanswered at once. Deeper pipelines work; the rest waits in the socket.
+pub(crate) const IN_FLIGHT: usize = 1024;

@@ -1,1 +1,156 @@
-//! (to be written)
+//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz` over HTTP/1.1.
+//!
+//! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
+//! command. It reads what other threads publish and must never change it.
+
+mod health;
+mod prometheus;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::topology::Snapshot;
+
+/// What the endpoint reads. Made once by `app`.
+#[derive(Debug)]
+pub(crate) struct AdminState {
+    /// When the process started, on the clock that workers write their heartbeats by.
+    pub(crate) started: Instant,
+    /// The same moment as the world counts it.
+    pub(crate) started_at: SystemTime,
+    pub(crate) workers: Vec<Arc<WorkerCounters>>,
+    pub(crate) acceptor: Arc<AcceptorCounters>,
+    /// Name and newest snapshot of each group, in the order of `Config::groups`.
+    pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
+    /// All listeners are bound.
+    pub(crate) listening: Arc<AtomicBool>,
+    /// The process is on its way out.
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+impl AdminState {
+    /// How long ago the worker's timer last ran.
+    fn heartbeat_age(&self, worker: usize) -> Duration {
+        let beat = Duration::from_millis(self.workers[worker].heartbeat_ms.get());
+        self.started.elapsed().saturating_sub(beat)
+    }
+}
+
+/// Connections served at the same time; the next waits in the kernel's queue. A scraper and a few health checks
+/// need less than ten.
+const CONNECTIONS: usize = 64;
+/// One request and its answer. A peer that is slower does not get to hold one of the 64.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// The whole request head; a scraper's has less than 1 KiB.
+const HEAD_BYTES: usize = 16 * 1024;
+const HEADERS: usize = 64;
+/// After a failed accept, which is almost always "too many open files" and does not pass sooner.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` completes; connections that are open then are closed.
+pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: impl Future<Output = ()>) {
+    let registry = Arc::new(prometheus::registry(Arc::clone(&state)));
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&state), Arc::clone(&registry)));
+                }
+                Err(error) => {
+                    tracing::warn!("the admin endpoint cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// One connection carries one request: then its time limit is the request's, and no idle connection is kept.
+async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Registry>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &state, &registry);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_TIME)
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS);
+    match tokio::time::timeout(CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("a client of the admin endpoint misbehaved: {error}"),
+        Err(_) => tracing::debug!("a client of the admin endpoint took longer than {CONNECTION_TIME:?}"),
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+fn answer(method: &Method, path: &str, state: &AdminState, registry: &Registry) -> Answer {
+    if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
+        return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
+    }
+    match path {
+        "/metrics" => metrics(registry),
+        "/healthz" => verdict(&health::unhealthy(state)),
+        _ => verdict(&health::unready(state)),
+    }
+}
+
+fn verdict(reasons: &[String]) -> Answer {
+    if reasons.is_empty() {
+        return text(StatusCode::OK, "ok\n".to_owned());
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+}
+
+fn metrics(registry: &Registry) -> Answer {
+    let mut body = String::new();
+    if prometheus_client::encoding::text::encode(&mut body, registry).is_err() {
+        return text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics cannot be written: a defect of Redan\n".to_owned(),
+        );
+    }
+    let mut response = text(StatusCode::OK, body);
+    let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
+}
+
+fn text(status: StatusCode, body: String) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // A health that was true a minute ago is worse than none.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

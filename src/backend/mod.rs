@@ -1,1 +1,13 @@
-//! (to be written)
+//! One worker's connections to the nodes: lanes that sessions share, pins lent to one, questions for marks.
+//!
+//! Used by sessions and by the worker that owns them. It never knows what a session is: replies go to a `Recipient`.
+
+pub(crate) mod dial;
+pub(crate) mod lane;
+mod log;
+mod marker;
+pub(crate) mod pin;
+pub(crate) mod pool;
+pub(crate) mod recipient;
+pub(crate) mod refusal;
+mod replies;

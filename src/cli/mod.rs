@@ -1,11 +1,116 @@
 //! The command line: parses arguments, dispatches to one file per subcommand, returns the exit code.
+//!
+//! Exit codes are those of sysexits.h where it has one: 78 for a wrong configuration, 70 for a defect of Redan,
+//! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
 pub(crate) mod check;
+mod logging;
+mod passwd;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+/// EX_CONFIG: the operator corrects the configuration; starting again before that is useless.
+const WRONG_CONFIGURATION: u8 = 78;
+/// EX_SOFTWARE: whose fault it is, is Redan's.
+const DEFECT: u8 = 70;
+
+/// One fast, encrypted endpoint in front of a Redis or Valkey replication group.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients as the configuration file says, until SIGTERM
+    Run {
+        /// The configuration file, proxy.toml by custom
+        file: PathBuf,
+    },
+    /// Say everything that is wrong with a configuration file, and whether its nodes can be reached
+    Check {
+        /// The configuration file, proxy.toml by custom
+        file: PathBuf,
+    },
+    /// Start a small replication group on this machine with Redan in front of it, to try it out
+    Demo(Demo),
+    /// Make the line that a users file holds for a password, read from the terminal or from standard input
+    Passwd {
+        /// Make a random password instead, and print it on a line before its hash
+        #[arg(long)]
+        generate: bool,
+    },
+}
+
+/// The arguments of `redan demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Walk through what Redan does, a failover included, and explain each step
+    #[arg(long)]
+    pub(crate) tour: bool,
+}
 
 /// Runs the program named by the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Also --help and --version, which are no errors; where even printing fails, nobody is reading.
+            drop(answer.print());
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli.command {
+        Command::Run { file } => with_config(&file, run_proxy),
+        Command::Check { file } => with_config(&file, check_configuration),
+        Command::Demo(demo) => run_demo(&demo),
+        Command::Passwd { generate } => passwd::run(generate),
+    }
+}
+
+fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match config::load(file) {
+        Ok(config) => then(config),
+        Err(errors) => {
+            eprintln!("{errors}");
+            ExitCode::from(WRONG_CONFIGURATION)
+        }
+    }
+}
+
+fn run_proxy(config: Config) -> ExitCode {
+    if let Err(why) = logging::init(&config.log) {
+        eprintln!("{why}");
+        return ExitCode::from(DEFECT);
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Replace by `crate::app::run(config)`.
+    not_built_yet("run")
+}
+
+fn check_configuration(config: Config) -> ExitCode {
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    check::run(&config)
+}
+
+fn run_demo(_demo: &Demo) -> ExitCode {
+    // Replace by `demo::run(demo)`.
+    not_built_yet("demo")
+}
+
+fn not_built_yet(subcommand: &str) -> ExitCode {
+    eprintln!("redan {subcommand} is not built yet in this version; use a later one");
+    ExitCode::from(DEFECT)
 }

@@ -1,5 +1,151 @@
 //! What each command is: where it may go and what it does to the session. One static table made from data.
 //!
-//! Pure. `route` and `session` ask it; it must never guess that a command only reads.
+//! Pure. `route` and `session` ask it; it must never guess that a command only reads: a command it does not
+//! know gets no answer here, and its own connection to the master there.
 
+pub(crate) mod blocking;
+pub(crate) mod classify;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use blocking::has_block_option;
+pub(crate) use table::lookup;
+
+/// One command, or one subcommand of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// As servers write it since 7.0: `get`, `config|get`.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// Arguments it takes, name included (and the container's); negative: at least so many.
+    pub(crate) arity: i16,
+}
+
+impl Spec {
+    /// Whether a server would take so many arguments. Only local answers need to ask; nodes check their own.
+    pub(crate) fn takes(&self, arguments: u32) -> bool {
+        let least = u32::from(self.arity.unsigned_abs());
+        if self.arity < 0 { arguments >= least } else { arguments == least }
+    }
+}
+
+/// Where a command goes and over what kind of connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// May go to a replica, over a lane.
+    Read,
+    /// To the master over a lane; changes nothing, so it may be sent again.
+    MasterRead,
+    /// To the master over a lane; sent again only if it is proven that it did nothing.
+    Write,
+    /// XREAD: `Read`, or `Pin(Blocking)` when [`has_block_option`].
+    ReadUnlessBlock,
+    /// XREADGROUP: `Write`, or `Pin(Blocking)` when [`has_block_option`].
+    WriteUnlessBlock,
+    /// To the master over a connection of the session's own.
+    Pin(Pin),
+    /// Answered by Redan.
+    Local(Local),
+    /// Refused unless the listener allows admin commands; then over a pin to the master.
+    Admin(Admin),
+    /// Never carried.
+    Refused(Refused),
+}
+
+/// Why a command needs a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pin {
+    /// Waits at the node, which would stall a lane.
+    Blocking,
+    Discard,
+    Exec,
+    Multi,
+    /// SCRIPT KILL, FUNCTION KILL: on a lane they would queue behind the script they should stop.
+    Script,
+    /// READONLY, ASKING, SCRIPT DEBUG …: changes the connection in a way that RESET may not undo.
+    Stateful,
+    /// All six of (S|P)(UN)SUBSCRIBE.
+    Subscribe,
+    /// CLIENT TRACKING and CACHING: invalidations come from the connection that read.
+    Tracking,
+    /// What it does to the connection is not known. For callers, who give it to commands that have no row.
+    Unknown,
+    Unwatch,
+    Wait,
+    WaitAof,
+    Watch,
+}
+
+/// How long a pin is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    /// Until this command's reply; the connection is clean then, if it was before.
+    Command,
+    /// Until EXEC or DISCARD is answered (or UNWATCH outside MULTI); the connection is clean then.
+    Transaction,
+    /// Until the session ends; the connection is closed with it and never lent again.
+    Session,
+}
+
+impl Pin {
+    /// How long the session keeps the connection on this command's account; a pin it already holds for
+    /// longer stays.
+    pub(crate) fn lasts(self) -> Lasts {
+        match self {
+            Self::Blocking | Self::Discard | Self::Exec | Self::Script | Self::Unwatch | Self::Wait | Self::WaitAof => {
+                Lasts::Command
+            }
+            Self::Multi | Self::Watch => Lasts::Transaction,
+            Self::Stateful | Self::Subscribe | Self::Tracking | Self::Unknown => Lasts::Session,
+        }
+    }
+}
+
+/// What Redan answers itself: the session's own state, which no node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// ACL WHOAMI: the node would name Redan's user.
+    AclWhoAmI,
+    Auth,
+    /// CLIENT CAPA (Valkey): survives RESET, so it must not reach a connection that is lent again.
+    ClientCapa,
+    ClientGetName,
+    ClientGetRedir,
+    ClientId,
+    ClientInfo,
+    /// CLIENT MAINT_NOTIFICATIONS: `-ERR unknown subcommand`, on which clients go on without.
+    ClientMaintNotifications,
+    ClientNoEvict,
+    ClientNoTouch,
+    ClientReply,
+    ClientSetInfo,
+    ClientSetName,
+    ClientTrackingInfo,
+    ClientUnblock,
+    Echo,
+    Hello,
+    Ping,
+    Quit,
+    Reset,
+    Select,
+}
+
+/// How an allowed admin command uses its pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admin {
+    /// One reply, then the pin is returned.
+    Command,
+    /// MONITOR: a stream without end; the pin lasts like `Lasts::Session`.
+    Monitor,
+}
+
+/// Why a command is never carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// POST, HOST: — a browser tricked into talking to Redis. Servers close the connection unanswered.
+    Http,
+    /// SYNC, PSYNC, REPLCONF: a replica that dialled a listener. PSYNC is answered `-NOMASTERLINK`, on which it
+    /// tries again once a second; `-ERR` would make it reconnect without a pause.
+    Replication,
+}

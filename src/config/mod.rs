@@ -1,13 +1,29 @@
 //! The resolved configuration: what every other part reads. No option is left to re-check here.
 //!
-//! `raw` reads the file, collects every error with its line and makes these types. Nothing else
+//! `read` reads the file, collects every error with its line and makes these types. Nothing else
 //! may construct them, save tests. Secrets print as `***`.
+
+mod files;
+mod group;
+mod keys;
+mod listener;
+mod read;
+mod report;
+mod section;
+mod users;
+mod values;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use read::load;
+pub(crate) use report::Errors;
 
 /// A whole `proxy.toml`.
 #[derive(Debug)]
@@ -20,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
+    /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,5 @@
 //! Against real servers: discovery, chains, passwords, TLS, rights, deaths, and masters switched by hand.
 
-#![allow(unreachable_pub, reason = "the support files are shared with the integration tests")]
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,11 +10,10 @@ use crate::config::{Access, NodeTls, Secret, Seed};
 use support::certs::Certs;
 use support::redis::{Redis, eventually, free_port};
 
+/// Shared with the integration tests, which see no more of Redan than a user does.
 #[path = "../../tests/it/support"]
 pub(crate) mod support {
-    #[allow(dead_code, reason = "every user needs another part of it")]
     pub(crate) mod certs;
-    #[allow(dead_code, reason = "every user needs another part of it")]
     pub(crate) mod redis;
 }
 

@@ -1,1 +1,509 @@
-//! (to be written)
+//! One client connection: its bytes in, its commands out to lanes or a pin, its replies back in order.
+//!
+//! A session is one task. The task reads, routes and waits; replies come from the lanes' tasks, which write them to
+//! the client's socket themselves ([`Recipient`]) and wake the session's task only when it has something to do.
+//! A session uses one lane at a time: it turns to another only when nothing is in flight, which keeps its replies in
+//! order, its reads behind its writes, and its view from going back in time.
+
+mod batch;
+pub(crate) mod context;
+mod hello;
+mod hold;
+mod identity;
+mod local;
+mod output;
+mod pinned;
+mod pinned_forward;
+mod pinned_replies;
+mod plan;
+mod replay;
+mod special;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{self, Poll, Waker};
+use std::time::Instant;
+
+use self::context::Context;
+use self::hold::{Hold, Sleeping};
+use self::identity::Identity;
+pub(crate) use self::identity::Peer;
+use self::output::Output;
+use self::pinned::{Mode, Severed};
+use self::replay::Stashed;
+use crate::backend::dial::Dialect;
+use crate::backend::lane::Lane;
+use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
+use crate::limits;
+use crate::mark::Sight;
+use crate::resp::request::{Bounds, Request, RequestScanner};
+use crate::transport::Stream;
+
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    context: Rc<Context>,
+    inner: RefCell<Inner>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Whether a step led to another, or waits for a wake-up that is arranged for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Again,
+    Wait,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReplyMode {
+    On,
+    Off,
+    /// The next command is not answered.
+    SkipNext,
+}
+
+struct Inner {
+    stream: Stream,
+    output: Output,
+    /// Bytes read and not yet routed.
+    input: Vec<u8>,
+    scanner: RequestScanner,
+    /// Sequence of the next command, and of the one whose reply the client gets next.
+    next: u64,
+    front: u64,
+    /// Commands on the lane. `in_lane + commands in the stash == next - front`.
+    in_lane: usize,
+    /// Answers that are not at the front, and commands to be sent again. Ordered by sequence.
+    stash: VecDeque<(u64, Stashed)>,
+    /// Commands in the stash wait to be sent again.
+    retrying: bool,
+    /// Since when commands have been refused or lost, and none answered.
+    retrying_since: Option<Instant>,
+    /// The lane of everything in flight.
+    lane: Option<Rc<Lane>>,
+    /// The last write on the lane that is not answered.
+    last_write: Option<u64>,
+    sight: Sight,
+    /// Reads in a row that went to the master only for want of a mark.
+    kept_from_replicas: u32,
+    dialect: Dialect,
+    authenticated: bool,
+    identity: Box<Identity>,
+    mode: Mode,
+    /// The command in front is dropped as it comes; at its end it is answered this, if anything.
+    discarding: Option<String>,
+    /// Replies on the next pin that the client has already.
+    skip_replies: usize,
+    /// A transaction or watch that lost its connection.
+    severed: Option<Severed>,
+    hold: Option<Box<Hold>>,
+    /// Waits before it verifies a password.
+    penance: Option<Sleeping>,
+    penance_done: bool,
+    reply_mode: ReplyMode,
+    /// What is in flight is not to be answered.
+    muted: bool,
+    /// The task is woken when at most so many commands are left on the lane.
+    wake_at: Option<usize>,
+    last_active: Instant,
+    /// The client has sent its last byte.
+    ended_input: bool,
+    /// Close when everything is answered and sent: QUIT, a protocol error, a drain.
+    closing: bool,
+    /// Close now.
+    dead: bool,
+}
+
+impl Session {
+    pub(crate) fn new(id: u64, stream: Stream, peer: Peer, context: Rc<Context>) -> Rc<Self> {
+        let now = Instant::now();
+        let inner = Inner {
+            stream,
+            output: Output::default(),
+            input: Vec::new(),
+            scanner: RequestScanner::new(),
+            next: 0,
+            front: 0,
+            in_lane: 0,
+            stash: VecDeque::new(),
+            retrying: false,
+            retrying_since: None,
+            lane: None,
+            last_write: None,
+            sight: Sight::default(),
+            kept_from_replicas: 0,
+            dialect: Dialect { resp3: false, db: 0 },
+            authenticated: context.listener.users.is_none(),
+            identity: Box::new(Identity::new(id, peer, now)),
+            mode: Mode::Plain,
+            discarding: None,
+            skip_replies: 0,
+            severed: None,
+            hold: None,
+            penance: None,
+            penance_done: false,
+            reply_mode: ReplyMode::On,
+            muted: false,
+            wake_at: None,
+            last_active: now,
+            ended_input: false,
+            closing: false,
+            dead: false,
+        };
+        Rc::new(Self { id, context, inner: RefCell::new(inner), waker: RefCell::new(None) })
+    }
+
+    /// The session's task: ends when the client is gone or was closed.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let _end = EndOnDrop(Rc::clone(&self));
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(self: &Rc<Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.remember(cx);
+        let inner = &mut *self.inner.borrow_mut();
+        inner.wake_at = None;
+        while !inner.dead {
+            let workspace = &self.context.workspace;
+            match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
+                Poll::Ready(Err(_)) => break,
+                Poll::Pending if inner.output.len() > limits::OUTPUT_PAUSE => return Poll::Pending,
+                Poll::Ready(Ok(())) if inner.is_finished() => break,
+                _ => {}
+            }
+            let flow = match &inner.mode {
+                Mode::Plain => self.step(inner, cx),
+                Mode::Connecting(_) | Mode::Pinned(_) => self.step_pinned(inner, cx),
+            };
+            if flow == Flow::Wait {
+                // What the step appended must go out before the task sleeps.
+                let flushed = inner.output.poll_flush(cx, &mut inner.stream, workspace);
+                if matches!(flushed, Poll::Ready(Err(_))) || inner.dead || (flushed.is_ready() && inner.is_finished()) {
+                    break;
+                }
+                return Poll::Pending;
+            }
+        }
+        inner.stream.say_goodbye();
+        Poll::Ready(())
+    }
+
+    /// One step of a session without a pin.
+    fn step(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        if let Some(penance) = &mut inner.penance {
+            if penance.as_mut().poll(cx).is_pending() {
+                return Flow::Wait;
+            }
+            inner.penance = None;
+            inner.penance_done = true;
+        }
+        if inner.has_retries() && self.replay(inner, cx) == Flow::Wait {
+            return Flow::Wait;
+        }
+        if inner.closing {
+            return inner.wait_until_at_most(0);
+        }
+        if inner.discarding.is_some() && self.discard(inner) {
+            return Flow::Again;
+        }
+        if !inner.input.is_empty() && inner.discarding.is_none() {
+            let input = std::mem::take(&mut inner.input);
+            let (used, flow) = self.route(inner, &input, cx);
+            self.keep_rest(inner, input, used);
+            match flow {
+                Routed::Wait => return Flow::Wait,
+                Routed::Again => return Flow::Again,
+                Routed::NeedsMore => {}
+            }
+        }
+        if inner.ended_input {
+            inner.closing = true;
+            return Flow::Again;
+        }
+        self.read(inner, cx)
+    }
+
+    /// Reads once and routes what came, from the worker's buffer where nothing waits in the session's own.
+    fn read(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        let workspace = &self.context.workspace;
+        let mut scratch = workspace.scratch.borrow_mut();
+        let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
+            Poll::Pending => {
+                // A drain ends a session where it would wait for its client with nothing owed.
+                inner.closing |= workspace.draining.get() && inner.owes_nothing() && inner.input.is_empty();
+                return Flow::Wait;
+            }
+            Poll::Ready(Ok(0) | Err(_)) => {
+                inner.ended_input = true;
+                return Flow::Again;
+            }
+            Poll::Ready(Ok(n)) => n,
+        };
+        workspace.counters.bytes_in.add(n as u64);
+        inner.last_active = Instant::now();
+        if !inner.input.is_empty() || inner.discarding.is_some() {
+            inner.input.extend_from_slice(&scratch[..n]);
+            return Flow::Again;
+        }
+        let (used, flow) = self.route(inner, &scratch[..n], cx);
+        if used < n {
+            let mut input = workspace.buffer();
+            input.extend_from_slice(&scratch[used..n]);
+            inner.input = input;
+        }
+        if flow == Routed::Wait { Flow::Wait } else { Flow::Again }
+    }
+
+    /// Drops what there is of the command in front; `true` when that was all of it.
+    fn discard(&self, inner: &mut Inner) -> bool {
+        let (dropped, ended) = match inner.scanner.scan(&inner.input, &Bounds::AUTHENTICATED) {
+            Ok(Request::Command(frame)) => (frame.len, true),
+            Ok(Request::Inline { len } | Request::Blank { len }) => (len, true),
+            Ok(Request::Incomplete) => (inner.scanner.passed(inner.input.len()), false),
+            Err(error) => {
+                inner.discarding = None;
+                self.protocol_error(inner, &error);
+                return true;
+            }
+        };
+        inner.input.drain(..dropped);
+        if !ended {
+            inner.scanner.forget(dropped);
+        } else if let Some(words) = inner.discarding.take().filter(|words| !words.is_empty()) {
+            self.answer_error(inner, &words);
+        }
+        ended
+    }
+
+    fn keep_rest(&self, inner: &mut Inner, mut input: Vec<u8>, used: usize) {
+        if used == input.len() {
+            self.context.workspace.give_back(input);
+        } else {
+            input.drain(..used);
+            inner.input = input;
+        }
+    }
+
+    fn remember(&self, cx: &task::Context<'_>) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *slot = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Ends the session when nothing is in flight: a drain.
+    pub(crate) fn drain(&self) {
+        self.wake();
+    }
+
+    /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
+    pub(crate) fn tick(&self, now: Instant) {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else {
+            return;
+        };
+        let idle = now.saturating_duration_since(inner.last_active);
+        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
+        let stalled = inner.output.is_stalled(now);
+        if stalled {
+            self.context.workspace.counters.slow_clients_closed.increment();
+            tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
+        }
+        if stalled || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain)) {
+            inner.dead = true;
+            self.wake();
+        }
+    }
+}
+
+/// What routing a buffer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Routed {
+    /// Everything complete is on its way; the rest, if any, is half a command.
+    NeedsMore,
+    Again,
+    Wait,
+}
+
+impl Inner {
+    fn owes_nothing(&self) -> bool {
+        self.next == self.front
+    }
+
+    /// Closing, and everything was answered (and, as the caller knows, sent).
+    fn is_finished(&self) -> bool {
+        self.closing && self.owes_nothing() && self.mode.owes_nothing()
+    }
+
+    fn wait_until_at_most(&mut self, in_lane: usize) -> Flow {
+        self.wake_at = Some(in_lane);
+        Flow::Wait
+    }
+
+    /// Appends an answer of Redan's own in its turn.
+    fn answer(&mut self, reply: Vec<u8>, context: &Context) {
+        let sequence = self.next;
+        self.next += 1;
+        let muted = match self.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::On;
+                true
+            }
+        };
+        let reply = if muted { Vec::new() } else { reply };
+        if sequence == self.front {
+            self.front += 1;
+            self.output.append(&reply, &context.workspace);
+            context.workspace.give_back(reply);
+        } else {
+            self.stash.push_back((sequence, Stashed::Answers { count: 1, bytes: reply }));
+        }
+    }
+
+    /// Bytes whose turn it is.
+    fn emit(&mut self, bytes: &[u8], context: &Context) {
+        if self.muted || self.dead {
+            return;
+        }
+        if self.output.send(bytes, &mut self.stream, &context.workspace).is_err() {
+            self.dead = true;
+        } else if self.output.len() > limits::OUTPUT_CLOSE {
+            context.workspace.counters.slow_clients_closed.increment();
+            tracing::warn!(
+                "closed client {}: {} bytes of replies wait for it",
+                self.identity.peer.remote(),
+                self.output.len()
+            );
+            self.dead = true;
+        }
+    }
+
+    /// Answers in the stash whose turn has come.
+    fn emit_stashed(&mut self, context: &Context) {
+        while let Some((sequence, Stashed::Answers { .. })) = self.stash.front()
+            && *sequence == self.front
+            && let Some((_, Stashed::Answers { count, bytes })) = self.stash.pop_front()
+        {
+            self.front += u64::from(count);
+            self.emit(&bytes, context);
+        }
+    }
+
+    /// Commands up to `sequence` were answered by `origin`: remembers what the client has seen.
+    fn saw(&mut self, origin: Origin, sequence: u64) {
+        self.sight.node = Some(origin.node);
+        self.sight.generation = origin.generation;
+        if !self.retrying {
+            self.retrying_since = None;
+        }
+        if self.last_write.is_some_and(|write| write <= sequence) {
+            self.last_write = None;
+            self.sight.write = origin.generation;
+        }
+    }
+
+    /// Whether the session's task has something to do now.
+    fn wants_turn(&self) -> bool {
+        self.dead
+            || self.wake_at.is_some_and(|at| self.in_lane <= at)
+            || !self.output.is_empty()
+            || self.stream.wants_flush()
+            || (self.in_lane == 0 && (self.closing || self.ended_input || self.has_retries()))
+    }
+}
+
+impl Recipient for Session {
+    fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.in_lane -= count as usize;
+        inner.saw(origin, first + u64::from(count) - 1);
+        if first == inner.front {
+            inner.front += u64::from(count);
+            inner.emit(bytes, &self.context);
+            if !inner.stash.is_empty() {
+                inner.emit_stashed(&self.context);
+            }
+        } else {
+            inner.stash_answers(first, count, bytes.to_vec());
+        }
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
+        let inner = &mut *self.inner.borrow_mut();
+        if sequence == inner.front {
+            inner.emit(bytes, &self.context);
+        } else {
+            inner.extend_stashed(sequence, bytes);
+        }
+        if last {
+            inner.in_lane -= 1;
+            inner.saw(origin, sequence);
+            if sequence == inner.front {
+                inner.front += 1;
+            }
+            inner.emit_stashed(&self.context);
+        }
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn judged(&self, origin: Origin, judged: Judged<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.in_lane -= 1;
+        self.judge(inner, origin, judged);
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn lost(&self, lost: Lost<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.in_lane -= 1;
+        match (lost.fate, lost.effect) {
+            (Fate::Torn, _) => inner.dead = true,
+            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, words, &self.context),
+            (Fate::NotSent, _) | (Fate::Unanswered, Effect::Read) => inner.stash_retry(&lost),
+            (Fate::Unanswered, Effect::Write) => self.doubt(inner, lost.sequence),
+        }
+        inner.emit_stashed(&self.context);
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        let inner = self.inner.borrow();
+        if inner.dead { 0 } else { inner.output.len() }
+    }
+
+    fn wake_when_drained(&self, waker: &Waker) {
+        self.inner.borrow_mut().output.block(waker);
+    }
+}
+
+/// However the task ends, also by a panic: replies that still come for the session go nowhere.
+struct EndOnDrop(Rc<Session>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
+            inner.dead = true;
+            inner.mode = Mode::Plain;
+            inner.lane = None;
+            inner.output = Output::default();
+            self.0.end_hold(&mut inner);
+        }
+    }
+}

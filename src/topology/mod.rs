@@ -87,6 +87,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    pub(crate) fn role_is_master(&self) -> bool {
+        self.role == Role::Master
+    }
+
     /// RESP3 and HELLO exist since Redis 6.0; a server that hides its version is taken as current.
     pub(crate) fn speaks_resp3(&self) -> bool {
         self.version.is_none_or(|v| v >= Version(6, 0, 0))

@@ -14,6 +14,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         shutdown_timeout: Duration::from_secs(1),
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
+        warnings: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(examine(&config))

@@ -1,0 +1,65 @@
+# make test    everything that must pass, after installing what is missing on a fresh Debian with Rust
+# make demo    a replication group with Redan in front of it, to look at
+# make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
+# make lint    formatting and clippy, warnings are errors        make fmt   format the code
+# make clean   remove everything that was built
+
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+# Where the client libraries of other languages live; tests/it/clients.rs looks for them here.
+CLIENTS := $(CARGO_TARGET_DIR)/clients
+SCRIPTS := tests/it/clients
+
+# What `make bench` measures: empty is everything; words narrow it down, as in BENCH="quick plain 50".
+BENCH ?=
+
+.PHONY: test demo bench lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+
+test: needs-build needs-redis clients
+	cargo test
+
+demo: needs-build needs-redis
+	cargo run --release -- demo
+
+bench: needs-build needs-redis needs-bench
+	cargo bench --bench peers -- $(BENCH)
+
+lint: needs-build
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+fmt:
+	cargo fmt
+
+clean:
+	cargo clean
+
+# Stamps, so that a second `make test` needs neither root nor a registry.
+clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready
+
+$(CLIENTS)/venv/.ready: $(SCRIPTS)/requirements.txt | needs-clients
+	rm -rf $(@D)
+	mkdir -p $(CLIENTS)
+	python3 -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(CLIENTS)/node/.ready: $(SCRIPTS)/package.json $(SCRIPTS)/package-lock.json | needs-clients
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)/
+	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+needs-build:
+	@.ci/install build
+
+needs-redis:
+	@.ci/install redis
+
+needs-clients:
+	@.ci/install clients
+
+needs-bench:
+	@.ci/install bench

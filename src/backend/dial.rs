@@ -1,0 +1,188 @@
+//! Opens a backend connection: TCP, TLS, authentication, RESP version, database. Used for lanes and pins.
+//!
+//! Everything is sent in one piece and read in one piece, so a connection costs one round trip after TCP and TLS.
+//! It must never send a client's credentials: those are the group's.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Access, Group};
+use crate::net;
+use crate::resp::encode;
+use crate::resp::reply::ReplyScanner;
+use crate::tls::{TlsError, client};
+use crate::transport::Stream;
+
+/// What a backend connection was opened as. Two commands may share one only if they agree on all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    pub(crate) resp3: bool,
+    pub(crate) db: u32,
+}
+
+/// Whose fault it is that there is no connection, which decides what becomes of the commands that wait for it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    /// The node or the way to it; another node, or the same one later, may do.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The node answered and refused this dialect: the reply belongs to the client (`ERR DB index is out of range`).
+    #[error("{0}")]
+    Dialect(String),
+}
+
+/// Knows how to reach and authenticate to every node of one group.
+pub(crate) struct Dialer {
+    group: Arc<Group>,
+    tls: Vec<(Arc<Access>, Arc<ClientConfig>)>,
+}
+
+impl Dialer {
+    /// Loads the TLS files of every seed and of the group.
+    pub(crate) fn new(group: Arc<Group>) -> Result<Self, TlsError> {
+        let mut tls: Vec<(Arc<Access>, Arc<ClientConfig>)> = Vec::new();
+        let seeds = group.seeds.iter().map(|seed| &seed.access);
+        for access in seeds.chain([&group.access]) {
+            if let (Some(settings), false) = (&access.tls, tls.iter().any(|(known, _)| Arc::ptr_eq(known, access))) {
+                tls.push((Arc::clone(access), client::client_config(settings)?));
+            }
+        }
+        Ok(Self { group, tls })
+    }
+
+    pub(crate) fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    pub(crate) async fn dial(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+        let limit = self.group.connect_timeout;
+        tokio::time::timeout(limit, self.dial_unbounded(address, dialect)).await.unwrap_or_else(|_| {
+            Err(DialError::Unreachable(format!("{address} did not finish the handshake in {} ms", limit.as_millis())))
+        })
+    }
+
+    async fn dial_unbounded(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+        let access = self.group.access_to(address);
+        let tcp = net::dial(address, self.group.connect_timeout)
+            .await
+            .map_err(|error| DialError::Unreachable(error.to_string()))?;
+        match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
+            None => {
+                let mut tcp = tcp;
+                introduce(&mut tcp, address, access, dialect).await?;
+                Ok(tcp.into())
+            }
+            Some((_, config)) => {
+                let mut stream = self.encrypt(tcp, address, access, config).await?;
+                introduce(&mut stream, address, access, dialect).await?;
+                Ok(stream.into())
+            }
+        }
+    }
+
+    async fn encrypt(
+        &self,
+        tcp: TcpStream,
+        address: &str,
+        access: &Access,
+        config: &Arc<ClientConfig>,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
+        let unreachable = |text: String| DialError::Unreachable(format!("TLS with {address}: {text}"));
+        let Some(settings) = &access.tls else {
+            return Err(unreachable("no settings".to_owned()));
+        };
+        let name = client::server_name(settings, address).map_err(|error| unreachable(error.to_string()))?;
+        TlsConnector::from(Arc::clone(config))
+            .connect(name, tcp)
+            .await
+            .map_err(|error| unreachable(client::handshake_trouble(&error)))
+    }
+}
+
+/// The opening commands, and which of their replies decide.
+struct Opening {
+    bytes: Vec<u8>,
+    /// One word per reply to come: what was asked.
+    asked: Vec<&'static str>,
+}
+
+fn opening(access: &Access, dialect: Dialect) -> Opening {
+    let mut bytes = Vec::new();
+    let mut asked = Vec::new();
+    let user = access.user.as_deref();
+    let password = access.password.as_ref().map(|secret| secret.reveal());
+    if dialect.resp3 {
+        asked.push("HELLO");
+        match password {
+            Some(password) => encode::command(
+                &mut bytes,
+                &[b"HELLO", b"3", b"AUTH", user.unwrap_or("default").as_bytes(), password.as_bytes()],
+            ),
+            None => encode::command(&mut bytes, &[b"HELLO", b"3"]),
+        }
+    } else if let Some(password) = password {
+        asked.push("AUTH");
+        // Servers before 6.0 know only the form without a user.
+        match user {
+            Some(user) => encode::command(&mut bytes, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
+            None => encode::command(&mut bytes, &[b"AUTH", password.as_bytes()]),
+        }
+    }
+    // So that CLIENT LIST on the server tells whose connections these are. Refused or unknown, it does no harm.
+    asked.push("CLIENT");
+    encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+    if dialect.db != 0 {
+        asked.push("SELECT");
+        encode::command(&mut bytes, &[b"SELECT", dialect.db.to_string().as_bytes()]);
+    }
+    Opening { bytes, asked }
+}
+
+async fn introduce<S>(stream: &mut S, address: &str, access: &Access, dialect: Dialect) -> Result<(), DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let lost = |text: String| DialError::Unreachable(format!("{address} {text}"));
+    let opening = opening(access, dialect);
+    stream.write_all(&opening.bytes).await.map_err(|error| lost(format!("broke the connection: {error}")))?;
+    stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
+    let mut buf = Vec::with_capacity(1024);
+    let (mut start, mut at) = (0, 0);
+    let mut scanner = ReplyScanner::new();
+    for asked in opening.asked {
+        loop {
+            let scanned = scanner.advance(&buf[at..]).map_err(|error| lost(format!("does not speak RESP: {error}")))?;
+            at += scanned.consumed;
+            if scanned.done {
+                break;
+            }
+            match stream.read_buf(&mut buf).await {
+                Ok(0) => return Err(lost("closed the connection during the handshake".to_owned())),
+                Ok(_) => {}
+                Err(error) => return Err(lost(format!("broke the connection: {error}"))),
+            }
+        }
+        judge(&buf[start..at], asked, address)?;
+        start = at;
+    }
+    if start == buf.len() { Ok(()) } else { Err(lost("sent more than it was asked".to_owned())) }
+}
+
+fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
+    let Some(b'-') = reply.first() else {
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+    match asked {
+        "CLIENT" if !text.starts_with("NOAUTH") => Ok(()),
+        "SELECT" if text.starts_with("ERR") || text.starts_with("NOPERM") => Err(DialError::Dialect(text)),
+        "HELLO" if text.starts_with("ERR unknown command") || text.starts_with("NOPROTO") => {
+            Err(DialError::Dialect(text))
+        }
+        _ => Err(DialError::Unreachable(format!("{address} refused {asked}: {text}"))),
+    }
+}

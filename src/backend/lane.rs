@@ -1,0 +1,293 @@
+//! A lane: one backend connection that many sessions of a worker share, in order.
+//!
+//! Sessions append commands; the lane's task sends all that was appended with one write, reads replies and hands
+//! each run of them to its sender. It keeps the bytes of every unanswered command, so that the sender can send it
+//! again elsewhere. It never waits for a session: a client that takes a large reply too slowly retires the lane,
+//! which then serves nobody else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::dial::Dialect;
+use super::log::Log;
+use super::recipient::{Effect, Fate, Lost, Origin, Recipient};
+use super::replies::Replies;
+use crate::limits;
+use crate::metrics::NodeHandle;
+use crate::topology::NodeId;
+use crate::transport::{CipherBuffer, Stream};
+
+/// What a lane is for. Lanes of different purposes to one node never share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Everything that must stay in order: writes, and what their session does until they are answered.
+    Ordered,
+    /// Reads that owe no order: a paused or slow write must not stall them.
+    Reads,
+    /// Questions for offsets.
+    Marks,
+}
+
+/// Two commands may share a lane only if they agree on all of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneKey {
+    pub(crate) node: NodeId,
+    pub(crate) purpose: Purpose,
+    pub(crate) dialect: Dialect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Serving,
+    /// Finishes what it owes and takes nothing new.
+    Retired,
+    Closed,
+}
+
+/// Why a lane's task ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It was retired and owes nothing.
+    Finished,
+    /// The connection broke, in these words.
+    Broken(String),
+    /// The topology says that nothing good can come from this node any more.
+    Ordered(&'static str),
+}
+
+pub(super) struct Flight {
+    /// `None`: nobody wants the reply any more.
+    pub(super) to: Option<Rc<dyn Recipient>>,
+    pub(super) sequence: u64,
+    pub(super) len: u32,
+    pub(super) effect: Effect,
+}
+
+pub(crate) struct Lane {
+    pub(crate) key: LaneKey,
+    state: Cell<State>,
+    /// Set by `close`: the task ends with it at its next turn.
+    ordered_end: Cell<Option<&'static str>>,
+    /// Unanswered commands.
+    load: Cell<usize>,
+    inner: RefCell<Inner>,
+    waker: RefCell<Option<Waker>>,
+    /// The task is already going to run.
+    woken: Cell<bool>,
+    counters: NodeHandle,
+}
+
+pub(super) struct Inner {
+    pub(super) log: Log,
+    pub(super) flights: VecDeque<Flight>,
+    pub(super) replies: Replies,
+    /// The client that is too slow for its large reply. Nothing is read until its backlog is gone.
+    pub(super) clogged: Option<Rc<dyn Recipient>>,
+    /// Sessions that wait for room in the log.
+    waiting: Vec<Waker>,
+}
+
+impl Lane {
+    pub(crate) fn new(key: LaneKey, counters: NodeHandle) -> Rc<Self> {
+        Rc::new(Self {
+            key,
+            state: Cell::new(State::Serving),
+            ordered_end: Cell::new(None),
+            load: Cell::new(0),
+            inner: RefCell::new(Inner {
+                log: Log::default(),
+                flights: VecDeque::new(),
+                replies: Replies::new(),
+                clogged: None,
+                waiting: Vec::new(),
+            }),
+            waker: RefCell::new(None),
+            woken: Cell::new(false),
+            counters,
+        })
+    }
+
+    /// Takes new commands.
+    pub(crate) fn serves(&self) -> bool {
+        self.state.get() == State::Serving
+    }
+
+    /// Unanswered commands.
+    pub(crate) fn load(&self) -> usize {
+        self.load.get()
+    }
+
+    /// Whether a session may append now; if not, `waker` is called when it may.
+    pub(crate) fn has_room(&self, waker: &Waker) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let room = inner.log.len() < limits::LANE_LOG;
+        if !room {
+            inner.waiting.push(waker.clone());
+        }
+        room
+    }
+
+    /// Appends one command; its reply will come to `to` under `sequence`. The lane must be serving.
+    pub(crate) fn submit(&self, to: &Rc<impl Recipient + 'static>, sequence: u64, command: &[u8], effect: Effect) {
+        debug_assert!(self.serves());
+        let mut inner = self.inner.borrow_mut();
+        inner.log.push(command);
+        let to = Rc::clone(to) as Rc<dyn Recipient>;
+        // A gathered command is at most `limits::GATHERED_COMMAND` long.
+        inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, effect });
+        self.load.set(inner.flights.len());
+        self.counters.commands.increment();
+        drop(inner);
+        self.wake();
+    }
+
+    /// Takes nothing new, and ends when everything is answered.
+    pub(crate) fn retire(&self) {
+        if self.serves() {
+            self.state.set(State::Retired);
+            self.wake();
+        }
+    }
+
+    /// Ends now: what is unanswered is lost.
+    pub(crate) fn close(&self, why: &'static str) {
+        if self.state.replace(State::Closed) != State::Closed {
+            self.ordered_end.set(Some(why));
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if !self.woken.replace(true)
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// One turn of the lane's task over its open connection. `generation` is the marks' current one.
+    pub(crate) fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        cipher: &mut CipherBuffer,
+        generation: u64,
+    ) -> Poll<End> {
+        self.woken.set(false);
+        remember(&self.waker, cx);
+        if let Some(why) = self.ordered_end.get() {
+            return Poll::Ready(End::Ordered(why));
+        }
+        let origin = Origin { node: self.key.node, generation };
+        let inner = &mut *self.inner.borrow_mut();
+        let turn = inner.turn(cx, stream, cipher, origin);
+        self.load.set(inner.flights.len());
+        if inner.clogged.is_some() {
+            self.state.set(State::Retired);
+        }
+        if inner.log.len() < limits::LANE_LOG / 2 {
+            inner.waiting.drain(..).for_each(Waker::wake);
+        }
+        if let Err(words) = turn {
+            return Poll::Ready(End::Broken(words));
+        }
+        if self.state.get() == State::Retired && inner.flights.is_empty() {
+            return Poll::Ready(End::Finished);
+        }
+        Poll::Pending
+    }
+
+    /// Remembers the task that will run the lane; used while it connects.
+    pub(crate) fn poll_ordered_end(&self, cx: &mut Context<'_>) -> Poll<&'static str> {
+        self.woken.set(false);
+        remember(&self.waker, cx);
+        match self.ordered_end.get() {
+            Some(why) => Poll::Ready(why),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Tells every sender that its reply will not come. `refused` are the node's words when it refused the lane.
+    pub(crate) fn fail(&self, refused: Option<&str>) {
+        self.state.set(State::Closed);
+        let inner = &mut *self.inner.borrow_mut();
+        let mut offset = 0;
+        let mut torn = inner.replies.in_piece();
+        for flight in inner.flights.drain(..) {
+            let len = flight.len as usize;
+            let fate = match refused {
+                Some(words) => Fate::Refused(words),
+                None if std::mem::take(&mut torn) => Fate::Torn,
+                None if inner.log.has_sent(offset + len) => Fate::Unanswered,
+                None => Fate::NotSent,
+            };
+            if let Some(to) = flight.to {
+                let request = inner.log.at(offset, len);
+                to.lost(Lost { sequence: flight.sequence, request, effect: flight.effect, fate });
+            }
+            offset += len;
+        }
+        self.load.set(0);
+        inner.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+fn remember(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let mut slot = slot.borrow_mut();
+    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *slot = Some(cx.waker().clone());
+    }
+}
+
+impl Inner {
+    /// Sends what was appended, reads what came, until both would wait. An error is the connection's end.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        cipher: &mut CipherBuffer,
+        origin: Origin,
+    ) -> Result<(), String> {
+        loop {
+            self.send(cx, stream).map_err(|error| error.to_string())?;
+            if let Some(slow) = self.clogged.take_if(|slow| slow.backlog() > 0) {
+                slow.wake_when_drained(cx.waker());
+                self.clogged = Some(slow);
+                return Ok(());
+            }
+            self.clogged = None;
+            match stream.poll_read(cx, cipher, self.replies.room()) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err("the node closed the connection".to_owned()),
+                Poll::Ready(Ok(n)) => self.deliver(n, origin)?,
+                Poll::Ready(Err(error)) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> std::io::Result<()> {
+        loop {
+            let unsent = self.log.unsent();
+            let result = if !unsent.is_empty() {
+                stream.try_write(unsent)
+            } else if stream.wants_flush() {
+                stream.flush().map(|_| 0)
+            } else {
+                return Ok(());
+            };
+            match result {
+                Ok(n) => self.log.sent(n),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if self.log.unsent().is_empty() && !stream.wants_flush() {
+                return Ok(());
+            }
+            if stream.poll_write_ready(cx)?.is_pending() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Asks the questions behind marks: the master for its offset, then the replicas for theirs.
+//!
+//! One task per worker and group. It asks only while a session wants a mark, and at most once per [`INTERVAL`].
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::dial::Dialect;
+use super::lane::Purpose;
+use super::pool::Pool;
+use super::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::resp::value;
+use crate::topology::Node;
+
+/// One question per node per 3 ms is 333 a second: about 0.5 % of what a server answers, and below the time a session
+/// notices that its reads still go to the master.
+const INTERVAL: Duration = Duration::from_millis(3);
+
+/// A node that does not answer ROLE for so long has not caught anything.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// RESP2 and database 0, whatever the sessions speak: one lane per node is enough for questions.
+const DIALECT: Dialect = Dialect { resp3: false, db: 0 };
+
+pub(super) async fn run(pool: Weak<Pool>) {
+    loop {
+        let Some(strong) = pool.upgrade() else {
+            return;
+        };
+        let wanted = strong.mark_wanted.notified();
+        // Looked at again now and then, so that the task ends with its worker.
+        let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
+        if strong.waiting_for_mark.borrow().is_empty() && !strong.take_mark_request() {
+            continue;
+        }
+        let started = tokio::time::Instant::now();
+        round(&strong).await;
+        drop(strong);
+        tokio::time::sleep_until(started + INTERVAL).await;
+    }
+}
+
+/// Closes a generation and learns who has caught it.
+async fn round(pool: &Rc<Pool>) {
+    let (master, replicas) = {
+        let snapshot = pool.snapshot();
+        let Some(master) = snapshot.master().cloned() else {
+            return;
+        };
+        let fit = |node: &&Node| node.id != master.id && node.readable.is_ok() && node.offsets_comparable;
+        (master.clone(), snapshot.nodes.iter().filter(fit).cloned().collect::<Vec<_>>())
+    };
+    let (epoch, generation) = {
+        let mut marks = pool.marks.borrow_mut();
+        (marks.epoch(), marks.ask())
+    };
+    pool.generation.set(pool.marks.borrow().current());
+    pool.counters.marks_asked.increment();
+    let Some(offset) = offset_of(pool, &master).await else {
+        return;
+    };
+    pool.marks.borrow_mut().master_at(epoch, generation, offset);
+    for replica in replicas {
+        let pool = Rc::clone(pool);
+        tokio::task::spawn_local(async move {
+            if let Some(offset) = offset_of(&pool, &replica).await
+                && pool.marks.borrow_mut().replica_at(epoch, replica.id, offset)
+            {
+                pool.waiting_for_mark.take().into_iter().for_each(Waker::wake);
+            }
+        });
+    }
+}
+
+/// The node's replication offset by ROLE; `None` when it does not tell, or is a replica that is not connected.
+async fn offset_of(pool: &Rc<Pool>, node: &Node) -> Option<u64> {
+    let lane = pool.lane(node, Purpose::Marks, DIALECT)?;
+    let question = Rc::new(Question { state: RefCell::new(State::Asked(None)) });
+    lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read);
+    let answer = poll_fn(|cx| match &mut *question.state.borrow_mut() {
+        State::Answered(offset) => Poll::Ready(*offset),
+        State::Asked(waker) => {
+            *waker = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    });
+    tokio::time::timeout(PATIENCE, answer).await.ok().flatten()
+}
+
+/// The offset in a reply to ROLE: of a master its own, of a connected replica what it has applied.
+fn offset_in(reply: &[u8]) -> Option<u64> {
+    let (value, _) = value::decode(reply, false).ok()??;
+    let items = value.items()?;
+    let offset = match items.first()?.text()? {
+        "master" => items.get(1)?,
+        "slave" if items.get(3)?.text()? == "connected" => items.get(4)?,
+        _ => return None,
+    };
+    offset.integer().and_then(|offset| u64::try_from(offset).ok())
+}
+
+struct Question {
+    state: RefCell<State>,
+}
+
+enum State {
+    Asked(Option<Waker>),
+    Answered(Option<u64>),
+}
+
+impl Question {
+    fn answer(&self, offset: Option<u64>) {
+        if let State::Asked(Some(waker)) = self.state.replace(State::Answered(offset)) {
+            waker.wake();
+        }
+    }
+}
+
+impl Recipient for Question {
+    fn replies(&self, _: Origin, _: u64, _: u32, bytes: &[u8]) {
+        self.answer(offset_in(bytes));
+    }
+
+    fn piece(&self, _: Origin, _: u64, _: &[u8], _: bool) {
+        // ROLE of a master with a thousand replicas is too long to be gathered; it is no answer then.
+        self.answer(None);
+    }
+
+    fn judged(&self, _: Origin, judged: Judged<'_>) {
+        self.answer(offset_in(judged.reply));
+    }
+
+    fn lost(&self, _: Lost<'_>) {
+        self.answer(None);
+    }
+
+    fn backlog(&self) -> usize {
+        0
+    }
+
+    fn wake_when_drained(&self, waker: &Waker) {
+        waker.wake_by_ref();
+    }
+}
+
+impl Pool {
+    /// A session could read from a replica if a mark proved it.
+    pub(crate) fn want_mark(&self) {
+        self.mark_request.set(true);
+        self.mark_wanted.notify_one();
+    }
+
+    /// The same, and the session waits for it.
+    pub(crate) fn wait_for_mark(&self, waker: &Waker) {
+        self.waiting_for_mark.borrow_mut().push(waker.clone());
+        self.want_mark();
+    }
+
+    fn take_mark_request(&self) -> bool {
+        self.mark_request.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::offset_in;
+
+    #[test]
+    fn only_a_connected_node_tells_an_offset() {
+        #[rustfmt::skip]
+        let table: &[(&str, Option<u64>)] = &[
+            ("*3\r\n$6\r\nmaster\r\n:3129659\r\n*0\r\n", Some(3_129_659)),
+            ("*3\r\n$6\r\nmaster\r\n:77\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$2\r\n76\r\n", Some(77)),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$9\r\nconnected\r\n:3167038\r\n", Some(3_167_038)),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$4\r\nsync\r\n:-1\r\n", None),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$7\r\nconnect\r\n:55\r\n", None),
+            ("-NOPERM this user has no permissions to run the 'role' command\r\n", None),
+            ("*2\r\n$8\r\nsentinel\r\n*0\r\n", None),
+        ];
+        for (reply, expected) in table {
+            assert_eq!(offset_in(reply.as_bytes()), *expected, "{reply}");
+        }
+    }
+}

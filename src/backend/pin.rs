@@ -1,0 +1,102 @@
+//! A pin: a backend connection lent to one session, and the idle ones that wait to be lent again.
+//!
+//! The session drives the pin itself. A pin comes back only clean: no transaction, watch, subscription or reply is open
+//! on it and it speaks what it was opened for. Otherwise it is closed, which is always right.
+
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use super::dial::{DialError, Dialect};
+use super::pool::Pool;
+use crate::resp::reply::ReplyScanner;
+use crate::topology::{Node, NodeId};
+use crate::transport::{CipherBuffer, Stream};
+
+/// Idle pins kept per worker and group. A burst of more transactions at once opens connections for the rest.
+const KEPT: usize = 64;
+/// Redis closes idle clients after `timeout`, off by default; 60 s is below what people set.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+
+pub(crate) struct Pin {
+    pub(crate) node: NodeId,
+    pub(crate) dialect: Dialect,
+    pub(crate) stream: Stream,
+    pub(crate) scanner: ReplyScanner,
+    /// Read from the node and not yet handed on: part of a line.
+    pub(crate) input: Vec<u8>,
+    /// For the node; the first `sent` bytes are gone.
+    pub(crate) output: Vec<u8>,
+    pub(crate) sent: usize,
+}
+
+impl Pin {
+    fn new(node: NodeId, dialect: Dialect, stream: Stream) -> Self {
+        let scanner = ReplyScanner::new();
+        Self { node, dialect, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
+    }
+
+    /// Bytes that wait for the node.
+    pub(crate) fn backlog(&self) -> usize {
+        self.output.len() - self.sent
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct IdlePins(Vec<(Instant, Pin)>);
+
+impl IdlePins {
+    fn take(&mut self, node: NodeId, dialect: Dialect, cipher: &mut CipherBuffer) -> Option<Pin> {
+        loop {
+            let index = self.0.iter().rposition(|(_, pin)| pin.node == node && pin.dialect == dialect)?;
+            let (_, mut pin) = self.0.swap_remove(index);
+            // A healthy idle connection has nothing to say; anything else, the end included, and it is not used.
+            let mut cx = Context::from_waker(Waker::noop());
+            if pin.stream.poll_read(&mut cx, cipher, &mut [0; 16]).is_pending() {
+                return Some(pin);
+            }
+        }
+    }
+
+    fn put(&mut self, pin: Pin) {
+        if self.0.len() == KEPT {
+            self.0.remove(0);
+        }
+        self.0.push((Instant::now(), pin));
+    }
+
+    pub(super) fn drop_older_than(&mut self, now: Instant) {
+        self.0.retain(|(since, _)| now.saturating_duration_since(*since) < KEPT_FOR);
+    }
+
+    /// Pins go to the master only.
+    pub(super) fn keep_only(&mut self, master: Option<NodeId>) {
+        self.0.retain(|(_, pin)| Some(pin.node) == master);
+    }
+}
+
+impl Pool {
+    /// A clean connection to the node, from the idle ones or a new one.
+    pub(crate) async fn pin(self: std::rc::Rc<Self>, node: Node, dialect: Dialect) -> Result<Pin, DialError> {
+        let idle = self.idle_pins.borrow_mut().take(node.id, dialect, &mut self.cipher.borrow_mut());
+        if let Some(pin) = idle {
+            return Ok(pin);
+        }
+        let stream = self.dialer().dial(&node.address, dialect).await;
+        match &stream {
+            Ok(_) => self.reached(node.id),
+            Err(DialError::Unreachable(words)) => {
+                tracing::warn!("no connection for a session of its own: {words}");
+                self.trouble(node.id);
+            }
+            Err(DialError::Dialect(_)) => {}
+        }
+        Ok(Pin::new(node.id, dialect, stream?))
+    }
+
+    /// Takes back a clean pin.
+    pub(crate) fn give_back(&self, pin: Pin) {
+        if self.snapshot().master().is_some_and(|master| master.id == pin.node) {
+            self.idle_pins.borrow_mut().put(pin);
+        }
+    }
+}

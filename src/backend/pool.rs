@@ -1,0 +1,350 @@
+//! One worker's connections to one group: its lanes, its idle pins, its view of the topology, its marks.
+//!
+//! Sessions ask it for a lane or a pin to a node they were routed to, and to be woken when something changes. It
+//! decides nothing about routing. It belongs to one thread and is never shared.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::dial::{DialError, Dialect, Dialer};
+use super::lane::{End, Lane, LaneKey, Purpose};
+use super::pin::IdlePins;
+use crate::mark::Marks;
+use crate::metrics::{NodeHandle, WorkerCounters};
+use crate::route::NodeSet;
+use crate::topology::{Node, NodeId, Snapshot};
+use crate::transport::CipherBuffer;
+
+/// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
+/// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// What control and workers share about one group.
+#[derive(Clone)]
+pub(crate) struct GroupView {
+    pub(crate) index: usize,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) published: Arc<ArcSwap<Snapshot>>,
+    /// Tells control to look at all nodes now.
+    pub(crate) look: Arc<Notify>,
+}
+
+struct Trouble {
+    node: NodeId,
+    until: Instant,
+    failures: u32,
+}
+
+pub(crate) struct Pool {
+    view: GroupView,
+    pub(super) counters: Arc<WorkerCounters>,
+    pub(super) cipher: Rc<RefCell<CipherBuffer>>,
+    snapshot: RefCell<Arc<Snapshot>>,
+    lanes: RefCell<Vec<Rc<Lane>>>,
+    pub(super) idle_pins: RefCell<IdlePins>,
+    pub(super) marks: RefCell<Marks>,
+    /// `marks.current()`, where lanes can read it without a borrow.
+    pub(super) generation: Cell<u64>,
+    pub(super) mark_wanted: Notify,
+    /// Asked for since the last round began.
+    pub(super) mark_request: Cell<bool>,
+    pub(super) waiting_for_mark: RefCell<Vec<Waker>>,
+    /// Sessions that wait for a change: another snapshot, or a node that may be dialled again.
+    waiting_for_change: RefCell<Vec<Waker>>,
+    troubles: RefCell<Vec<Trouble>>,
+    /// Since when writes cannot be served.
+    unserved_since: Cell<Option<Instant>>,
+    node_counters: RefCell<Vec<(NodeId, NodeHandle)>>,
+    random: Cell<u64>,
+    /// SELECT of this and every lower database has succeeded here.
+    known_databases: Cell<u32>,
+}
+
+impl Pool {
+    /// Must be called on the worker's runtime: it spawns the task that asks for marks.
+    pub(crate) fn new(
+        view: GroupView,
+        counters: Arc<WorkerCounters>,
+        cipher: Rc<RefCell<CipherBuffer>>,
+        seed: u64,
+    ) -> Rc<Self> {
+        let pool = Rc::new(Self {
+            snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
+            view,
+            counters,
+            cipher,
+            lanes: RefCell::default(),
+            idle_pins: RefCell::default(),
+            marks: RefCell::new(Marks::new()),
+            generation: Cell::new(1),
+            mark_wanted: Notify::new(),
+            mark_request: Cell::new(false),
+            waiting_for_mark: RefCell::default(),
+            waiting_for_change: RefCell::default(),
+            troubles: RefCell::default(),
+            unserved_since: Cell::new(Some(Instant::now())),
+            node_counters: RefCell::default(),
+            // xorshift stops at zero.
+            random: Cell::new(seed | 1),
+            known_databases: Cell::new(0),
+        });
+        pool.topology_changed();
+        tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
+        pool
+    }
+
+    pub(crate) fn snapshot(&self) -> Ref<'_, Arc<Snapshot>> {
+        self.snapshot.borrow()
+    }
+
+    pub(crate) fn marks(&self) -> Ref<'_, Marks> {
+        self.marks.borrow()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    pub(crate) fn group_name(&self) -> &str {
+        &self.view.dialer.group().name
+    }
+
+    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
+        &self.view.dialer
+    }
+
+    pub(crate) fn unserved_since(&self) -> Option<Instant> {
+        self.unserved_since.get()
+    }
+
+    pub(crate) fn known_databases(&self) -> u32 {
+        self.known_databases.get()
+    }
+
+    pub(crate) fn database_exists(&self, db: u32) {
+        self.known_databases.set(self.known_databases.get().max(db));
+    }
+
+    /// Something on the data path hints at a change: control shall look now, not at its next round.
+    pub(crate) fn look(&self) {
+        self.view.look.notify_one();
+    }
+
+    /// Takes over what control published, closes what must not be used any more, wakes who waits.
+    pub(crate) fn topology_changed(&self) {
+        let new = self.view.published.load_full();
+        self.marks.borrow_mut().reset(new.epoch);
+        for node in &new.nodes {
+            if node.readable.is_err() {
+                self.marks.borrow_mut().interrupt(node.id);
+            }
+        }
+        self.marks.borrow_mut().retain(|id| new.node(id).is_some());
+        self.generation.set(self.marks.borrow().current());
+        if new.master.is_none() {
+            self.mark_unserved();
+        } else if new.epoch != self.snapshot.borrow().epoch {
+            self.unserved_since.set(None);
+        }
+        self.fence(&new);
+        self.node_counters.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
+        self.idle_pins.borrow_mut().keep_only(new.master().map(|master| master.id));
+        self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
+        *self.snapshot.borrow_mut() = new;
+        self.wake_waiting();
+    }
+
+    /// A lane to a node that is gone, or that is not the master and does not answer, is closed: its reads go elsewhere,
+    /// its writes are in doubt. A lane for writes to a demoted node that answers finishes what it owes: the answers
+    /// tell which writes were executed. A silent master keeps its lanes while no other is proven: it may be busy.
+    fn fence(&self, new: &Snapshot) {
+        let master = new.master().map(|node| node.id);
+        for lane in self.lanes.borrow().iter() {
+            match new.node(lane.key.node) {
+                None => lane.close("the node left the group"),
+                Some(node) if Some(node.id) == master => {}
+                Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
+                Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The lane for this purpose, opened if there is none. `None` while the node is left alone after a failure.
+    pub(crate) fn lane(self: &Rc<Self>, node: &Node, purpose: Purpose, dialect: Dialect) -> Option<Rc<Lane>> {
+        let key = LaneKey { node: node.id, purpose, dialect };
+        let open = self.lanes.borrow().iter().find(|lane| lane.key == key && lane.serves()).map(Rc::clone);
+        if open.is_some() || self.is_troubled(node.id) {
+            return open;
+        }
+        let lane = Lane::new(key, self.counters_of(node.id));
+        self.lanes.borrow_mut().push(Rc::clone(&lane));
+        tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), Arc::clone(&node.address)));
+        Some(lane)
+    }
+
+    /// The better of two random nodes of the set: the one with fewer commands in flight. If it cannot be used, any other.
+    pub(crate) fn read_lane(self: &Rc<Self>, set: &NodeSet, snapshot: &Snapshot, dialect: Dialect) -> Option<Rc<Lane>> {
+        let first = self.better_of_two(set, snapshot);
+        let others = set.iter().filter(|&index| index != first);
+        std::iter::once(first)
+            .chain(others)
+            .find_map(|index| self.lane(&snapshot.nodes[index], Purpose::Reads, dialect))
+    }
+
+    fn better_of_two(&self, set: &NodeSet, snapshot: &Snapshot) -> usize {
+        if set.len() == 1 {
+            return set.at(0);
+        }
+        let random = self.random();
+        let first = (random % set.len() as u64) as usize;
+        // One of the others, so that the two differ.
+        let second = (first + 1 + ((random >> 32) % (set.len() as u64 - 1)) as usize) % set.len();
+        let load = |position: usize| self.load_of(snapshot.nodes[set.at(position)].id);
+        set.at(if load(second) < load(first) { second } else { first })
+    }
+
+    fn load_of(&self, node: NodeId) -> usize {
+        self.lanes.borrow().iter().filter(|lane| lane.key.node == node).map(|lane| lane.load()).sum()
+    }
+
+    /// xorshift64: good enough to spread load, and the same sequence for the same seed.
+    fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
+
+    pub(crate) fn counters_of(&self, node: NodeId) -> NodeHandle {
+        let mut table = self.node_counters.borrow_mut();
+        if let Some((_, handle)) = table.iter().find(|(id, _)| *id == node) {
+            return handle.clone();
+        }
+        let handle = self.counters.node(self.view.index, node);
+        table.push((node, handle.clone()));
+        handle
+    }
+
+    pub(crate) fn wait_for_change(&self, waker: &Waker) {
+        self.waiting_for_change.borrow_mut().push(waker.clone());
+    }
+
+    pub(super) fn wake_waiting(&self) {
+        for waker in self.waiting_for_change.take() {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_troubled(&self, node: NodeId) -> bool {
+        let now = Instant::now();
+        self.troubles.borrow().iter().any(|trouble| trouble.node == node && trouble.until > now)
+    }
+
+    /// The node cannot be used now: leave it alone for a while, tell control, and wake who waits when it may be tried again.
+    pub(crate) fn trouble(self: &Rc<Self>, node: NodeId) {
+        self.counters_of(node).failures.increment();
+        if self.snapshot.borrow().master().is_some_and(|master| master.id == node) {
+            self.mark_unserved();
+        }
+        let back_off = {
+            let mut troubles = self.troubles.borrow_mut();
+            let index = troubles.iter().position(|trouble| trouble.node == node).unwrap_or_else(|| {
+                troubles.push(Trouble { node, until: Instant::now(), failures: 0 });
+                troubles.len() - 1
+            });
+            let trouble = &mut troubles[index];
+            let back_off = (FIRST_BACK_OFF * 2u32.pow(trouble.failures.min(5))).min(LONGEST_BACK_OFF);
+            trouble.failures += 1;
+            trouble.until = Instant::now() + back_off;
+            back_off
+        };
+        self.look();
+        let pool = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(back_off + Duration::from_millis(1)).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.wake_waiting();
+            }
+        });
+    }
+
+    /// A connection to the node was opened.
+    pub(super) fn reached(&self, node: NodeId) {
+        self.troubles.borrow_mut().retain(|trouble| trouble.node != node);
+        if self.snapshot.borrow().master().is_some_and(|master| master.id == node) {
+            self.unserved_since.set(None);
+        }
+    }
+
+    fn mark_unserved(&self) {
+        if self.unserved_since.get().is_none() {
+            self.unserved_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// Called about once a second.
+    pub(crate) fn tick(&self, now: Instant) {
+        self.idle_pins.borrow_mut().drop_older_than(now);
+    }
+}
+
+/// The life of one lane: connect, serve, tell everyone who still waits.
+async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
+    let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
+    let dialed = tokio::select! {
+        biased;
+        dialed = pool.view.dialer.dial(&address, lane.key.dialect) => dialed,
+        why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
+    };
+    let mut stream = match dialed {
+        Ok(stream) => stream,
+        Err(DialError::Dialect(words)) => {
+            tracing::warn!("{address} refuses connections of this kind: {words}");
+            lane.fail(Some(&words));
+            return;
+        }
+        Err(DialError::Unreachable(words)) => {
+            tracing::warn!("no connection for commands: {words}");
+            pool.trouble(lane.key.node);
+            return;
+        }
+    };
+    pool.reached(lane.key.node);
+    pool.counters.lanes_open.increment();
+    let end =
+        std::future::poll_fn(|cx| lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get()))
+            .await;
+    pool.counters.lanes_open.decrement();
+    match end {
+        End::Finished => {}
+        End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
+        End::Broken(words) => {
+            tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
+            pool.counters_of(lane.key.node).failures.increment();
+            pool.look();
+        }
+    }
+}
+
+/// However a lane's task ends, also by a panic: nobody may wait for it for ever.
+struct FailOnDrop {
+    pool: Rc<Pool>,
+    lane: Rc<Lane>,
+}
+
+impl Drop for FailOnDrop {
+    fn drop(&mut self) {
+        self.pool.lanes.borrow_mut().retain(|lane| !Rc::ptr_eq(lane, &self.lane));
+        self.lane.fail(None);
+    }
+}

@@ -1,0 +1,176 @@
+//! `[[group]]`: the nodes of a replication group and how Redan presents itself to them.
+//!
+//! Secrets are read here, from files or the environment, and nowhere else.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::section::{Section, Text};
+use super::{Access, Group, NodeTls, Secret, Seed, files, keys, values};
+
+/// Reads an environment variable; an argument so that tests need not change the process's environment.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
+
+/// Faster probes than this cost the nodes more than they tell; slower ones than a minute watch nothing.
+const PROBE: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(60);
+
+pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option<Group> {
+    let name = section.required("name", "\"main\"");
+    let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
+    let tls = tls(&section);
+    let (user, password) = credentials(&section, environment);
+    let access = Arc::new(Access { user, password, tls });
+    let [probe_interval, probe_timeout, connect_timeout] =
+        [("probe_interval", 500), ("probe_timeout", 1000), ("connect_timeout", 2000)]
+            .map(|(key, default_ms)| section.duration(key, PROBE).unwrap_or_else(|| Duration::from_millis(default_ms)));
+
+    let mut seeds: Vec<Seed> = Vec::new();
+    let mut known = HashSet::new();
+    for value in section.list("nodes", "[\"10.0.0.1:6379\"]").unwrap_or_default() {
+        let seed = seed(&section, value, &access, environment);
+        if seed.as_ref().is_some_and(|seed| !known.insert(Arc::clone(&seed.address))) {
+            section.source().error(value.span().start, "this node stands in the list twice; remove one of them");
+        }
+        seeds.extend(seed);
+    }
+    readable_password(&section, &seeds);
+    section.close();
+    Some(Group { name: name?.text.to_owned(), seeds, access, probe_interval, probe_timeout, connect_timeout })
+}
+
+/// A password on its way to another machine in plaintext is common inside a private network, so it is not
+/// refused, but nobody should learn of it from an intruder.
+fn readable_password(section: &Section<'_>, seeds: &[Seed]) {
+    let exposed = seeds.iter().find(|seed| {
+        let host = seed.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        !local && seed.access.tls.is_none() && seed.access.password.is_some()
+    });
+    if let Some(seed) = exposed {
+        section
+            .warn("nodes", format!("the password for {} crosses the network unencrypted; prefer `tls`", seed.address));
+    }
+}
+
+fn seed(
+    group: &Section<'_>,
+    value: &Spanned<DeValue<'_>>,
+    access: &Arc<Access>,
+    environment: Environment<'_>,
+) -> Option<Seed> {
+    let at = value.span().start;
+    match value.get_ref() {
+        DeValue::String(text) => {
+            let host = group.parse("nodes", Text { text, at }, |text| values::node_address(text).map(str::to_owned))?;
+            if let Some(NodeTls { server_name: None, .. }) = access.tls {
+                verifiable(group, at, &host);
+            }
+            Some(Seed { address: text.as_ref().into(), access: Arc::clone(access) })
+        }
+        DeValue::Table(table) => node(Section::open(group.source(), &keys::NODE, table, at), at, access, environment),
+        other => {
+            let found = other.type_str();
+            let wanted = "write \"host:port\" or { address = \"host:port\", … }";
+            group.source().error(at, format!("a node is of type {found}; {wanted}"));
+            None
+        }
+    }
+}
+
+/// A node with settings of its own. What it does not say it takes from the group; user and password go together.
+fn node(section: Section<'_>, at: usize, group: &Access, environment: Environment<'_>) -> Option<Seed> {
+    let address = section.required("address", "\"10.0.0.1:6379\"");
+    let host = address
+        .and_then(|address| section.parse("address", address, |text| values::node_address(text).map(str::to_owned)));
+    let own = ["user", "password_file", "password_env"].iter().any(|key| section.has(key));
+    let (user, password) = credentials(&section, environment);
+    let (user, password) = if own { (user, password) } else { (group.user.clone(), group.password.clone()) };
+    let own_tls = tls(&section);
+    let mut tls = own_tls.or_else(|| group.tls.clone());
+    let server_name = section.parsed("server_name", server_name);
+    if section.has("server_name") && section.table_has("tls", "server_name") {
+        section.error("server_name", "`server_name` stands in the node and in its `tls`; remove one of them");
+    }
+    match &mut tls {
+        Some(tls) => tls.server_name = server_name.or_else(|| tls.server_name.take()),
+        // An unreadable `tls` has been reported; the node would have had one.
+        None if section.has("server_name") && !section.has("tls") => {
+            section.error("server_name", "`server_name` has a meaning only with `tls`; remove it or add `tls`");
+        }
+        None => {}
+    }
+    if let (Some(NodeTls { server_name: None, .. }), Some(host)) = (&tls, &host) {
+        verifiable(&section, at, host);
+    }
+    section.close();
+    host?;
+    Some(Seed { address: address?.text.into(), access: Arc::new(Access { user, password, tls }) })
+}
+
+/// Without `server_name`, the certificate must name the host of the address, so the host must be such a name.
+fn verifiable(section: &Section<'_>, at: usize, host: &str) {
+    if server_name(host).is_err() {
+        section.source().error(at, format!("no certificate can name the host \"{host}\"; say `server_name` in `tls`"));
+    }
+}
+
+fn server_name(text: &str) -> Result<String, String> {
+    let wrong = || format!("\"{text}\" is neither a DNS name nor an IP address; write what the certificate names");
+    ServerName::try_from(text.to_owned()).map(|_| text.to_owned()).map_err(|_| wrong())
+}
+
+fn tls(section: &Section<'_>) -> Option<NodeTls> {
+    let tls = section.section("tls", &keys::NODE_TLS)?;
+    if !tls.has("ca") {
+        tls.error("ca", "`tls` lacks `ca`; name the PEM file of the CA that signed the nodes' certificates");
+    }
+    let ca = tls.file("ca");
+    let server_name = tls.parsed("server_name", server_name);
+    for (given, missing) in [("cert", "key"), ("key", "cert")] {
+        if tls.has(given) && !tls.has(missing) {
+            tls.error(given, format!("`tls` has `{given}` without `{missing}`; add it, or remove `{given}`"));
+        }
+    }
+    let (cert, key) = (tls.file("cert"), tls.file("key"));
+    if key.as_deref().is_some_and(files::readable_by_all) {
+        tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
+    }
+    tls.close();
+    Some(NodeTls { ca: ca?, server_name, identity: cert.zip(key) })
+}
+
+fn credentials(section: &Section<'_>, environment: Environment<'_>) -> (Option<String>, Option<Secret>) {
+    let user = section.parsed("user", |text| {
+        let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        plain.then(|| text.to_owned()).ok_or_else(|| "a user's name has at least one letter and no spaces".to_owned())
+    });
+    let file = section.parsed("password_file", |text| {
+        let path = section.source().resolve(text);
+        files::secret(&path).map(|secret| (path, secret))
+    });
+    let variable = section.parsed("password_env", |name| match environment(name) {
+        Ok(value) if value.contains(['\n', '\r', '\0']) => Err(format!("variable {name} has more than one line")),
+        Ok(value) if !value.is_empty() => Ok(Secret::new(&value)),
+        Ok(_) => Err(format!("environment variable {name} is empty; set it to the password")),
+        Err(std::env::VarError::NotPresent) => Err(format!("environment variable {name} is not set; set it")),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("environment variable {name} is not UTF-8")),
+    });
+    if section.has("password_file") && section.has("password_env") {
+        section.error("password_env", "both `password_file` and `password_env` are given; remove one of them");
+    }
+    if section.has("user") && !section.has("password_file") && !section.has("password_env") {
+        section.error("user", "`user` without a password; add `password_file` or `password_env`, or remove it");
+    }
+    if let Some((path, _)) = &file
+        && files::readable_by_all(path)
+    {
+        section.warn("password_file", "every user of this machine can read this password; chmod o-r it");
+    }
+    (user, file.map(|(_, secret)| secret).or(variable))
+}

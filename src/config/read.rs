@@ -1,0 +1,146 @@
+//! Reads `proxy.toml` into the resolved types: the file, `[redan]`, and what spans several sections.
+//!
+//! Used by `run`, `check` and `demo`, and later by reload. It walks the parsed TOML by hand instead of through
+//! serde, because serde stops at the first mistake and an operator wants all of them, with their lines.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::group::Environment;
+use super::report::{Errors, Findings, Source};
+use super::section::Section;
+use super::{Config, Group, Listener, Log, LogFormat, files, group, keys, listener, values};
+use crate::limits;
+
+/// More worker threads than this is a typing error on any machine Redan was measured on.
+const WORKERS: usize = 64;
+
+/// Reads the configuration file at `path` and the files it names.
+pub(crate) fn load(path: &Path) -> Result<Config, Errors> {
+    load_with(path, &|name| std::env::var(name))
+}
+
+pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Config, Errors> {
+    let text = files::text(path).map_err(Errors::one)?;
+    let findings = Findings::default();
+    let config = read(&findings, path, &text, environment);
+    let warnings = findings.conclude()?;
+    // The readers answer `None` only after they reported why, so there is a configuration here.
+    let config = config.ok_or_else(|| {
+        Errors::one(format!("{}: Redan cannot read this and does not say why: a defect of Redan", path.display()))
+    })?;
+    Ok(Config { warnings, ..config })
+}
+
+fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'_>) -> Option<Config> {
+    let source = Source::new(findings, path, text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What the parser recovered after a syntax error is a guess; errors about a guess would mislead.
+        source.syntax(&errors);
+        return None;
+    }
+    let file = Section::open(&source, &keys::FILE, table.get_ref(), 0);
+    let process = file.section("redan", &keys::REDAN);
+    let group_sections = file.sections("group", &keys::GROUP);
+    let listener_sections = file.sections("listener", &keys::LISTENER);
+    for (key, sections, what) in [
+        ("listener", &listener_sections, "clients have nowhere to connect; add a [[listener]]"),
+        ("group", &group_sections, "there is no Redis or Valkey to connect to; add a [[group]]"),
+    ] {
+        if sections.is_empty() && !file.has(key) {
+            file.error(key, what);
+        }
+    }
+    file.close();
+
+    let names: Vec<_> = group_sections.iter().map(|section| section.peek("name")).collect();
+    let mut users_files = HashMap::new();
+    distinct(&group_sections, "name", "[[group]]");
+    distinct(&listener_sections, "name", "[[listener]]");
+    distinct(&listener_sections, "bind", "[[listener]]");
+    if group_sections.len() > limits::GROUPS {
+        let advice = "run several processes, each with some of them";
+        group_sections[limits::GROUPS].error("name", format!("more than {} groups; {advice}", limits::GROUPS));
+    }
+    let listeners: Vec<Option<Listener>> =
+        listener_sections.into_iter().map(|section| listener::read(section, &names, &mut users_files)).collect();
+    let groups: Vec<Option<Group>> =
+        group_sections.into_iter().map(|section| group::read(section, environment)).collect();
+    let process = process.map_or_else(Process::default, Process::read);
+    Some(Config {
+        workers: process.workers,
+        admin: process.admin,
+        log: process.log,
+        shutdown_timeout: process.shutdown_timeout,
+        listeners: listeners.into_iter().map(|listener| listener.map(Arc::new)).collect::<Option<_>>()?,
+        groups: groups.into_iter().map(|group| group.map(Arc::new)).collect::<Option<_>>()?,
+        warnings: Vec::new(),
+    })
+}
+
+/// Reports each section whose `key` stands in an earlier one too.
+fn distinct(sections: &[Section<'_>], key: &str, title: &str) {
+    let mut seen = HashSet::new();
+    for section in sections {
+        // Port 0 is any free port, another one for each.
+        if let Some(text) = section.peek(key).filter(|text| !text.ends_with(":0"))
+            && !seen.insert(text)
+        {
+            section.error(key, format!("another {title} above has the {key} \"{text}\"; change one of them"));
+        }
+    }
+}
+
+/// `[redan]`: what concerns the process as a whole.
+struct Process {
+    workers: usize,
+    admin: Option<SocketAddr>,
+    log: Log,
+    shutdown_timeout: Duration,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        // Four workers saturate a single-threaded master many times over; more only make its pipelines shorter.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            workers: cores.min(4),
+            admin: None,
+            log: Log { format: LogFormat::Text, filter: "info".to_owned() },
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Process {
+    fn read(section: Section<'_>) -> Self {
+        let default = Self::default();
+        let workers = section.integer("workers", 1..=WORKERS);
+        let admin = section.parsed("admin", values::listen_address);
+        if admin.is_some_and(|address| !address.ip().is_loopback()) {
+            section
+                .warn("admin", "anyone who reaches this address reads the metrics; it has neither TLS nor passwords");
+        }
+        let shutdown_timeout = section.duration("shutdown_timeout", Duration::ZERO..=Duration::from_secs(3600));
+        let log = section.section("log", &keys::LOG).map(|log| {
+            let format = log.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+            let filter = log.parsed("level", |text| values::log_filter(text).map(|()| text.to_owned()));
+            log.close();
+            (format, filter)
+        });
+        let (format, filter) = log.unwrap_or_default();
+        section.close();
+        Self {
+            workers: workers.unwrap_or(default.workers),
+            admin,
+            log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
+            shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One table of a configuration file, read setting by setting.
+//!
+//! Each reading reports what is wrong with its value and answers `None`, so that the caller goes on to the next
+//! setting. Names that the table's [`Kind`] does not list are reported when the table is opened. Nothing in here
+//! may know what a setting means.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, de::DeString};
+
+use super::keys::{self, Kind};
+use super::report::Source;
+use super::{files, values};
+
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    source: &'a Source<'a>,
+    table: &'a DeTable<'a>,
+    kind: &'static Kind,
+    /// Offset of the table's header, for what is missing from it.
+    at: usize,
+    /// One bit per key of `kind`: the reader asked for it. See `close`.
+    asked: Cell<u64>,
+}
+
+/// A piece of text and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text<'a> {
+    pub(super) text: &'a str,
+    pub(super) at: usize,
+}
+
+impl<'a> Section<'a> {
+    /// Takes the table up and reports the names in it that mean nothing.
+    pub(super) fn open(source: &'a Source<'a>, kind: &'static Kind, table: &'a DeTable<'a>, at: usize) -> Self {
+        for key in table.keys().filter(|key| !kind.keys.contains(&key.get_ref().as_ref())) {
+            source.error(key.span().start, unknown(kind, key));
+        }
+        Self { source, table, kind, at, asked: Cell::new(0) }
+    }
+
+    /// Called when all settings were read. A debug build panics if the reader forgot one that `kind` lists: it
+    /// would be accepted, documented and without effect.
+    pub(super) fn close(self) {
+        debug_assert_eq!(
+            self.asked.get().count_ones() as usize,
+            self.kind.keys.len(),
+            "the reader of {} asks for every key that keys.rs lists",
+            self.kind.title
+        );
+    }
+
+    pub(super) fn source(&self) -> &'a Source<'a> {
+        self.source
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let index = self.kind.keys.iter().position(|known| *known == key);
+        debug_assert!(index.is_some(), "keys.rs lists `{key}` in {}", self.kind.title);
+        self.asked.set(self.asked.get() | index.map_or(0, |index| 1 << index));
+        self.table.get(key)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Whether the table under `key` has `inner`, whatever its value is.
+    pub(super) fn table_has(&self, key: &str, inner: &str) -> bool {
+        let table = self.table.get(key).and_then(|value| value.get_ref().as_table());
+        table.is_some_and(|table| table.contains_key(inner))
+    }
+
+    /// The text under `key` if it is text, reporting nothing: for looking ahead of the actual reading.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a str> {
+        self.table.get(key).and_then(|value| value.get_ref().as_str())
+    }
+
+    /// Reports at the line of `key`, or of the table's header where the key is absent.
+    pub(super) fn error(&self, key: &str, text: impl Display) {
+        self.source.error(self.offset(key), text);
+    }
+
+    pub(super) fn warn(&self, key: &str, text: impl Display) {
+        self.source.warn(self.offset(key), text);
+    }
+
+    fn offset(&self, key: &str) -> usize {
+        self.table.get_key_value(key).map_or(self.at, |(key, _)| key.span().start)
+    }
+
+    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: impl Display) {
+        let found = value.get_ref().type_str();
+        self.source.error(value.span().start, format!("`{key}` is of type {found}; write {wanted}"));
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<Text<'a>> {
+        let value = self.get(key)?;
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.wrong_type(key, value, "text in quotes");
+        }
+        text.map(|text| Text { text, at: value.span().start })
+    }
+
+    /// Text that must be there. `example` shows what to write.
+    pub(super) fn required(&self, key: &str, example: &str) -> Option<Text<'a>> {
+        if !self.has(key) {
+            self.error(key, format!("{} lacks `{key}`; write for instance `{key} = {example}`", self.kind.title));
+        }
+        self.text(key)
+    }
+
+    pub(super) fn parsed<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        self.parse(key, self.text(key)?, parse)
+    }
+
+    pub(super) fn parse<T>(
+        &self,
+        key: &str,
+        text: Text<'_>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        parse(text.text).map_err(|why| self.source.error(text.at, format!("`{key}`: {why}"))).ok()
+    }
+
+    pub(super) fn duration(&self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.parsed(key, |text| {
+            let duration = values::duration(text)?;
+            if range.contains(&duration) {
+                return Ok(duration);
+            }
+            let [from, to] = [range.start(), range.end()].map(|end| values::show_duration(*end));
+            Err(format!("\"{text}\" is out of range; write {from} to {to}"))
+        })
+    }
+
+    pub(super) fn integer(&self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
+        let value = self.get(key)?;
+        let wanted = format!("a whole number from {} to {}, without quotes", range.start(), range.end());
+        let Some(integer) = value.get_ref().as_integer() else {
+            self.wrong_type(key, value, wanted);
+            return None;
+        };
+        let number = usize::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.source.error(value.span().start, format!("`{key}` is out of range; write {wanted}"));
+        }
+        number
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        let boolean = value.get_ref().as_bool();
+        if boolean.is_none() {
+            self.wrong_type(key, value, "true or false, without quotes");
+        }
+        boolean
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.parsed(key, |text| {
+            let words = || choices.iter().map(|(word, _)| *word);
+            choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                let meant = keys::nearest(text, words()).map_or_else(String::new, |word| format!(" (\"{word}\"?)"));
+                let words: Vec<_> = words().map(|word| format!("\"{word}\"")).collect();
+                format!("\"{text}\" is no choice{meant}; write {}", words.join(" or "))
+            })
+        })
+    }
+
+    /// A file that can be read, relative to the file this table stands in.
+    pub(super) fn file(&self, key: &str) -> Option<PathBuf> {
+        self.parsed(key, |text| {
+            let path = self.source.resolve(text);
+            files::readable(&path).map(|()| path)
+        })
+    }
+
+    /// An inline table, or a table under its own header.
+    pub(super) fn section(&self, key: &str, kind: &'static Kind) -> Option<Self> {
+        let value = self.get(key)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_type(key, value, format!("a table: `{key} = {{ {} = … }}`", kind.keys[0]));
+        }
+        table.map(|table| Self::open(self.source, kind, table, self.offset(key)))
+    }
+
+    /// The tables under `[[key]]`, in the order of the file.
+    pub(super) fn sections(&self, key: &str, kind: &'static Kind) -> Vec<Self> {
+        let header = || format!("each as a table under [[{key}]], with two brackets");
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(key, value, header());
+            return Vec::new();
+        };
+        let tables = array.iter().filter_map(|element| {
+            let table = element.get_ref().as_table();
+            if table.is_none() {
+                self.wrong_type(key, element, header());
+            }
+            table.map(|table| Self::open(self.source, kind, table, element.span().start))
+        });
+        tables.collect()
+    }
+
+    /// The elements of a list, whatever they are.
+    pub(super) fn list(&self, key: &str, example: &str) -> Option<&'a [Spanned<DeValue<'a>>]> {
+        let Some(value) = self.get(key) else {
+            self.error(key, format!("{} lacks `{key}`; write for instance `{key} = {example}`", self.kind.title));
+            return None;
+        };
+        let array = value.get_ref().as_array();
+        match array {
+            None => self.wrong_type(key, value, format!("a list: `{key} = {example}`")),
+            Some(array) if array.is_empty() => {
+                self.error(key, format!("`{key}` is empty; write for instance `{key} = {example}`"));
+            }
+            Some(_) => {}
+        }
+        array.map(|array| &array[..])
+    }
+}
+
+/// What to say of a name that its section does not know.
+fn unknown(kind: &Kind, key: &Spanned<DeString<'_>>) -> String {
+    let name = key.get_ref().as_ref();
+    if let Some((_, why)) = kind.refused.iter().find(|(refused, _)| *refused == name) {
+        return (*why).to_owned();
+    }
+    let head = format!("unknown setting `{name}` in {}", kind.title);
+    if let Some(meant) = keys::nearest(name, kind.keys.iter().copied()) {
+        return format!("{head}; did you mean `{meant}`?");
+    }
+    if let Some(home) = keys::SECTIONS.iter().find(|section| section.keys.contains(&name)) {
+        return format!("{head}; it belongs in {}", home.title);
+    }
+    format!("{head}; remove it, or take one of: {}", kind.keys.join(", "))
+}

@@ -1,0 +1,456 @@
+//! Whole files in, errors or values out; and the documents held to what the reader knows.
+
+use std::env::VarError;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+mod documents;
+
+const SHA256_OF_FOO: &str = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+/// A directory with one of each file a configuration may name, none readable by others.
+struct Directory(tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        let directory = Self(tempfile::tempdir().unwrap());
+        for folder in ["certs", "secrets"] {
+            fs::create_dir(directory.0.path().join(folder)).unwrap();
+        }
+        for file in ["certs/redan.pem", "certs/redan.key", "certs/ca.pem"] {
+            directory.write(file, "PEM, judged by whoever loads it\n");
+        }
+        directory.write("secrets/redis", "hunter2\n");
+        directory.write("users.toml", &format!("[[user]]\nname = \"app\"\npasswords = [\"{SHA256_OF_FOO}\"]\n"));
+        directory
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str) -> Result<Config, Vec<String>> {
+        let path = self.write("proxy.toml", text);
+        let environment = |name: &str| match name {
+            "REDIS_PASSWORD" => Ok("from the environment".to_owned()),
+            "EMPTY" => Ok(String::new()),
+            _ => Err(VarError::NotPresent),
+        };
+        let shorten = |line: &String| line.replace(&format!("{}/", self.0.path().display()), "");
+        match read::load_with(&path, &environment) {
+            Ok(mut config) => {
+                config.warnings = config.warnings.iter().map(shorten).collect();
+                Ok(config)
+            }
+            Err(errors) => Err(errors.lines().iter().map(shorten).collect()),
+        }
+    }
+}
+
+/// A loopback listener and a group, with room for more lines in each: `LISTENER` is line 4, `GROUP` line 8.
+fn file(redan: &str, listener: &str, group: &str) -> String {
+    format!(
+        "[redan]\n{redan}\n[[listener]]\n{listener}\n{}\n[[group]]\n{}\n{group}\n",
+        if listener.starts_with("name =") { "" } else { "name = \"app\"" },
+        if group.starts_with("name =") { "" } else { "name = \"main\"" },
+    )
+}
+
+const BIND: &str = "bind = \"127.0.0.1:6380\"";
+const NODES: &str = "nodes = [\"127.0.0.1:6379\"]";
+
+#[test]
+fn the_least_configuration_has_the_documented_defaults() {
+    let config = Directory::new().load(&file("", BIND, NODES)).unwrap();
+    assert!((1..=4).contains(&config.workers));
+    assert_eq!(config.admin, None);
+    assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Text, "info"));
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let listener = &config.listeners[0];
+    assert_eq!((listener.name.as_str(), listener.group), ("app", 0));
+    assert_eq!(listener.bind.to_string(), "127.0.0.1:6380");
+    assert!(listener.tls.is_none() && listener.users.is_none() && !listener.allow_admin_commands);
+    assert_eq!((listener.reads, listener.consistency), (Reads::Replica, Consistency::Session));
+    assert_eq!((listener.hold, listener.idle_timeout), (Duration::from_secs(10), None));
+    assert_eq!(listener.max_clients, 10_000);
+    let group = &config.groups[0];
+    assert_eq!((group.name.as_str(), &*group.seeds[0].address), ("main", "127.0.0.1:6379"));
+    assert_eq!(group.probe_interval, Duration::from_millis(500));
+    assert_eq!((group.probe_timeout, group.connect_timeout), (Duration::from_secs(1), Duration::from_secs(2)));
+    assert!(group.access.user.is_none() && group.access.password.is_none() && group.access.tls.is_none());
+}
+
+/// Two listeners and a group with everything said.
+const FULL_LISTENERS: &str = r#"bind = "0.0.0.0:6380"
+        group = "main"
+        tls = { cert = "certs/redan.pem", key = "certs/redan.key", client_ca = "certs/ca.pem" }
+        users = "users.toml"
+        reads = "nearest"
+        consistency = "eventual"
+        max_lag = "2s"
+        hold = "0s"
+        admin_commands = "allow"
+        max_clients = 7
+        idle_timeout = "5m"
+        [[listener]]
+        name = "local"
+        bind = "unix:run/redis.sock"
+        mode = "0770"
+        consistency = "strong"
+        users = "users.toml""#;
+const FULL_GROUP: &str = r#"nodes = [
+            "10.0.0.1:6379",
+            { address = "10.0.0.2:6379", password_env = "REDIS_PASSWORD" },
+            { address = "redis-3:6379", server_name = "three.internal", user = "u", password_file = "secrets/redis" },
+            { address = "10.0.0.4:6379", tls = { ca = "certs/ca.pem", cert = "certs/redan.pem", key = "certs/redan.key" } },
+        ]
+        user = "redan"
+        password_file = "secrets/redis"
+        tls = { ca = "certs/ca.pem", server_name = "redis.internal" }
+        probe_interval = "1s"
+        probe_timeout = "2s"
+        connect_timeout = "3s""#;
+
+#[test]
+fn every_setting_arrives() {
+    let directory = Directory::new();
+    let redan = "workers = 3\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1m\"\nlog = { format = \"json\", level = \"warn\" }";
+    let text = file(redan, &format!("name = \"app\"\n{FULL_LISTENERS}"), FULL_GROUP);
+    let config = directory.load(&text).unwrap();
+    assert_eq!((config.workers, config.admin.unwrap().port()), (3, 0));
+    assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "warn"));
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(60));
+    let [app, local] = &config.listeners[..] else { panic!("two listeners") };
+    assert_eq!(app.tls.as_ref().unwrap().client_ca, Some(directory.0.path().join("certs/ca.pem")));
+    assert_eq!((app.reads, app.hold, app.max_clients), (Reads::Nearest, Duration::ZERO, 7));
+    assert_eq!(app.consistency, Consistency::Eventual { max_lag: Some(Duration::from_secs(2)) });
+    assert!(app.allow_admin_commands);
+    assert_eq!(app.idle_timeout, Some(Duration::from_secs(300)));
+    assert!(app.users.as_ref().unwrap().verify(b"app", b"foo").is_some());
+    assert!(Arc::ptr_eq(app.users.as_ref().unwrap(), local.users.as_ref().unwrap()), "one file is read once");
+    assert_eq!(local.bind, Bind::Unix { path: directory.0.path().join("run/redis.sock"), mode: 0o770 });
+    assert_eq!((local.reads, local.consistency), (Reads::Master, Consistency::Strong));
+    let group = &config.groups[0];
+    let seen: Vec<_> = group
+        .seeds
+        .iter()
+        .map(|seed| {
+            let Access { user, password, tls } = &*seed.access;
+            let tls = tls.as_ref().unwrap();
+            let password = password.as_ref().map(Secret::reveal).unwrap();
+            (&*seed.address, user.as_deref(), password, tls.server_name.as_deref(), tls.identity.is_some())
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("10.0.0.1:6379", Some("redan"), "hunter2", Some("redis.internal"), false),
+            ("10.0.0.2:6379", None, "from the environment", Some("redis.internal"), false),
+            ("redis-3:6379", Some("u"), "hunter2", Some("three.internal"), false),
+            ("10.0.0.4:6379", Some("redan"), "hunter2", None, true),
+        ]
+    );
+    assert_eq!(group.probe_interval, Duration::from_secs(1));
+    assert_eq!((group.probe_timeout, group.connect_timeout), (Duration::from_secs(2), Duration::from_secs(3)));
+    assert!(!format!("{config:?}").contains("hunter2"), "secrets print as ***");
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+/// Each row: lines for [redan], [[listener]] and [[group]]; the line number and a part of each error.
+type Row = (&'static str, &'static str, &'static str, &'static [(usize, &'static str)]);
+
+fn check(rows: &[Row]) {
+    let directory = Directory::new();
+    for (redan, listener, group, expected) in rows {
+        let text = file(redan, listener, group);
+        let errors = directory.load(&text).expect_err(&text);
+        assert_eq!(errors.len(), expected.len(), "{text}\n{errors:#?}");
+        for (error, (line, part)) in errors.iter().zip(*expected) {
+            assert!(error.starts_with(&format!("proxy.toml:{line}: ")), "{text}\n{error}\nline {line}");
+            assert!(error.contains(part), "{text}\n{error}\n{part}");
+            assert!(error.contains(';') || error.ends_with('?'), "says what to do: {error}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_in_redan() {
+    check(&[
+        ("workers = 0", BIND, NODES, &[(2, "1 to 64")]),
+        ("workers = 65", BIND, NODES, &[(2, "1 to 64")]),
+        ("workers = -1", BIND, NODES, &[(2, "1 to 64")]),
+        ("workers = \"2\"", BIND, NODES, &[(2, "`workers` is of type string; write a whole number from 1 to 64")]),
+        ("wrokers = 2", BIND, NODES, &[(2, "did you mean `workers`?")]),
+        ("hold = \"1s\"", BIND, NODES, &[(2, "belongs in [[listener]]")]),
+        ("zzzzzzzz = 1", BIND, NODES, &[(2, "take one of: workers, admin")]),
+        ("admin = \"localhost:9180\"", BIND, NODES, &[(2, "not an IP address")]),
+        ("shutdown_timeout = 10", BIND, NODES, &[(2, "of type integer; write text")]),
+        ("shutdown_timeout = \"10\"", BIND, NODES, &[(2, "a whole number and a unit")]),
+        ("shutdown_timeout = \"2h\"", BIND, NODES, &[(2, "out of range; write 0s to 1h")]),
+        ("log = \"info\"", BIND, NODES, &[(2, "write a table")]),
+        ("log = { format = \"xml\", level = \"inof\" }", BIND, NODES, &[(2, "\"text\" or \"json\""), (2, "log level")]),
+        ("[redan.logs]\nlevel = \"info\"", BIND, NODES, &[(2, "did you mean `log`?")]),
+        ("[[link]]\nname = \"x\"", BIND, NODES, &[(2, "[[link]] is not supported by this version")]),
+    ]);
+}
+
+#[test]
+fn mistakes_in_listeners() {
+    let strong = "bind = \"127.0.0.1:1\"\nconsistency = \"strong\"\nreads = \"any\"";
+    let lag = "bind = \"127.0.0.1:1\"\nmax_lag = \"1s\"";
+    check(&[
+        ("", "", NODES, &[(3, "lacks `bind`")]),
+        ("", "bind = \"localhost:1\"", NODES, &[(4, "not an IP address")]),
+        ("", "bind = 6380", NODES, &[(4, "of type integer")]),
+        ("", "bind = \"unix:\"", NODES, &[(4, "1 to 107 bytes")]),
+        ("", "bind = \"127.0.0.1:1\"\nmode = \"0700\"", NODES, &[(5, "`mode` is for Unix sockets")]),
+        ("", "bind = \"unix:x\"\nmode = \"rwx\"", NODES, &[(5, "octal")]),
+        ("", "bind = \"unix:x\"\nmode = 700", NODES, &[(5, "of type integer")]),
+        ("", "bind = \"127.0.0.1:1\"\ngroup = \"mian\"", NODES, &[(5, "did you mean \"main\"?")]),
+        ("", "bind = \"127.0.0.1:1\"\ngroup = \"other\"", NODES, &[(5, "write \"main\"")]),
+        ("", lag, NODES, &[(5, "only with `consistency = \"eventual\"`")]),
+        ("", strong, NODES, &[(6, "`reads` says otherwise")]),
+        ("", "bind = \"127.0.0.1:1\"\nreads = \"replcia\"", NODES, &[(5, "(\"replica\"?)")]),
+        ("", "bind = \"127.0.0.1:1\"\nmax_clients = 0", NODES, &[(5, "1 to 1000000")]),
+        ("", "bind = \"127.0.0.1:1\"\nadmin_commands = true", NODES, &[(5, "of type boolean")]),
+        ("", "bind = \"127.0.0.1:1\"\nauth = \"passthrough\"", NODES, &[(5, "`auth` is not supported")]),
+        ("", "name = \"a b\"\nbind = \"127.0.0.1:1\"", NODES, &[(4, "not a name")]),
+        ("", "bind = \"127.0.0.1:1\"\ntls = { key = \"none\" }", NODES, &[(5, "lacks `cert`"), (5, "No such file")]),
+        ("", "bind = \"127.0.0.1:1\"\nusers = \"nobody.toml\"", NODES, &[(5, "nobody.toml cannot be read")]),
+        ("", "bind = \"127.0.0.1:1\"\nusers = \"certs\"", NODES, &[(5, "not a regular file")]),
+    ]);
+}
+
+#[test]
+fn exposure_is_asked_for_by_name() {
+    let tls = "tls = { cert = \"certs/redan.pem\", key = \"certs/redan.key\" }";
+    let mutual = "tls = { cert = \"certs/redan.pem\", key = \"certs/redan.key\", client_ca = \"certs/ca.pem\" }";
+    let (plaintext, nobody) = ("plaintext = \"allow\"", "authentication = \"none\"");
+    let (users, required) = ("users = \"users.toml\"", "authentication = \"required\"");
+    let (no_tls, no_proof) = ("has no `tls`", "anyone may use it");
+    let rows: &[(&str, &[&str], &[&str])] = &[
+        ("0.0.0.0:1", &[], &[no_tls, no_proof]),
+        ("[::]:1", &[], &[no_tls, no_proof]),
+        ("10.0.0.1:1", &[plaintext], &[no_proof]),
+        ("10.0.0.1:1", &["plaintext = \"deny\"", users], &[no_tls]),
+        ("10.0.0.1:1", &[nobody], &[no_tls]),
+        ("10.0.0.1:1", &[tls], &[no_proof]),
+        ("10.0.0.1:1", &[users], &[no_tls]),
+        ("10.0.0.1:1", &[tls, required], &["nothing authenticates"]),
+        ("127.0.0.1:1", &[required], &["nothing authenticates"]),
+        ("10.0.0.1:1", &[plaintext, nobody], &[]),
+        ("10.0.0.1:1", &[plaintext, users], &[]),
+        ("10.0.0.1:1", &[tls, nobody], &[]),
+        ("10.0.0.1:1", &[tls, users, required], &[]),
+        ("10.0.0.1:1", &[mutual, required], &[]),
+        ("10.0.0.1:1", &[mutual], &[]),
+        ("127.0.0.1:1", &[], &[]),
+        ("[::1]:1", &[users], &[]),
+        ("10.0.0.1:1", &[tls, users, plaintext], &["contradicts `tls`"]),
+        ("10.0.0.1:1", &[tls, users, nobody], &["contradicts `users`"]),
+        ("10.0.0.1:1", &[mutual, nobody], &["contradicts `client_ca`"]),
+        ("unix:redis.sock", &[], &[]),
+        ("unix:redis.sock", &[tls], &["TLS on a Unix socket"]),
+    ];
+    let directory = Directory::new();
+    for (bind, lines, expected) in rows {
+        let listener = format!("bind = \"{bind}\"\n{}", lines.join("\n"));
+        let errors = directory.load(&file("", &listener, NODES)).err().unwrap_or_default();
+        assert_eq!(errors.len(), expected.len(), "{listener}: {errors:#?}");
+        for (error, part) in errors.iter().zip(*expected) {
+            assert!(error.contains(part), "{listener}: {error}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_in_groups() {
+    let both = "password_file = \"secrets/redis\"\npassword_env = \"REDIS_PASSWORD\"";
+    let both = format!("{NODES}\n{both}").leak();
+    let line = |text: &str| -> &'static str { format!("{NODES}\n{text}").leak() };
+    check(&[
+        ("", BIND, "", &[(6, "lacks `nodes`")]),
+        ("", BIND, "nodes = []", &[(8, "`nodes` is empty")]),
+        ("", BIND, "nodes = \"127.0.0.1:6379\"", &[(8, "write a list")]),
+        (
+            "",
+            BIND,
+            "nodes = [\"redis\", 5, \"a:1\", \"a:1\"]",
+            &[(8, "it has no port"), (8, "a node is of type integer"), (8, "stands in the list twice")],
+        ),
+        ("", BIND, "nodes = [{ adress = \"a:1\" }]", &[(8, "did you mean `address`?"), (8, "lacks `address`")]),
+        ("", BIND, "nodes = [{ address = \"a:1\", server_name = \"b\" }]", &[(8, "only with `tls`")]),
+        ("", BIND, "nodes = [{ address = \"a:1\", password = \"hunter2\" }]", &[(8, "does not belong in this file")]),
+        ("", BIND, line("password = \"hunter2\""), &[(9, "does not belong in this file")]),
+        ("", BIND, line("sentinel = {}"), &[(9, "not supported by this version")]),
+        ("", BIND, both, &[(10, "both `password_file` and `password_env`")]),
+        ("", BIND, line("password_env = \"UNSET\""), &[(9, "UNSET is not set")]),
+        ("", BIND, line("password_env = \"EMPTY\""), &[(9, "is empty")]),
+        ("", BIND, line("password_file = \"secrets/none\""), &[(9, "secrets/none cannot be read")]),
+        ("", BIND, line("user = \"app\""), &[(9, "`user` without a password")]),
+        ("", BIND, line("tls = { cert = \"certs/ca.pem\" }"), &[(9, "lacks `ca`"), (9, "`cert` without `key`")]),
+        ("", BIND, line("tls = { ca = \"certs/ca.pem\", server_name = \"a b\" }"), &[(9, "neither a DNS name")]),
+        ("", BIND, line("probe_interval = \"1ms\""), &[(9, "20ms to 1m")]),
+    ]);
+}
+
+#[test]
+fn one_mistake_hides_no_other() {
+    check(&[(
+        "workers = 0\nadmn = 1",
+        "bind = \"nowhere\"\nhold = 5\nconsistency = \"evental\"\nmax_lag = \"1\"\nusers = \"none\"",
+        "nodes = [\"x\"]\npassword = \"p\"",
+        &[
+            (2, "`workers`"),
+            (3, "`admin`"),
+            (5, "`bind`"),
+            (6, "`hold`"),
+            (7, "eventual"),
+            (8, "`max_lag`"),
+            (9, "`users`"),
+            (13, "`nodes`"),
+            (14, "password"),
+        ],
+    )]);
+}
+
+#[test]
+fn what_spans_sections() {
+    let directory = Directory::new();
+    let two = format!("{BIND}\n[[listener]]\nname = \"app\"\n{BIND}");
+    let rows: &[(&str, &[&str])] = &[
+        ("", &["proxy.toml:1: clients have nowhere", "proxy.toml:1: there is no Redis"]),
+        (
+            "[listener]\n[group]\n",
+            &["proxy.toml:1: `listener` is of type table", "proxy.toml:2: `group` is of type table"],
+        ),
+        (&format!("[[listener]]\nname = \"a\"\n{BIND}"), &["proxy.toml:1: there is no Redis"]),
+        (
+            &file("", &format!("name = \"app\"\n{two}"), &format!("name = \"main\"\n{NODES}")),
+            &[
+                "proxy.toml:7: another [[listener]] above has the name",
+                "proxy.toml:8: another [[listener]] above has the bind",
+            ],
+        ),
+        (
+            &file("", BIND, &format!("{NODES}\n[[group]]\nname = \"other\"\n{NODES}")).replace("[redan]", ""),
+            &["proxy.toml:3: [[listener]] lacks `group`, and there are several; write \"main\" or \"other\""],
+        ),
+        ("a = [\n[x", &["proxy.toml:2: unclosed array", "proxy.toml:2: string values must"]),
+        ("a = \nb == 2\n", &["proxy.toml:1: ", "proxy.toml:2: "]),
+    ];
+    for (text, expected) in rows {
+        let errors = directory.load(text).expect_err(text);
+        for (error, part) in errors.iter().zip(*expected) {
+            assert!(error.starts_with(part), "{text}\n{errors:#?}");
+        }
+        assert!(errors.len() >= expected.len(), "{text}\n{errors:#?}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_users_file_carry_its_own_lines() {
+    let directory = Directory::new();
+    directory.write(
+        "users.toml",
+        &format!(
+            "[[user]]\nname = \"a b\"\npasswords = [\"{SHA256_OF_FOO}\"]\n[[user]]\nname = \"x\"\npassword = \"hunter2\"\n\
+             [[user]]\nname = \"x\"\npasswords = [\"hunter2\", 7]\nenabled = \"no\"\n"
+        ),
+    );
+    let listener = format!("{BIND}\nusers = \"users.toml\"\nhold = \"x\"");
+    let errors = directory.load(&file("", &listener, NODES)).unwrap_err();
+    let expected = [
+        "proxy.toml:6: `hold`",
+        "users.toml:2: a user's name",
+        "users.toml:4: [[user]] lacks `passwords`",
+        "users.toml:6: the file holds only hashes",
+        "users.toml:8: user \"x\" was defined above",
+        "users.toml:9: `passwords`: a password hash is",
+        "users.toml:9: a password hash is text",
+        "users.toml:10: `enabled` is of type string",
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, part) in errors.iter().zip(expected) {
+        assert!(error.starts_with(part), "{error}\n{part}");
+        assert!(!error.contains("hunter2"));
+    }
+    directory.write("users.toml", "");
+    let errors = directory.load(&file("", &listener.replace("\"x\"", "\"1s\""), NODES)).unwrap_err();
+    assert!(errors[0].starts_with("users.toml:1: no [[user]]"), "{errors:#?}");
+}
+
+#[test]
+fn what_is_allowed_and_probably_not_meant_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = Directory::new();
+    let public = |name: &str| {
+        let path = directory.write(name, "hunter2\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    public("secrets/public");
+    public("certs/public.key");
+    let listener = r#"bind = "10.0.0.1:1"
+        plaintext = "allow"
+        users = "users.toml"
+        reads = "master"
+        consistency = "eventual"
+        [[listener]]
+        name = "tls"
+        bind = "127.0.0.1:2"
+        tls = { cert = "certs/redan.pem", key = "certs/public.key" }
+        [[listener]]
+        name = "local"
+        bind = "unix:sock"
+        mode = "0777""#;
+    let listener = format!("name = \"app\"\n{listener}");
+    let group = "nodes = [\"10.0.0.1:6379\"]\npassword_file = \"secrets/public\"";
+    let config = directory.load(&file("admin = \"0.0.0.0:9180\"", &listener, group)).unwrap();
+    let expected = [
+        "proxy.toml:2: anyone who reaches",
+        "proxy.toml:6: passwords and data cross the network",
+        "proxy.toml:8: with `reads = \"master\"`",
+        "proxy.toml:13: every user of this machine can read this private key",
+        "proxy.toml:17: any user of this machine may connect",
+        "proxy.toml:21: the password for 10.0.0.1:6379 crosses",
+        "proxy.toml:22: every user of this machine can read this password",
+    ];
+    assert_eq!(config.warnings.len(), expected.len(), "{:#?}", config.warnings);
+    for (warning, part) in config.warnings.iter().zip(expected) {
+        assert!(warning.starts_with(part), "{warning}\n{part}");
+    }
+}
+
+#[test]
+fn password_files_lose_one_newline_and_nothing_else() {
+    let directory = Directory::new();
+    for (content, expected) in [
+        ("secret", Some("secret")),
+        ("secret\n", Some("secret")),
+        ("secret\r\n", Some("secret")),
+        (" se cret ", Some(" se cret ")),
+        ("", None),
+        ("\n", None),
+        ("two\nlines\n", None),
+        ("secret\n\n", None),
+    ] {
+        directory.write("secrets/redis", content);
+        let group = format!("{NODES}\npassword_file = \"secrets/redis\"");
+        let config = directory.load(&file("", BIND, &group));
+        let password = config.ok().and_then(|config| config.groups[0].access.password.clone());
+        assert_eq!(password.as_ref().map(Secret::reveal), expected, "{content:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let errors = load(Path::new("/nonexistent/proxy.toml")).unwrap_err().to_string();
+    assert!(errors.starts_with("/nonexistent/proxy.toml cannot be read: No such file"), "{errors}");
+}

@@ -1,0 +1,104 @@
+//! `proxy.toml` and `docs/configuration.md` say what the reader does: each setting in both, no other in either,
+//! and the defaults they claim are the defaults.
+
+use std::collections::BTreeSet;
+
+use toml::de::{DeTable, DeValue};
+
+use super::super::keys::{FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, REDAN, SECTIONS, USERS_FILE};
+use super::Directory;
+
+const EXAMPLE: &str = include_str!("../../../proxy.toml");
+const REFERENCE: &str = include_str!("../../../docs/configuration.md");
+
+/// A commented line that is a setting, as opposed to prose: no space behind the `#`, or part of a list.
+fn setting(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix('#')?;
+    let starts = |c: char| c.is_ascii_lowercase() || c == '[' || c == ']';
+    (rest.starts_with(starts) || rest.starts_with("    \"10.") || rest.starts_with("    {")).then_some(rest)
+}
+
+fn switched_on(which: impl Fn(&str) -> bool) -> String {
+    let lines = EXAMPLE.lines().map(|line| setting(line).filter(|setting| which(setting)).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_loads_as_written_and_with_everything_switched_on() {
+    let directory = Directory::new();
+    let written = directory.load(EXAMPLE).unwrap();
+    assert_eq!((written.listeners.len(), written.groups.len()), (1, 1));
+    assert_eq!(written.warnings, Vec::<String>::new());
+    let everything = directory.load(&switched_on(|_| true)).unwrap();
+    assert_eq!((everything.listeners.len(), everything.groups.len()), (3, 2));
+}
+
+#[test]
+fn what_the_example_calls_a_default_is_one() {
+    let directory = Directory::new();
+    let is_default = |line: &str| line.contains("# (default)");
+    let defaults = EXAMPLE.lines().filter_map(setting).filter(|line| is_default(line)).count();
+    assert!(defaults >= 10, "only {defaults} lines are marked as defaults: has the mark changed?");
+    let spelled_out = directory.load(&switched_on(is_default)).unwrap();
+    let written = directory.load(EXAMPLE).unwrap();
+    assert_eq!(format!("{spelled_out:#?}"), format!("{written:#?}"));
+}
+
+/// Every setting of the example, as `section: key`.
+fn walk(kind: &Kind, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let key = key.get_ref().as_ref();
+        found.insert(format!("{}: {key}", kind.title));
+        let inner = [
+            (&FILE, "redan", &REDAN),
+            (&FILE, "listener", &LISTENER),
+            (&FILE, "group", &GROUP),
+            (&REDAN, "log", &LOG),
+            (&LISTENER, "tls", &LISTENER_TLS),
+            (&GROUP, "nodes", &NODE),
+            (&GROUP, "tls", &NODE_TLS),
+            (&NODE, "tls", &NODE_TLS),
+        ];
+        let Some((.., inner)) = inner.into_iter().find(|(outer, name, _)| outer.title == kind.title && *name == key)
+        else {
+            continue;
+        };
+        let elements: Vec<&DeValue<'_>> = match value.get_ref() {
+            DeValue::Array(array) => array.iter().map(|element| element.get_ref()).collect(),
+            other => vec![other],
+        };
+        for table in elements.into_iter().filter_map(DeValue::as_table) {
+            walk(inner, table, found);
+        }
+    }
+}
+
+fn known(kinds: impl Iterator<Item = &'static &'static Kind>) -> BTreeSet<String> {
+    kinds.flat_map(|kind| kind.keys.iter().map(|key| format!("{}: {key}", kind.title))).collect()
+}
+
+#[test]
+fn the_example_shows_exactly_the_settings_there_are() {
+    let text = switched_on(|_| true);
+    let table = DeTable::parse(&text).unwrap();
+    let mut found = BTreeSet::new();
+    walk(&FILE, table.get_ref(), &mut found);
+    // The users file is another file; the example shows an entry in prose, which the reference test covers.
+    let other_file = [USERS_FILE.title, "[[user]]"];
+    assert_eq!(found, known(SECTIONS.iter().filter(|kind| !other_file.contains(&kind.title))));
+}
+
+#[test]
+fn the_reference_lists_exactly_the_settings_there_are() {
+    let mut found = BTreeSet::new();
+    let mut section = "";
+    for line in REFERENCE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim_matches('`');
+        } else if let Some((key, _)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) {
+            found.insert(format!("{section}: {key}"));
+        }
+    }
+    let tables_of_tables = [FILE.title, USERS_FILE.title];
+    assert_eq!(found, known(SECTIONS.iter().filter(|kind| !tables_of_tables.contains(&kind.title))));
+}

@@ -1,0 +1,142 @@
+//! The users of a listener: reads the users file, and decides whether a name and a password belong together.
+//!
+//! `verify` is called by sessions for AUTH and HELLO AUTH. It must never answer sooner for one wrong attempt than
+//! for another: the time taken must not tell which users exist or how much of a hash was right.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use toml::de::DeTable;
+
+use super::report::{Findings, Source};
+use super::section::Section;
+use super::{User, Users, files, keys, values};
+
+impl Users {
+    /// The enabled user of this name whose password this is. AUTH with one argument means the user `default`.
+    ///
+    /// Whatever is asked, the password is hashed once and compared with every hash of every user, none skipped.
+    pub(crate) fn verify(&self, name: &[u8], password: &[u8]) -> Option<&User> {
+        let hash = digest(&SHA256, password);
+        let mut found = None;
+        for user in &self.users {
+            let mut matches = false;
+            for accepted in &user.password_hashes {
+                matches |= verify_slices_are_equal(accepted, hash.as_ref()).is_ok();
+            }
+            // `&`, not `&&`: which of the three failed must not show in the time.
+            let named = verify_slices_are_equal(user.name.as_bytes(), name).is_ok();
+            if matches & named & user.enabled {
+                found = Some(user);
+            }
+        }
+        found
+    }
+}
+
+/// Reads the file at `path`; findings name it, not the file that named it. `Err` when it cannot be opened.
+pub(super) fn read(path: &Path, findings: &Findings) -> Result<Users, String> {
+    let text = files::text(path)?;
+    let source = Source::new(findings, path, &text);
+    let table = match DeTable::parse_recoverable(&text) {
+        (table, errors) if errors.is_empty() => table,
+        (_, errors) => {
+            source.syntax(&errors);
+            return Ok(Users::default());
+        }
+    };
+    let file = Section::open(&source, &keys::USERS_FILE, table.get_ref(), 0);
+    let sections = file.sections("user", &keys::USER);
+    if sections.is_empty() && !file.has("user") {
+        file.error("user", "no [[user]] in this file, so nobody could log in; `redan passwd` makes an entry");
+    }
+    file.close();
+    if files::readable_by_all(path) {
+        source.warn(0, "every user of this machine can read these hashes and try passwords on them; chmod o-r it");
+    }
+    let mut names = HashSet::new();
+    let users = sections.into_iter().filter_map(|section| user(section, &mut names)).collect();
+    Ok(Users { users })
+}
+
+fn user<'a>(section: Section<'a>, names: &mut HashSet<&'a str>) -> Option<User> {
+    let name = section.required("name", "\"app\"");
+    if let Some(name) = name {
+        if name.text.is_empty() || name.text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            section.error("name", "a user's name has at least one letter and no spaces; correct it");
+        }
+        if !names.insert(name.text) {
+            section.error("name", format!("user \"{}\" was defined above; remove one of them", name.text));
+        }
+    }
+    let example = "[\"sha256:…\"] (`redan passwd` makes one)";
+    let hashes = section.list("passwords", example).unwrap_or_default().iter().filter_map(|value| {
+        let Some(text) = value.get_ref().as_str() else {
+            section.source().error(value.span().start, "a password hash is text in quotes; `redan passwd` makes one");
+            return None;
+        };
+        let hash = values::password_hash(text);
+        hash.map_err(|why| section.source().error(value.span().start, format!("`passwords`: {why}"))).ok()
+    });
+    let password_hashes = hashes.collect();
+    let enabled = section.boolean("enabled").unwrap_or(true);
+    section.close();
+    Some(User { name: name?.text.to_owned(), password_hashes, enabled })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(password: &str) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, password.as_bytes()).as_ref());
+        bytes
+    }
+
+    #[test]
+    fn a_user_is_known_by_name_and_any_of_its_passwords_while_enabled() {
+        let user = |name: &str, passwords: &[&str], enabled| User {
+            name: name.to_owned(),
+            password_hashes: passwords.iter().map(|password| hash(password)).collect(),
+            enabled,
+        };
+        let users = Users {
+            users: vec![
+                user("app", &["old", "new"], true),
+                user("batch", &["b"], true),
+                user("gone", &["g"], false),
+                user("default", &["d"], true),
+                user("none", &[], true),
+            ],
+        };
+        for (name, password, expected) in [
+            ("app", "old", true),
+            ("app", "new", true),
+            ("app", "b", false),
+            ("app", "", false),
+            ("batch", "b", true),
+            ("batch", "new", false),
+            ("gone", "g", false),
+            ("default", "d", true),
+            ("none", "", false),
+            ("nobody", "new", false),
+            ("", "d", false),
+            ("ap", "new", false),
+        ] {
+            let found = users.verify(name.as_bytes(), password.as_bytes()).map(|user| user.name.as_str());
+            assert_eq!(found, expected.then_some(name), "{name} {password}");
+        }
+        assert!(users.verify(b"app\xff", b"new").is_none());
+        assert!(Users::default().verify(b"default", b"").is_none());
+    }
+
+    #[test]
+    fn hashes_are_those_redis_writes() {
+        // `ACL SETUSER x >foo` and `ACL LIST` on Redis 7.0.
+        let shown = "#2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+        assert_eq!(values::password_hash(shown), Ok(hash("foo")));
+    }
+}

@@ -1,0 +1,278 @@
+//! Routes a client's bytes: batch after batch to a lane, and what stands between them alone.
+
+use std::rc::Rc;
+use std::task;
+use std::time::Instant;
+
+use super::context::Context;
+use super::local::{self, Facts};
+use super::plan::{self, Item, Next, Part, Plan};
+use super::{Flow, Inner, ReplyMode, Routed, Session};
+use crate::backend::lane::{Lane, Purpose};
+use crate::backend::recipient::Effect;
+use crate::limits;
+use crate::resp::encode;
+use crate::resp::inline;
+use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
+use crate::route::{self, Read};
+
+/// What a batch asks of its lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    pub(super) writes: bool,
+    pub(super) needs_master: bool,
+}
+
+/// Why there is no lane now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoLane {
+    /// What is in flight must be answered first.
+    Drain,
+    /// No node can serve it.
+    Unserved,
+    /// A mark is about to come.
+    Mark,
+}
+
+impl Session {
+    /// Routes what stands in `buf`; returns how many bytes are done with.
+    pub(super) fn route(self: &Rc<Self>, inner: &mut Inner, buf: &[u8], cx: &mut task::Context<'_>) -> (usize, Routed) {
+        let mut used = 0;
+        loop {
+            let mut items = self.context.workspace.plan.take();
+            let bounds = if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED };
+            let in_flight = (inner.next - inner.front) as usize;
+            // Without replies there is no telling which command one belongs to, so they are sent one by one.
+            let room = if inner.reply_mode == ReplyMode::On { limits::IN_FLIGHT.saturating_sub(in_flight) } else { 1 };
+            let rest = &buf[used..];
+            let plan = plan::plan(&mut inner.scanner, bounds, rest, room, &mut items);
+            let sent = self.send_batch(inner, rest, &plan, &items, cx);
+            let flow = if sent { self.after_batch(inner, rest, &plan, cx, &mut used) } else { Some(Routed::Wait) };
+            let stuck = !sent;
+            *self.context.workspace.plan.borrow_mut() = items;
+            if stuck {
+                // The batch is cut again from its start, so what was scanned of the command behind it is forgotten.
+                inner.scanner = RequestScanner::new();
+            }
+            if let Some(flow) = flow {
+                return (used, flow);
+            }
+        }
+    }
+
+    /// Handles what ended the batch. `None`: go on behind it.
+    fn after_batch(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        buf: &[u8],
+        plan: &Plan<'_>,
+        cx: &mut task::Context<'_>,
+        used: &mut usize,
+    ) -> Option<Routed> {
+        *used += plan.end;
+        match plan.next {
+            Next::Incomplete => Some(Routed::NeedsMore),
+            Next::Full => {
+                // Half of what may be in flight is answered before more is sent, so that batches stay large.
+                let too_many = ((inner.next - inner.front) as usize).saturating_sub(limits::IN_FLIGHT / 2);
+                if too_many == 0 {
+                    return None;
+                }
+                inner.wait_until_at_most(inner.in_lane.saturating_sub(too_many));
+                Some(Routed::Wait)
+            }
+            Next::Alone(arrived) => match self.special(inner, &arrived, cx) {
+                Some(flow) => {
+                    inner.scanner = RequestScanner::new();
+                    Some(if flow == Flow::Wait { Routed::Wait } else { Routed::Again })
+                }
+                None => {
+                    *used += arrived.frame.len;
+                    inner.closing.then_some(Routed::Again)
+                }
+            },
+            Next::Inline { start } => {
+                if let Err(error) = self.inline(inner, &buf[start..]) {
+                    self.protocol_error(inner, &error);
+                }
+                *used += buf.len() - start;
+                Some(Routed::Again)
+            }
+            Next::Large => match self.enter_large(inner, &buf[plan.end..], cx) {
+                Flow::Wait => Some(Routed::Wait),
+                Flow::Again => Some(Routed::Again),
+            },
+            Next::Broken(error) => {
+                self.protocol_error(inner, &error);
+                Some(Routed::Again)
+            }
+        }
+    }
+
+    /// Lines of text become commands like any other: they are rewritten in the session's input, with what follows them.
+    pub(super) fn inline(&self, inner: &mut Inner, buf: &[u8]) -> Result<(), RequestError> {
+        let mut input = self.context.workspace.buffer();
+        let mut rest = buf;
+        // Lines need no bounds but their own, and a fresh scanner finds their ends.
+        while let Ok(Request::Inline { len }) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) {
+            inline::to_multibulk(&rest[..len], &mut input)?;
+            rest = &rest[len..];
+        }
+        input.extend_from_slice(rest);
+        inner.input = input;
+        Ok(())
+    }
+
+    /// The client cannot be understood any more: everything before is answered, then it is closed.
+    pub(super) fn protocol_error(&self, inner: &mut Inner, error: &RequestError) {
+        self.context.workspace.counters.protocol_errors.increment();
+        tracing::info!("closed client {}: {error}", inner.identity.peer.remote());
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("ERR {error}"));
+        inner.reply_mode = ReplyMode::On;
+        inner.answer(reply, &self.context);
+        inner.closing = true;
+    }
+
+    /// Sends a batch on its way. `false`: it must wait, and nothing of it was sent.
+    fn send_batch(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        buf: &[u8],
+        plan: &Plan<'_>,
+        items: &[Item],
+        cx: &mut task::Context<'_>,
+    ) -> bool {
+        if items.is_empty() {
+            return true;
+        }
+        if inner.reply_mode != ReplyMode::On && !inner.owes_nothing() {
+            inner.wait_until_at_most(0);
+            return false;
+        }
+        let mut lane = None;
+        if plan.rides {
+            let demand = Demand { writes: plan.writes, needs_master: plan.needs_master };
+            match self.lane(inner, demand, cx) {
+                Ok(found) if found.has_room(cx.waker()) => lane = Some(found),
+                Ok(_) | Err(NoLane::Mark) => return false,
+                Err(NoLane::Drain) => {
+                    inner.wait_until_at_most(0);
+                    return false;
+                }
+                Err(NoLane::Unserved) => {
+                    if self.hold(inner, cx) == Flow::Wait {
+                        return false;
+                    }
+                    // It has waited as long as it may: the commands that need a lane are answered with an error.
+                }
+            }
+            if lane.is_some() && inner.hold.is_some() {
+                self.end_hold(inner);
+            }
+        }
+        for item in items {
+            let raw = &buf[item.start..item.start + item.frame.len];
+            match (item.part, &lane) {
+                (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
+                (part, Some(lane)) => self.ride(inner, lane, part, raw),
+                (_, None) => {
+                    let mut reply = Vec::new();
+                    encode::error(&mut reply, &self.hold_error());
+                    inner.answer(reply, &self.context);
+                }
+            }
+        }
+        if let Some(lane) = lane {
+            self.count(&lane, items, plan);
+            inner.lane = Some(lane);
+        }
+        true
+    }
+
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, part: Part, raw: &[u8]) {
+        let sequence = inner.next;
+        inner.next += 1;
+        inner.in_lane += 1;
+        let effect = if part == Part::Write { Effect::Write } else { Effect::Read };
+        if part == Part::Write {
+            inner.last_write = Some(sequence);
+        }
+        inner.muted = inner.reply_mode != ReplyMode::On;
+        if inner.reply_mode == ReplyMode::SkipNext {
+            inner.reply_mode = ReplyMode::On;
+        }
+        lane.submit(self, sequence, raw, effect);
+    }
+
+    fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {
+        let mut reply = self.context.workspace.buffer();
+        let facts = Facts { resp3: inner.dialect.resp3, db: inner.dialect.db, now: Instant::now() };
+        local::answer(command, &item.frame, raw, &mut inner.identity, &facts, &mut reply);
+        self.context.workspace.counters.commands_local.increment();
+        inner.answer(reply, &self.context);
+    }
+
+    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {
+        let Context { pool, workspace, .. } = &*self.context;
+        let counters = &workspace.counters;
+        let writes = if plan.writes { items.iter().filter(|item| item.part == Part::Write).count() } else { 0 };
+        let locals = items.iter().filter(|item| matches!(item.part, Part::Answer(_))).count();
+        let reads = (items.len() - writes - locals) as u64;
+        counters.commands_write.add(writes as u64);
+        counters.commands_read.add(reads);
+        let to_master = pool.snapshot().master().is_some_and(|master| master.id == lane.key.node);
+        if to_master { &counters.reads_master } else { &counters.reads_replica }.add(reads);
+    }
+
+    /// The lane for a batch. While something is in flight it is the same lane, if that fits, or none.
+    pub(super) fn lane(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        demand: Demand,
+        cx: &task::Context<'_>,
+    ) -> Result<Rc<Lane>, NoLane> {
+        let pool = &self.context.pool;
+        let snapshot = pool.snapshot();
+        if inner.in_lane > 0 {
+            let lane = inner.lane.as_ref().ok_or(NoLane::Drain)?;
+            let at_master = snapshot.master().is_some_and(|master| master.id == lane.key.node);
+            let fits = lane.serves()
+                && lane.key.dialect == inner.dialect
+                && match demand {
+                    Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
+                    Demand { needs_master: true, .. } => at_master,
+                    _ => at_master || snapshot.node(lane.key.node).is_some_and(|node| node.readable.is_ok()),
+                };
+            return if fits { Ok(Rc::clone(lane)) } else { Err(NoLane::Drain) };
+        }
+        inner.muted = false;
+        let purpose = if demand.writes { Purpose::Ordered } else { Purpose::Reads };
+        let dialect = inner.dialect;
+        let master = || {
+            let master = snapshot.master().ok_or(NoLane::Unserved)?;
+            pool.lane(master, purpose, dialect).ok_or(NoLane::Unserved)
+        };
+        if demand.needs_master {
+            return master();
+        }
+        let listener = &self.context.listener;
+        let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
+        match route.to {
+            Read::Nodes(set) => match pool.read_lane(&set, &snapshot, dialect) {
+                Some(lane) => {
+                    inner.kept_from_replicas = 0;
+                    Ok(lane)
+                }
+                None => master(),
+            },
+            Read::Master => {
+                if self.waits_for_mark(inner, &route, cx) {
+                    return Err(NoLane::Mark);
+                }
+                master()
+            }
+            Read::Hold => Err(NoLane::Unserved),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Waiting for a group that cannot be served: bounded by the listener's `hold`, ended by any change.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task;
+use std::time::Instant;
+
+use super::{Flow, Inner, Session};
+use crate::route;
+
+/// A timer, made only when a session must wait.
+pub(super) type Sleeping = Pin<Box<tokio::time::Sleep>>;
+
+pub(super) struct Hold {
+    timer: Sleeping,
+}
+
+impl Session {
+    /// The session's next command cannot be routed now. `Again` once it has waited as long as it may: the caller
+    /// then answers with [`Self::hold_error`].
+    pub(super) fn hold(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        let counters = &self.context.workspace.counters;
+        let hold = inner.hold.get_or_insert_with(|| {
+            counters.holds_total.increment();
+            counters.holds_now.increment();
+            // What the group has been missing for long is not waited for again by every command.
+            let since = self.context.pool.unserved_since().unwrap_or_else(Instant::now);
+            Box::new(Hold { timer: Box::pin(tokio::time::sleep_until((since + self.context.listener.hold).into())) })
+        });
+        if hold.timer.as_mut().poll(cx).is_ready() {
+            counters.holds_expired.increment();
+            self.end_hold(inner);
+            return Flow::Again;
+        }
+        self.context.pool.wait_for_change(cx.waker());
+        Flow::Wait
+    }
+
+    pub(super) fn end_hold(&self, inner: &mut Inner) {
+        if inner.hold.take().is_some() {
+            self.context.workspace.counters.holds_now.decrement();
+        }
+    }
+
+    /// What a command is answered that was never sent. Clients retry on LOADING (`semantics` §7).
+    pub(super) fn hold_error(&self) -> String {
+        let pool = &self.context.pool;
+        let waited = pool.unserved_since().map_or(self.context.listener.hold, |since| since.elapsed());
+        let snapshot = pool.snapshot();
+        let problem = match snapshot.master() {
+            None => format!("has had no master for group '{}'", pool.group_name()),
+            Some(master) => format!("has not reached {}, the master of group '{}',", master.address, pool.group_name()),
+        };
+        format!("LOADING Redan {problem} for {:.1} s: {}", waited.as_secs_f64(), snapshot.reason)
+    }
+
+    /// The session is kept from replicas only because it goes on reading from the master: after a while it waits for
+    /// one mark, a few milliseconds, and then reads from a replica. Bounded, since the mark may not come.
+    pub(super) fn waits_for_mark(&self, inner: &mut Inner, route: &route::ReadRoute, cx: &task::Context<'_>) -> bool {
+        /// Reads from the master before a session waits, and wake-ups it waits for.
+        const PATIENT_READS: u32 = 64;
+        const WAKE_UPS: u32 = 3;
+        if !route.wanted_mark {
+            inner.kept_from_replicas = 0;
+            return false;
+        }
+        inner.kept_from_replicas += 1;
+        if !route.only_sight || inner.kept_from_replicas < PATIENT_READS {
+            self.context.pool.want_mark();
+            return false;
+        }
+        if inner.kept_from_replicas >= PATIENT_READS + WAKE_UPS {
+            inner.kept_from_replicas = 0;
+            return false;
+        }
+        self.context.pool.wait_for_mark(cx.waker());
+        true
+    }
+}

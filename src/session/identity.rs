@@ -1,0 +1,82 @@
+//! Who a session is: what its client said of itself, and what Redan says of it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::throttle::Source;
+
+/// Where a client connects from.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    Tcp { remote: SocketAddr, local: SocketAddr },
+    Unix { path: Box<str>, uid: u32 },
+}
+
+impl Peer {
+    pub(super) fn source(&self) -> Source {
+        match self {
+            Self::Tcp { remote, .. } => remote.ip().into(),
+            Self::Unix { uid, .. } => Source::Unix { uid: *uid },
+        }
+    }
+
+    /// As in `addr=` and `laddr=` of CLIENT INFO.
+    pub(super) fn remote(&self) -> String {
+        match self {
+            Self::Tcp { remote, .. } => remote.to_string(),
+            Self::Unix { path, .. } => format!("{path}:0"),
+        }
+    }
+
+    fn local(&self) -> String {
+        match self {
+            Self::Tcp { local, .. } => local.to_string(),
+            Self::Unix { path, .. } => format!("{path}:0"),
+        }
+    }
+}
+
+/// Kept apart from the session, and small: most clients set at most a name.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) id: u64,
+    pub(super) peer: Peer,
+    pub(super) since: Instant,
+    /// The user it authenticated as; `default` until then.
+    pub(super) user: Box<str>,
+    pub(super) name: Box<str>,
+    pub(super) library: Box<str>,
+    pub(super) library_version: Box<str>,
+}
+
+impl Identity {
+    pub(super) fn new(id: u64, peer: Peer, since: Instant) -> Self {
+        Self {
+            id,
+            peer,
+            since,
+            user: "default".into(),
+            name: "".into(),
+            library: "".into(),
+            library_version: "".into(),
+        }
+    }
+
+    /// The line of CLIENT INFO, with the fields that mean something here.
+    pub(super) fn line(&self, db: u32, resp3: bool, now: Instant) -> String {
+        format!(
+            "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db={db} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 \
+             qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info \
+             user={} redir=-1 resp={} lib-name={} lib-ver={}\n",
+            self.id,
+            self.peer.remote(),
+            self.peer.local(),
+            self.name,
+            now.saturating_duration_since(self.since).as_secs(),
+            self.user,
+            if resp3 { 3 } else { 2 },
+            self.library,
+            self.library_version,
+        )
+    }
+}

@@ -1,0 +1,132 @@
+//! Commands that Redan answers itself because they speak of the session, which no node knows.
+//!
+//! Pure: arguments and identity in, reply bytes out, in Redis's own words. Commands that change how the following ones
+//! are carried are in `special`.
+
+use std::time::Instant;
+
+use super::identity::Identity;
+use crate::command::{self, Local};
+use crate::resp::encode;
+use crate::resp::request::{Frame, arguments};
+
+/// Whether what stands behind the command depends on it, so that no batch may reach across it.
+pub(super) fn changes_what_follows(local: Local) -> bool {
+    matches!(local, Local::Auth | Local::Hello | Local::Reset | Local::Quit | Local::Select | Local::ClientReply)
+}
+
+/// What a local answer may depend on.
+pub(super) struct Facts {
+    pub(super) resp3: bool,
+    pub(super) db: u32,
+    pub(super) now: Instant,
+}
+
+/// Appends the reply to `out`.
+pub(super) fn answer(
+    local: Local,
+    frame: &Frame,
+    raw: &[u8],
+    identity: &mut Identity,
+    facts: &Facts,
+    out: &mut Vec<u8>,
+) {
+    let name = frame.name.of(raw);
+    let spec = command::lookup(name, frame.second.map(|second| second.of(raw)));
+    if let Some(spec) = spec.filter(|spec| !spec.takes(frame.arguments)) {
+        return encode::error(out, &wrong_arity(spec.name));
+    }
+    let mut words = arguments(raw).skip(1);
+    match local {
+        Local::Ping => match (words.next(), frame.arguments) {
+            (None, _) => encode::simple(out, "PONG"),
+            (Some(text), 2) => encode::bulk(out, text),
+            _ => encode::error(out, &wrong_arity("ping")),
+        },
+        Local::Echo => encode::bulk(out, words.next().unwrap_or_default()),
+        Local::AclWhoAmI => encode::bulk(out, identity.user.as_bytes()),
+        // All of these ask for something Redan does anyway, or for which there is nothing to do.
+        Local::ClientCapa => encode::simple(out, "OK"),
+        Local::ClientNoEvict | Local::ClientNoTouch => on_or_off(words.nth(1), out),
+        Local::ClientId => encode::integer(out, i64::try_from(identity.id).unwrap_or(i64::MAX)),
+        Local::ClientGetName if identity.name.is_empty() => encode::null(out, facts.resp3),
+        Local::ClientGetName => encode::bulk(out, identity.name.as_bytes()),
+        Local::ClientSetName => set_name(words.nth(1), identity, out),
+        Local::ClientSetInfo => set_info(words.nth(1), words.next(), identity, out),
+        Local::ClientInfo => {
+            encode::verbatim(out, &identity.line(facts.db, facts.resp3, facts.now), facts.resp3);
+        }
+        Local::ClientGetRedir => encode::integer(out, -1),
+        Local::ClientTrackingInfo => tracking_info(facts.resp3, out),
+        // No session but this one could be blocked under an id that a client can know.
+        Local::ClientUnblock => encode::integer(out, 0),
+        Local::ClientMaintNotifications => {
+            let asked = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
+            encode::error(out, &format!("ERR unknown subcommand '{asked}'. Try CLIENT HELP."));
+        }
+        Local::Auth | Local::ClientReply | Local::Hello | Local::Quit | Local::Reset | Local::Select => {
+            debug_assert!(false, "{local:?} changes what follows and is not answered here");
+        }
+    }
+}
+
+pub(super) fn wrong_arity(name: &str) -> String {
+    format!("ERR wrong number of arguments for '{name}' command")
+}
+
+fn on_or_off(word: Option<&[u8]>, out: &mut Vec<u8>) {
+    let word = word.unwrap_or_default();
+    if word.eq_ignore_ascii_case(b"ON") || word.eq_ignore_ascii_case(b"OFF") {
+        encode::simple(out, "OK");
+    } else {
+        encode::error(out, "ERR syntax error");
+    }
+}
+
+/// Names are shown in lines of `field=value`, so they hold printable ASCII without spaces (Redis `validateClientName`).
+pub(super) fn is_plain(word: &[u8]) -> bool {
+    word.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+fn text(word: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(word).into_owned().into_boxed_str()
+}
+
+fn set_name(name: Option<&[u8]>, identity: &mut Identity, out: &mut Vec<u8>) {
+    let name = name.unwrap_or_default();
+    if is_plain(name) {
+        identity.name = text(name);
+        encode::simple(out, "OK");
+    } else {
+        encode::error(out, "ERR Client names cannot contain spaces, newlines or special characters.");
+    }
+}
+
+fn set_info(option: Option<&[u8]>, value: Option<&[u8]>, identity: &mut Identity, out: &mut Vec<u8>) {
+    let (option, value) = (option.unwrap_or_default(), value.unwrap_or_default());
+    let (field, name) = if option.eq_ignore_ascii_case(b"LIB-NAME") {
+        (&mut identity.library, "lib-name")
+    } else if option.eq_ignore_ascii_case(b"LIB-VER") {
+        (&mut identity.library_version, "lib-ver")
+    } else {
+        let option = String::from_utf8_lossy(option);
+        return encode::error(out, &format!("ERR Unrecognized option '{option}'"));
+    };
+    if is_plain(value) {
+        *field = text(value);
+        encode::simple(out, "OK");
+    } else {
+        encode::error(out, &format!("ERR {name} cannot contain spaces, newlines or special characters."));
+    }
+}
+
+fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
+    encode::map(out, 3, resp3);
+    encode::bulk(out, b"flags");
+    encode::set(out, 1, resp3);
+    encode::bulk(out, b"off");
+    encode::bulk(out, b"redirect");
+    encode::integer(out, -1);
+    encode::bulk(out, b"prefixes");
+    encode::array(out, 0);
+}

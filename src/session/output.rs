@@ -1,0 +1,118 @@
+//! Replies on their way to the client, in the order of its commands.
+//!
+//! A reply whose turn it is goes straight to the socket; one that came early waits in the stash; what the socket does
+//! not take waits in the buffer. Nothing here knows commands.
+
+use std::io;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::context::Workspace;
+use crate::limits;
+use crate::transport::Stream;
+
+#[derive(Default)]
+pub(super) struct Output {
+    buf: Vec<u8>,
+    sent: usize,
+    /// When the client last took something, while something waits for it.
+    waiting_since: Option<Instant>,
+    /// Lanes whose other sessions wait until this client has taken its reply.
+    in_the_way_of: Vec<Waker>,
+}
+
+impl Output {
+    pub(super) fn len(&self) -> usize {
+        self.buf.len() - self.sent
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds bytes without touching the socket.
+    pub(super) fn append(&mut self, bytes: &[u8], workspace: &Workspace) {
+        if self.buf.capacity() == 0 {
+            self.buf = workspace.buffer();
+        }
+        workspace.counters.bytes_out.add(bytes.len() as u64);
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// Sends now what the socket takes and keeps the rest.
+    pub(super) fn send(&mut self, bytes: &[u8], stream: &mut Stream, workspace: &Workspace) -> io::Result<()> {
+        let mut rest = bytes;
+        if self.is_empty() {
+            match stream.try_write(bytes) {
+                Ok(n) => {
+                    workspace.counters.bytes_out.add(n as u64);
+                    rest = &bytes[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !rest.is_empty() {
+            self.append(rest, workspace);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the socket takes it; `Ready` when nothing waits any more.
+    pub(super) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        workspace: &Workspace,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() || stream.wants_flush() {
+            let result =
+                if self.is_empty() { stream.flush().map(|_| 0) } else { stream.try_write(&self.buf[self.sent..]) };
+            match result {
+                Ok(n) => {
+                    self.sent += n;
+                    self.waiting_since = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if (!self.is_empty() || stream.wants_flush()) && stream.poll_write_ready(cx)?.is_pending() {
+                self.waiting_since.get_or_insert_with(Instant::now);
+                self.compact();
+                return Poll::Pending;
+            }
+        }
+        self.waiting_since = None;
+        if self.buf.capacity() > 0 {
+            workspace.give_back(std::mem::take(&mut self.buf));
+            self.sent = 0;
+        }
+        self.in_the_way_of.drain(..).for_each(Waker::wake);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives back memory of what was sent; moves at most as many bytes as were sent.
+    fn compact(&mut self) {
+        if self.sent > limits::KEPT_BUFFER && self.sent * 2 > self.buf.len() {
+            self.buf.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    pub(super) fn block(&mut self, other: &Waker) {
+        self.in_the_way_of.push(other.clone());
+    }
+
+    /// The client has taken nothing for longer than it may.
+    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+        let limit = if self.in_the_way_of.is_empty() { limits::STALLED_ALONE_S } else { limits::STALLED_IN_THE_WAY_S };
+        self.waiting_since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // The lane goes on: what comes for a dead client is dropped.
+        self.in_the_way_of.drain(..).for_each(Waker::wake);
+    }
+}

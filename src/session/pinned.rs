@@ -1,0 +1,412 @@
+//! A session with a connection of its own to the master: transactions, blocking calls, subscriptions, large commands.
+//!
+//! The session's task drives the pin itself: commands in, replies out, no other task. It takes the pin when nothing of the
+//! session is in flight and gives it back when it is clean, so order is kept on both sides. What was sent and can
+//! be sent again is kept in a journal: a refused transaction begins again on the new master and the client sees nothing.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{self, Poll};
+
+use super::{Flow, Inner, Session};
+use crate::backend::dial::DialError;
+use crate::backend::pin::Pin;
+use crate::limits;
+use crate::metrics::{PinReason, WorkerCounters};
+use crate::resp::encode;
+
+pub(super) enum Mode {
+    Plain,
+    Connecting(pin::Pin<Box<dyn Future<Output = Result<Pin, DialError>>>>),
+    Pinned(Box<Pinned>),
+}
+
+impl Mode {
+    pub(super) fn owes_nothing(&self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Connecting(_) => false,
+            Self::Pinned(pinned) => pinned.expected.is_empty(),
+        }
+    }
+}
+
+/// A transaction or watch that lost its connection: what the client must be told at its EXEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Severed {
+    Watch,
+    /// MULTI after that.
+    WatchedTransaction,
+    Transaction,
+}
+
+/// A reply to come, in the order of the commands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    Reply,
+    /// `+OK` to MULTI, `+QUEUED`: given again when a transaction begins again.
+    Opening,
+    Exec,
+    /// To SELECT of this database.
+    Select(u32),
+    /// To a write in front of WAIT, which gives WAIT something to wait for; not shown.
+    Barrier,
+    /// Not shown.
+    Drop,
+    /// The client gets this instead.
+    Replace(Vec<u8>),
+}
+
+pub(super) struct Pinned {
+    pub(super) pin: Pin,
+    pub(super) expected: VecDeque<Expect>,
+    pub(super) in_multi: bool,
+    pub(super) watching: bool,
+    /// Kept until the session ends, and never lent again.
+    pub(super) for_session: bool,
+    /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
+    pub(super) subscribed: bool,
+    /// A SUBSCRIBE is queued in the transaction.
+    pub(super) subscribes_at_exec: bool,
+    /// SELECT is queued in the transaction.
+    pub(super) selects_at_exec: Option<u32>,
+    /// The command in front waits at the node by design.
+    pub(super) blocking: bool,
+    /// It asks XREAD for what comes after now, which no other node can know.
+    pub(super) from_now: bool,
+    /// Half a command has been sent on.
+    pub(super) uploading: bool,
+    /// The node has some of it.
+    started: bool,
+    /// Something was sent that must not meet the next borrower.
+    pub(super) spoiled: bool,
+    /// Everything sent on this pin, while all of it may be sent again.
+    pub(super) journal: Option<Vec<u8>>,
+    /// Replies to commands of the journal that the client has.
+    pub(super) given: usize,
+    /// Replies to commands of the journal that the client had before this pin.
+    pub(super) to_skip: usize,
+    /// Scanned bytes of `pin.input`.
+    pub(super) scanned: usize,
+    pub(super) in_piece: bool,
+    _open: Open,
+}
+
+/// Counts the pin while it lives.
+struct Open(Arc<WorkerCounters>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.pins_open.decrement();
+    }
+}
+
+/// What a turn with the pin came to.
+pub(super) enum After {
+    Keep(Flow),
+    /// Nothing is open on it.
+    Release,
+    /// The node did not execute what it was sent: everything is sent again, elsewhere.
+    Restart,
+    /// RESET.
+    Reset,
+    Lost(String),
+}
+
+impl Pinned {
+    fn new(pin: Pin, to_skip: usize, counters: &Arc<WorkerCounters>) -> Self {
+        counters.pins_open.increment();
+        Self {
+            pin,
+            expected: VecDeque::new(),
+            in_multi: false,
+            watching: false,
+            for_session: false,
+            subscribed: false,
+            subscribes_at_exec: false,
+            selects_at_exec: None,
+            blocking: false,
+            from_now: false,
+            uploading: false,
+            started: false,
+            spoiled: false,
+            journal: Some(Vec::new()),
+            given: 0,
+            to_skip,
+            scanned: 0,
+            in_piece: false,
+            _open: Open(Arc::clone(counters)),
+        }
+    }
+
+    /// Another command may go over this pin now.
+    pub(super) fn takes_more(&self) -> bool {
+        self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
+        used && self.expected.is_empty() && !self.in_multi && !self.watching && !self.for_session && !self.uploading
+    }
+
+    fn is_clean(&self) -> bool {
+        !self.spoiled && self.pin.backlog() == 0 && self.pin.input.is_empty()
+    }
+}
+
+impl Session {
+    /// The command in front needs a pin. `None`: there is none within the hold, and it was answered with an error.
+    pub(super) fn enter_pin(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        reason: PinReason,
+        cx: &mut task::Context<'_>,
+    ) -> Option<Flow> {
+        if inner.in_lane > 0 {
+            return Some(inner.wait_until_at_most(0));
+        }
+        if !inner.owes_nothing() {
+            return Some(Flow::Again);
+        }
+        let pool = &self.context.pool;
+        let master = pool.snapshot().master().filter(|master| !pool.is_troubled(master.id)).cloned();
+        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        let Some(master) = master.filter(|_| !expired) else {
+            if !expired && self.hold(inner, cx) == Flow::Wait {
+                return Some(Flow::Wait);
+            }
+            inner.retrying_since = None;
+            inner.skip_replies = 0;
+            self.answer_error(inner, &self.hold_error());
+            return None;
+        };
+        self.context.workspace.counters.pins.of(reason).increment();
+        inner.mode = Mode::Connecting(Box::pin(Rc::clone(pool).pin(master, inner.dialect)));
+        Some(Flow::Again)
+    }
+
+    /// The command in front is too long to be gathered: it is streamed over a pin, or discarded as it comes.
+    pub(super) fn enter_large(self: &Rc<Self>, inner: &mut Inner, buf: &[u8], cx: &mut task::Context<'_>) -> Flow {
+        if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
+            inner.discarding = Some(words);
+            return Flow::Again;
+        }
+        let next = inner.next;
+        match self.enter_pin(inner, PinReason::Large, cx) {
+            Some(flow) => flow,
+            None => {
+                // `enter_pin` answered it; what it answers is moved behind the rest of the command.
+                debug_assert!(inner.next == next + 1);
+                inner.discarding = Some(String::new());
+                Flow::Again
+            }
+        }
+    }
+
+    pub(super) fn step_pinned(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        match std::mem::replace(&mut inner.mode, Mode::Plain) {
+            Mode::Plain => Flow::Again,
+            Mode::Connecting(mut future) => match future.as_mut().poll(cx) {
+                Poll::Pending => {
+                    inner.mode = Mode::Connecting(future);
+                    Flow::Wait
+                }
+                Poll::Ready(Ok(pin)) => {
+                    self.end_hold(inner);
+                    inner.muted = false;
+                    let to_skip = std::mem::take(&mut inner.skip_replies);
+                    let pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
+                    inner.mode = Mode::Pinned(Box::new(pinned));
+                    Flow::Again
+                }
+                // The node is in trouble now, so the next try holds.
+                Poll::Ready(Err(DialError::Unreachable(_))) => Flow::Again,
+                Poll::Ready(Err(DialError::Dialect(words))) => {
+                    inner.discarding = Some(words);
+                    Flow::Again
+                }
+            },
+            Mode::Pinned(mut pinned) => {
+                let after = self.turn(inner, &mut pinned, cx);
+                self.after_turn(inner, pinned, after)
+            }
+        }
+    }
+
+    fn after_turn(&self, inner: &mut Inner, mut pinned: Box<Pinned>, after: After) -> Flow {
+        match after {
+            After::Keep(flow) => {
+                inner.mode = Mode::Pinned(pinned);
+                return flow;
+            }
+            After::Release if pinned.is_clean() => self.context.pool.give_back(pinned.pin),
+            After::Release => {}
+            After::Restart => restart(inner, &mut pinned),
+            After::Reset => {
+                inner.reset(self.context.listener.users.is_none());
+                self.answer_with(inner, |out| encode::simple(out, "RESET"));
+            }
+            After::Lost(words) => self.lost_pin(inner, &mut pinned, &words),
+        }
+        Flow::Again
+    }
+
+    /// Moves bytes both ways until both would wait.
+    fn turn(self: &Rc<Self>, inner: &mut Inner, pinned: &mut Pinned, cx: &mut task::Context<'_>) -> After {
+        let in_transaction = pinned.in_multi || pinned.watching;
+        if in_transaction && self.context.pool.snapshot().master().is_some_and(|master| master.id != pinned.pin.node) {
+            return After::Lost("its node is not the master any more".to_owned());
+        }
+        loop {
+            let mut moved = false;
+            match send(&mut pinned.pin, cx) {
+                Ok(sent) => pinned.started |= sent,
+                Err(error) => return After::Lost(error.to_string()),
+            }
+            if inner.output.len() <= limits::OUTPUT_PAUSE {
+                match self.read_pin(inner, pinned, cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Ready(Err(after)) => return after,
+                }
+            }
+            if inner.dead {
+                return After::Keep(Flow::Again);
+            }
+            if pinned.is_done() {
+                return After::Release;
+            }
+            let waiting = inner.input.len();
+            match self.forward(inner, pinned, cx) {
+                Ok(forwarded) => moved |= forwarded,
+                Err(after) => return after,
+            }
+            if inner.closing {
+                return After::Keep(Flow::Wait);
+            }
+            let room = inner.input.len() < limits::GATHERED_COMMAND && pinned.pin.backlog() < limits::OUTPUT_PAUSE;
+            if room && !inner.ended_input {
+                moved |= self.read_client(inner, pinned, cx);
+            }
+            if inner.ended_input
+                && (pinned.blocking || pinned.for_session || (pinned.expected.is_empty() && waiting == 0))
+            {
+                // The client is gone: closing the pin ends what it was waiting for.
+                inner.dead = true;
+                return After::Keep(Flow::Again);
+            }
+            if !moved {
+                return After::Keep(Flow::Wait);
+            }
+        }
+    }
+
+    /// `true` when something came, the end included.
+    fn read_client(&self, inner: &mut Inner, pinned: &Pinned, cx: &mut task::Context<'_>) -> bool {
+        let workspace = &self.context.workspace;
+        let mut scratch = workspace.scratch.borrow_mut();
+        match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
+            Poll::Pending => {
+                // A drain waits for transactions, not for subscriptions and other waits without end.
+                inner.closing |= workspace.draining.get() && pinned.for_session && pinned.expected.is_empty();
+                false
+            }
+            Poll::Ready(Ok(0) | Err(_)) => {
+                inner.ended_input = true;
+                true
+            }
+            Poll::Ready(Ok(n)) => {
+                workspace.counters.bytes_in.add(n as u64);
+                inner.last_active = std::time::Instant::now();
+                inner.input.extend_from_slice(&scratch[..n]);
+                true
+            }
+        }
+    }
+
+    /// The connection is gone, and with it whatever was open on it.
+    fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
+        let pool = &self.context.pool;
+        pool.look();
+        let executing =
+            pinned.expected.iter().any(|expect| matches!(expect, Expect::Exec | Expect::Reply | Expect::Select(_)));
+        tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
+        if pinned.for_session || pinned.subscribed || pinned.in_piece {
+            // What the connection stood for cannot be had again without the client's doing.
+            inner.dead = true;
+            return;
+        }
+        if pinned.journal.is_some() && (!executing || !pinned.started) {
+            restart(inner, pinned);
+            return;
+        }
+        let node = pinned.pin.node;
+        for expect in pinned.expected.drain(..) {
+            let mut reply = Vec::new();
+            match expect {
+                Expect::Opening => encode::simple(&mut reply, "QUEUED"),
+                Expect::Replace(bytes) => reply = bytes,
+                Expect::Drop | Expect::Barrier => continue,
+                Expect::Reply if pinned.watching && !pinned.in_multi => encode::error(&mut reply, NOT_EXECUTED),
+                Expect::Reply | Expect::Exec | Expect::Select(_) => {
+                    self.context.workspace.counters.in_doubt.increment();
+                    encode::error(&mut reply, &self.doubt_error(Some(node)));
+                }
+            }
+            inner.emit(&reply, &self.context);
+        }
+        inner.severed = match (pinned.in_multi, pinned.watching) {
+            (true, true) => Some(Severed::WatchedTransaction),
+            (true, false) => Some(Severed::Transaction),
+            (false, true) => Some(Severed::Watch),
+            (false, false) => None,
+        };
+        if pinned.uploading {
+            inner.discarding = Some(String::new());
+        }
+    }
+}
+
+/// Puts everything sent on the pin back in front of the input. Replies that the client has are skipped the second time.
+fn restart(inner: &mut Inner, pinned: &mut Pinned) {
+    inner.retrying_since.get_or_insert_with(std::time::Instant::now);
+    inner.skip_replies = pinned.given + pinned.to_skip;
+    let mut input = pinned.journal.take().unwrap_or_default();
+    input.append(&mut inner.input);
+    inner.input = input;
+    inner.scanner = crate::resp::request::RequestScanner::new();
+}
+
+/// For the client of a command that the master's change got in the way of.
+pub(super) const NOT_EXECUTED: &str =
+    "LOADING Redan: the master has just changed; this command was not executed, send it again";
+
+/// Sends what waits; `true` when some went.
+fn send(pin: &mut Pin, cx: &mut task::Context<'_>) -> std::io::Result<bool> {
+    let mut some = false;
+    while pin.backlog() > 0 || pin.stream.wants_flush() {
+        let result = if pin.backlog() > 0 {
+            pin.stream.try_write(&pin.output[pin.sent..])
+        } else {
+            pin.stream.flush().map(|_| 0)
+        };
+        match result {
+            Ok(n) => {
+                some |= n > 0;
+                pin.sent += n;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if (pin.backlog() > 0 || pin.stream.wants_flush()) && pin.stream.poll_write_ready(cx)?.is_pending() {
+            return Ok(some);
+        }
+    }
+    pin.output.clear();
+    pin.output.shrink_to(limits::KEPT_BUFFER);
+    pin.sent = 0;
+    Ok(some)
+}

@@ -1,0 +1,207 @@
+//! Replies that come over a pin: matched with what was expected, refusals kept from the client.
+
+use std::task::{self, Poll};
+
+use super::pinned::{After, Expect, NOT_EXECUTED, Pinned};
+use super::{Inner, Session};
+use crate::backend::refusal::{Refusal, refusal};
+use crate::limits;
+use crate::resp::encode;
+
+impl Session {
+    /// Reads once from the node and hands on what came.
+    pub(super) fn read_pin(
+        &self,
+        inner: &mut Inner,
+        pinned: &mut Pinned,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<(), After>> {
+        let workspace = &self.context.workspace;
+        {
+            let mut scratch = workspace.scratch.borrow_mut();
+            match pinned.pin.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(After::Lost("the node closed the connection".to_owned())));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(After::Lost(error.to_string()))),
+                Poll::Ready(Ok(n)) => pinned.pin.input.extend_from_slice(&scratch[..n]),
+            }
+        }
+        let mut input = std::mem::take(&mut pinned.pin.input);
+        let mut start = 0;
+        let result = loop {
+            let at = pinned.scanned;
+            if at == input.len() {
+                break Ok(());
+            }
+            let scanned = match pinned.pin.scanner.advance(&input[at..]) {
+                Ok(scanned) => scanned,
+                Err(error) => break Err(After::Lost(format!("the node does not speak RESP: {error}"))),
+            };
+            pinned.scanned += scanned.consumed;
+            let value = &input[start..pinned.scanned];
+            if !scanned.done {
+                let length = value.len() as u64 + pinned.pin.scanner.outstanding();
+                let shown = matches!(pinned.expected.front(), None | Some(Expect::Reply | Expect::Exec));
+                if length > limits::GATHERED_REPLY as u64 && shown {
+                    pinned.in_piece = true;
+                    pinned.journal = None;
+                    inner.emit(value, &self.context);
+                    start = pinned.scanned;
+                }
+                break Ok(());
+            }
+            if let Err(after) = self.reply_came(inner, pinned, value) {
+                break Err(after);
+            }
+            start = pinned.scanned;
+        };
+        input.drain(..start);
+        pinned.scanned -= start;
+        if input.is_empty() {
+            input = Vec::new();
+        }
+        pinned.pin.input = input;
+        Poll::Ready(result)
+    }
+
+    /// One complete reply, or the last piece of one.
+    fn reply_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
+        if std::mem::take(&mut pinned.in_piece) {
+            if !pinned.subscribed {
+                pinned.expected.pop_front();
+            }
+            inner.emit(reply, &self.context);
+            return Ok(());
+        }
+        if reply[0] == b'>' {
+            let muted = std::mem::take(&mut inner.muted);
+            inner.emit(reply, &self.context);
+            inner.muted = muted;
+            return Ok(());
+        }
+        if pinned.subscribed {
+            pinned.subscribed = !ends_last_subscription(reply);
+            pinned.journal = None;
+            inner.emit(reply, &self.context);
+            return Ok(());
+        }
+        let Some(expect) = pinned.expected.pop_front() else {
+            // MONITOR's lines, and whatever else a session asked for that comes without being asked again.
+            inner.emit(reply, &self.context);
+            return Ok(());
+        };
+        self.note_sight(inner, pinned);
+        match expect {
+            Expect::Drop => {}
+            Expect::Barrier if reply[0] == b'-' => {
+                // Without the barrier WAIT would answer for nothing: the client gets this error in its place.
+                inner.emit(reply, &self.context);
+                if let Some(next) = pinned.expected.front_mut() {
+                    *next = Expect::Drop;
+                }
+            }
+            Expect::Barrier => {}
+            Expect::Replace(instead) => inner.emit(&instead, &self.context),
+            Expect::Select(db) => {
+                if reply == b"+OK\r\n" {
+                    inner.dialect.db = db;
+                    pinned.pin.dialect.db = db;
+                    self.context.pool.database_exists(db);
+                }
+                self.give(inner, pinned, reply);
+            }
+            Expect::Exec => return self.exec_came(inner, pinned, reply),
+            Expect::Opening | Expect::Reply => return self.plain_came(inner, pinned, &expect, reply),
+        }
+        Ok(())
+    }
+
+    fn plain_came(&self, inner: &mut Inner, pinned: &mut Pinned, expect: &Expect, reply: &[u8]) -> Result<(), After> {
+        let refused = if reply[0] == b'-' { refusal(reply) } else { None };
+        let Some(refused) = refused else {
+            if *expect != Expect::Opening || reply[0] == b'-' {
+                // Answered for good: nothing of this connection may be sent again, save what a transaction queues.
+                if !pinned.in_multi {
+                    pinned.journal = None;
+                }
+                inner.retrying_since = None;
+            }
+            self.give(inner, pinned, reply);
+            return Ok(());
+        };
+        if refused == Refusal::NoScript
+            || (refused == Refusal::Unblocked && (pinned.from_now || pinned.journal.is_none()))
+        {
+            self.give(inner, pinned, reply);
+            return Ok(());
+        }
+        self.context.workspace.counters.bounces.increment();
+        self.context.pool.trouble(pinned.pin.node);
+        if self.may_restart(inner, pinned) {
+            return Err(After::Restart);
+        }
+        let mut instead = Vec::new();
+        encode::error(&mut instead, NOT_EXECUTED);
+        self.give(inner, pinned, &instead);
+        Ok(())
+    }
+
+    fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
+        let of_role = reply.starts_with(b"-EXECABORT Transaction discarded because of: READONLY")
+            || reply.starts_with(b"-EXECABORT Transaction discarded because of: LOADING")
+            || refusal(reply) == Some(Refusal::NotMaster);
+        if of_role {
+            self.context.workspace.counters.bounces.increment();
+            self.context.pool.trouble(pinned.pin.node);
+            if self.may_restart(inner, pinned) {
+                return Err(After::Restart);
+            }
+        }
+        let selected = pinned.selects_at_exec.take();
+        if reply[0] == b'*' && !reply.starts_with(b"*-1") {
+            if let Some(db) = selected {
+                inner.dialect.db = db;
+                pinned.spoiled = true;
+            }
+        } else {
+            pinned.spoiled |= selected.is_some();
+        }
+        pinned.journal = None;
+        inner.retrying_since = None;
+        self.give(inner, pinned, reply);
+        Ok(())
+    }
+
+    fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
+        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        pinned.journal.is_some() && !pinned.watching && !pinned.uploading && !expired
+    }
+
+    /// Shows a reply, unless the client has it from before the transaction began again.
+    fn give(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) {
+        pinned.given += 1;
+        if pinned.to_skip > 0 {
+            pinned.to_skip -= 1;
+        } else {
+            inner.emit(reply, &self.context);
+        }
+    }
+
+    /// What goes over a pin may write, so reads follow it as they follow writes.
+    fn note_sight(&self, inner: &mut Inner, pinned: &Pinned) {
+        let generation = self.context.pool.generation();
+        inner.sight.node = Some(pinned.pin.node);
+        inner.sight.generation = generation;
+        inner.sight.write = generation;
+    }
+}
+
+/// Whether this RESP2 message says that no subscription is left: `*3`, `(p|s)unsubscribe`, a channel, `:0`.
+fn ends_last_subscription(message: &[u8]) -> bool {
+    message.ends_with(b"\r\n:0\r\n")
+        && [&b"*3\r\n$11\r\nunsubscribe\r\n"[..], b"*3\r\n$12\r\npunsubscribe\r\n", b"*3\r\n$12\r\nsunsubscribe\r\n"]
+            .iter()
+            .any(|start| message.starts_with(start))
+}

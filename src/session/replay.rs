@@ -1,0 +1,245 @@
+//! Commands that came back unexecuted, and the order that must be kept when they are sent again.
+//!
+//! A refused or lost command waits in the stash, at its place. When nothing of the session is on a lane any more, all
+//! that wait are sent again in order. Two rules are never broken: a write is sent again only when it is proven that it was not
+//! executed, and not after a later write of the same session was executed; a read that came after a refused write is
+//! asked again, because it was answered without that write.
+
+use std::rc::Rc;
+use std::task;
+use std::time::Instant;
+
+use super::batch::{Demand, NoLane};
+use super::context::Context;
+use super::plan::Arrived;
+use super::{Flow, Inner, Session};
+use crate::backend::recipient::{Effect, Judged, Lost, Origin};
+use crate::backend::refusal::Refusal;
+use crate::command::Kind;
+use crate::resp::encode;
+use crate::resp::request::{Bounds, Request, RequestScanner};
+
+/// What stands at a place in the session's order that is not at the front, or cannot go on.
+#[derive(Debug)]
+pub(super) enum Stashed {
+    /// Replies to `count` commands in a row.
+    Answers { count: u32, bytes: Vec<u8> },
+    /// To be sent again.
+    Retry { request: Vec<u8>, effect: Effect, to_master: bool },
+    /// Answered after a refusal on the same lane; whether the answer stands is decided when nothing is in flight.
+    Suspended { request: Vec<u8>, effect: Effect, reply: Vec<u8> },
+}
+
+impl Inner {
+    pub(super) fn has_retries(&self) -> bool {
+        self.retrying
+    }
+
+    fn insert(&mut self, sequence: u64, stashed: Stashed) {
+        let place = self.stash.partition_point(|(other, _)| *other < sequence);
+        self.stash.insert(place, (sequence, stashed));
+    }
+
+    pub(super) fn stash_answers(&mut self, first: u64, count: u32, bytes: Vec<u8>) {
+        self.insert(first, Stashed::Answers { count, bytes });
+    }
+
+    pub(super) fn stash_error(&mut self, sequence: u64, words: &str, context: &Context) {
+        let mut bytes = context.workspace.buffer();
+        encode::error(&mut bytes, words);
+        self.stash_answers(sequence, 1, bytes);
+    }
+
+    /// A piece of a large reply whose turn has not come.
+    pub(super) fn extend_stashed(&mut self, sequence: u64, piece: &[u8]) {
+        match self.stash.iter_mut().find(|(other, _)| *other == sequence) {
+            Some((_, Stashed::Answers { bytes, .. })) => bytes.extend_from_slice(piece),
+            _ => self.stash_answers(sequence, 1, piece.to_vec()),
+        }
+    }
+
+    fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
+        self.retrying = true;
+        self.retrying_since.get_or_insert_with(Instant::now);
+        self.insert(sequence, Stashed::Retry { request: request.to_vec(), effect, to_master });
+    }
+
+    pub(super) fn stash_retry(&mut self, lost: &Lost<'_>) {
+        self.stash_request(lost.sequence, lost.request, lost.effect, false);
+    }
+
+    /// Nothing is in flight: decides what of the stash stands and what is sent again.
+    fn settle(&mut self, context: &Context) {
+        let mut later_write_executed = false;
+        let mut refused_write_before = self.stash.iter().any(|(_, s)| is_write_to_retry(s));
+        for (_, stashed) in self.stash.iter_mut().rev() {
+            match stashed {
+                Stashed::Suspended { effect: Effect::Write, .. } => later_write_executed = true,
+                Stashed::Retry { effect: Effect::Write, .. } if later_write_executed => {
+                    let mut bytes = context.workspace.buffer();
+                    encode::error(&mut bytes, OVERTAKEN);
+                    *stashed = Stashed::Answers { count: 1, bytes };
+                }
+                _ => {}
+            }
+        }
+        if refused_write_before {
+            refused_write_before = false;
+            for (_, stashed) in &mut self.stash {
+                refused_write_before |= is_write_to_retry(stashed);
+                if let (Stashed::Suspended { request, effect: Effect::Read, .. }, true) =
+                    (&mut *stashed, refused_write_before)
+                {
+                    let request = std::mem::take(request);
+                    *stashed = Stashed::Retry { request, effect: Effect::Read, to_master: false };
+                }
+            }
+        }
+        for (_, stashed) in &mut self.stash {
+            if let Stashed::Suspended { reply, .. } = stashed {
+                let bytes = std::mem::take(reply);
+                *stashed = Stashed::Answers { count: 1, bytes };
+            }
+        }
+        if !self.stash.iter().any(|(_, stashed)| matches!(stashed, Stashed::Retry { .. })) {
+            self.retrying = false;
+        }
+        self.emit_stashed(context);
+    }
+}
+
+fn is_write_to_retry(stashed: &Stashed) -> bool {
+    matches!(stashed, Stashed::Retry { effect: Effect::Write, .. })
+}
+
+const OVERTAKEN: &str = "TRYAGAIN Redan did not execute this command: its node stopped being the master, and a later \
+     command of this connection was executed before it could be sent again";
+
+impl Session {
+    /// A refusal, or a reply that came after one on the same lane.
+    pub(super) fn judge(&self, inner: &mut Inner, origin: Origin, judged: Judged<'_>) {
+        let Judged { sequence, request, effect, reply, refusal } = judged;
+        let pool = &self.context.pool;
+        let from_master = pool.snapshot().master().is_some_and(|master| master.id == origin.node);
+        let again = match refusal {
+            Some(Refusal::NotMaster | Refusal::NotReady) => {
+                pool.trouble(origin.node);
+                true
+            }
+            // What the master does not know nobody knows.
+            Some(Refusal::NoScript) => !from_master && effect == Effect::Read,
+            Some(Refusal::Unblocked) | None => false,
+        };
+        if again {
+            self.context.workspace.counters.bounces.increment();
+            inner.stash_request(sequence, request, effect, refusal == Some(Refusal::NoScript));
+        } else if inner.has_retries() {
+            inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });
+        } else {
+            inner.saw(origin, sequence);
+            if sequence == inner.front {
+                inner.front += 1;
+                inner.emit(reply, &self.context);
+                inner.emit_stashed(&self.context);
+            } else {
+                inner.stash_answers(sequence, 1, reply.to_vec());
+            }
+        }
+    }
+
+    /// A write was sent and will not be answered.
+    pub(super) fn doubt(&self, inner: &mut Inner, sequence: u64) {
+        self.context.workspace.counters.in_doubt.increment();
+        let node = inner.lane.as_ref().map(|lane| lane.key.node);
+        inner.stash_error(sequence, &self.doubt_error(node), &self.context);
+    }
+
+    pub(super) fn doubt_error(&self, node: Option<crate::topology::NodeId>) -> String {
+        let snapshot = self.context.pool.snapshot();
+        let address = node.and_then(|id| snapshot.node(id)).map_or("a node that has left", |node| &node.address);
+        format!(
+            "INDOUBT {address} closed the connection before it answered: the command may or may not have been executed"
+        )
+    }
+
+    /// Sends again what waits for it, when nothing is in flight.
+    pub(super) fn replay(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        if inner.in_lane > 0 {
+            return inner.wait_until_at_most(0);
+        }
+        inner.settle(&self.context);
+        if !inner.retrying {
+            return Flow::Again;
+        }
+        let demand = demand_of(inner);
+        let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
+        match lane {
+            Ok(lane) if lane.has_room(cx.waker()) => {
+                self.end_hold(inner);
+                self.send_again(inner, &lane);
+                inner.lane = Some(lane);
+                Flow::Again
+            }
+            Err(NoLane::Unserved) if waited_enough || self.hold(inner, cx) == Flow::Again => {
+                self.give_up(inner);
+                Flow::Again
+            }
+            Ok(_) | Err(_) => Flow::Wait,
+        }
+    }
+
+    fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &crate::backend::lane::Lane) {
+        let mut stash = std::mem::take(&mut inner.stash);
+        stash.retain(|(sequence, stashed)| {
+            let Stashed::Retry { request, effect, .. } = stashed else {
+                return true;
+            };
+            if *effect == Effect::Write {
+                inner.last_write = Some(*sequence);
+            }
+            inner.in_lane += 1;
+            lane.submit(self, *sequence, request, *effect);
+            self.context.workspace.counters.replays.increment();
+            false
+        });
+        inner.stash = stash;
+        // Their replies come in order like any others. `retrying_since` stands until one comes: a node that refuses
+        // for ever is not asked for ever.
+        inner.retrying = false;
+    }
+
+    fn give_up(&self, inner: &mut Inner) {
+        let words = self.hold_error();
+        for (_, stashed) in &mut inner.stash {
+            if let Stashed::Retry { .. } = stashed {
+                let mut bytes = Vec::new();
+                encode::error(&mut bytes, &words);
+                *stashed = Stashed::Answers { count: 1, bytes };
+            }
+        }
+        inner.retrying = false;
+        inner.retrying_since = None;
+        self.end_hold(inner);
+        inner.emit_stashed(&self.context);
+    }
+}
+
+/// What the commands to be sent again ask of a lane: the same as when they were sent first.
+fn demand_of(inner: &Inner) -> Demand {
+    let mut demand = Demand { writes: false, needs_master: false };
+    for (_, stashed) in &inner.stash {
+        if let Stashed::Retry { request, effect, to_master } = stashed {
+            demand.writes |= *effect == Effect::Write;
+            demand.needs_master |= demand.writes || *to_master || !may_leave_master(request);
+        }
+    }
+    demand
+}
+
+fn may_leave_master(request: &[u8]) -> bool {
+    match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
+        Ok(Request::Command(frame)) => Arrived::new(request, frame).kind == Kind::Read,
+        _ => false,
+    }
+}

@@ -1,0 +1,336 @@
+//! Commands that are handled alone: they change how the following ones are carried, need a pin, or are refused.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::task;
+use std::time::Instant;
+
+use super::hello::{self, Hello};
+use super::pinned::Severed;
+use super::plan::Arrived;
+use super::{Flow, Inner, ReplyMode, Session};
+use crate::backend::dial::Dialect;
+use crate::command::{Admin, Kind, Local, Pin, Refused, Spec};
+use crate::metrics::PinReason;
+use crate::resp::encode;
+use crate::resp::request::arguments;
+
+impl Session {
+    /// Handles one command after everything before it was sent on its way. `None`: it is done with. Otherwise it stays in
+    /// the input and is handled again.
+    pub(super) fn special(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        arrived: &Arrived<'_>,
+        cx: &mut task::Context<'_>,
+    ) -> Option<Flow> {
+        let Arrived { raw, frame, kind, spec } = *arrived;
+        if !inner.authenticated && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
+        {
+            self.answer_error(inner, hello::NOT_AUTHENTICATED);
+            return None;
+        }
+        if let Some(spec) = spec.filter(|spec| matches!(kind, Kind::Local(_)) && !spec.takes(frame.arguments)) {
+            self.answer_error(inner, &super::local::wrong_arity(spec.name));
+            return None;
+        }
+        if inner.severed.is_some() && self.answer_severed(inner, kind) {
+            return None;
+        }
+        match kind {
+            Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
+            Kind::Local(Local::Hello) => self.hello(inner, raw, cx),
+            Kind::Local(Local::Quit) => {
+                inner.reply_mode = ReplyMode::On;
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
+                inner.closing = true;
+                None
+            }
+            Kind::Local(Local::Reset) => {
+                inner.reset(self.context.listener.users.is_none());
+                self.answer_with(inner, |out| encode::simple(out, "RESET"));
+                None
+            }
+            Kind::Local(Local::Select) => self.select(inner, raw, cx),
+            Kind::Local(Local::ClientReply) => {
+                self.reply_mode(inner, raw);
+                None
+            }
+            Kind::Pin(pin) => self.enter_pin(inner, reason(pin), cx),
+            Kind::Admin(_) if self.context.listener.allow_admin_commands => self.enter_pin(inner, PinReason::Admin, cx),
+            Kind::Admin(_) => {
+                self.answer_error(inner, &admin_refused(spec));
+                None
+            }
+            Kind::Refused(Refused::Http) => {
+                tracing::warn!("closed client {}: it speaks HTTP, not Redis", inner.identity.peer.remote());
+                inner.closing = true;
+                None
+            }
+            Kind::Refused(Refused::Replication) => {
+                self.answer_error(inner, REPLICATION_REFUSED);
+                inner.closing = true;
+                None
+            }
+            Kind::Local(_)
+            | Kind::Read
+            | Kind::MasterRead
+            | Kind::Write
+            | Kind::ReadUnlessBlock
+            | Kind::WriteUnlessBlock => {
+                debug_assert!(false, "{kind:?} is part of a batch");
+                None
+            }
+        }
+    }
+
+    pub(super) fn answer_with(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut reply = self.context.workspace.buffer();
+        write(&mut reply);
+        self.context.workspace.counters.commands_local.increment();
+        inner.answer(reply, &self.context);
+    }
+
+    pub(super) fn answer_error(&self, inner: &mut Inner, words: &str) {
+        self.answer_with(inner, |out| encode::error(out, words));
+    }
+
+    fn auth(&self, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
+        let (user, password) = match hello::parse_auth(raw) {
+            Ok(parsed) => parsed,
+            Err(words) => {
+                self.answer_error(inner, &words);
+                return None;
+            }
+        };
+        if self.context.listener.users.is_none() && arguments(raw).count() == 2 {
+            self.answer_error(inner, hello::NO_PASSWORD_CONFIGURED);
+            return None;
+        }
+        match self.verify(inner, user, password, cx) {
+            Verdict::Wait => return Some(Flow::Wait),
+            Verdict::Right => self.answer_with(inner, |out| encode::simple(out, "OK")),
+            Verdict::Wrong => self.answer_error(inner, hello::WRONG_PASSWORD),
+        }
+        None
+    }
+
+    fn hello(&self, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
+        let asked = match hello::parse(raw) {
+            Ok(asked) => asked,
+            Err(words) => {
+                self.answer_error(inner, &words);
+                return None;
+            }
+        };
+        // The answer speaks of the master, so a master must be known, or have been.
+        if self.context.pool.snapshot().nodes.iter().all(|node| node.version.is_none() && node.trouble.is_some())
+            && self.context.pool.snapshot().master.is_none()
+        {
+            if self.hold(inner, cx) == Flow::Wait {
+                return Some(Flow::Wait);
+            }
+            self.answer_error(inner, &self.hold_error());
+            return None;
+        }
+        self.end_hold(inner);
+        let (knows_hello, old) = {
+            let snapshot = self.context.pool.snapshot();
+            let master = snapshot.master().or_else(|| snapshot.nodes.first());
+            (master.is_none_or(|node| node.speaks_resp3()), raw)
+        };
+        if !knows_hello {
+            // In the words of servers before 6.0, on which clients fall back to RESP2 and AUTH.
+            let rest: String =
+                arguments(old).skip(1).map(|word| format!("`{}`, ", String::from_utf8_lossy(word))).collect();
+            self.answer_error(inner, &format!("ERR unknown command `HELLO`, with args beginning with: {rest}"));
+            return None;
+        }
+        if let Some((user, password)) = asked.auth {
+            match self.verify(inner, user, password, cx) {
+                Verdict::Wait => return Some(Flow::Wait),
+                Verdict::Right => {}
+                Verdict::Wrong => {
+                    self.answer_error(inner, hello::WRONG_PASSWORD);
+                    return None;
+                }
+            }
+        }
+        if inner.authenticated {
+            self.apply_hello(inner, &asked);
+        } else {
+            self.answer_error(inner, hello::HELLO_NOT_AUTHENTICATED);
+        }
+        None
+    }
+
+    fn apply_hello(&self, inner: &mut Inner, asked: &Hello<'_>) {
+        if let Some(resp3) = asked.resp3 {
+            inner.dialect.resp3 = resp3;
+        }
+        if let Some(name) = asked.name {
+            inner.identity.name = String::from_utf8_lossy(name).into();
+        }
+        let mut reply = Vec::new();
+        hello::reply(&mut reply, inner.dialect.resp3, self.id, self.context.pool.snapshot().master());
+        self.context.workspace.counters.commands_local.increment();
+        inner.answer(reply, &self.context);
+    }
+
+    /// Decides on a user and password. A source that failed before waits first, whether it is right this time or not.
+    fn verify(&self, inner: &mut Inner, user: &[u8], password: &[u8], cx: &mut task::Context<'_>) -> Verdict {
+        let Some(users) = &self.context.listener.users else {
+            // As Redis with `default` and no password: any password of `default` is right.
+            return if user == b"default" { Verdict::Right } else { Verdict::Wrong };
+        };
+        let source = inner.identity.peer.source();
+        let throttle = || self.context.workspace.throttle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !std::mem::take(&mut inner.penance_done) {
+            let delay = throttle().delay(source, Instant::now());
+            if !delay.is_zero() {
+                let mut timer = Box::pin(tokio::time::sleep(delay));
+                // Polled once so that it wakes the task.
+                let _ = timer.as_mut().poll(cx);
+                inner.penance = Some(timer);
+                return Verdict::Wait;
+            }
+        }
+        match users.verify(user, password) {
+            Some(user) => {
+                throttle().succeeded(source);
+                inner.authenticated = true;
+                inner.identity.user = user.name.as_str().into();
+                Verdict::Right
+            }
+            None => {
+                throttle().failed(source, Instant::now());
+                self.context.workspace.counters.auth_failures.increment();
+                tracing::info!(
+                    "client {} named a wrong user or password on listener '{}'",
+                    inner.identity.peer.remote(),
+                    self.context.listener.name
+                );
+                Verdict::Wrong
+            }
+        }
+    }
+
+    /// A database that is known to exist is only noted; the first use of a higher one is asked of the master.
+    fn select(self: &Rc<Self>, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
+        match database(raw) {
+            Err(words) => self.answer_error(inner, words),
+            Ok(db) if db <= self.context.pool.known_databases() => {
+                inner.dialect.db = db;
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
+            }
+            Ok(_) => return self.enter_pin(inner, PinReason::Stateful, cx),
+        }
+        None
+    }
+
+    fn reply_mode(&self, inner: &mut Inner, raw: &[u8]) {
+        let mode = arguments(raw).nth(2).unwrap_or_default().to_ascii_uppercase();
+        match mode.as_slice() {
+            b"ON" => {
+                inner.reply_mode = ReplyMode::On;
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
+            }
+            b"OFF" => inner.reply_mode = ReplyMode::Off,
+            b"SKIP" if inner.reply_mode == ReplyMode::On => inner.reply_mode = ReplyMode::SkipNext,
+            b"SKIP" => {}
+            _ => self.answer_error(inner, "ERR syntax error"),
+        }
+    }
+
+    /// What a transaction or a watch that lost its connection is answered; `false`: the command is carried as ever.
+    fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
+        let Some(severed) = inner.severed else {
+            return false;
+        };
+        match (kind, severed) {
+            (Kind::Pin(Pin::Multi), Severed::Watch) => {
+                inner.severed = Some(Severed::WatchedTransaction);
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
+            }
+            (Kind::Pin(Pin::Watch), Severed::Watch) => self.answer_with(inner, |out| encode::simple(out, "OK")),
+            (Kind::Pin(Pin::Unwatch), Severed::Watch) | (Kind::Pin(Pin::Discard), _) => {
+                inner.severed = None;
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
+            }
+            (_, Severed::Watch) => return false,
+            (Kind::Pin(Pin::Exec), Severed::WatchedTransaction) => {
+                // As if a watched key had changed: the client begins again.
+                inner.severed = None;
+                let resp3 = inner.dialect.resp3;
+                self.answer_with(inner, |out| encode::null_array(out, resp3));
+            }
+            (Kind::Pin(Pin::Exec), Severed::Transaction) => {
+                inner.severed = None;
+                self.answer_error(inner, SEVERED);
+            }
+            (Kind::Local(Local::Quit | Local::Reset), _) => return false,
+            _ => self.answer_with(inner, |out| encode::simple(out, "QUEUED")),
+        }
+        true
+    }
+}
+
+enum Verdict {
+    Right,
+    Wrong,
+    /// The attempt is verified later.
+    Wait,
+}
+
+impl Inner {
+    /// RESET: the session is as if it had just connected.
+    pub(super) fn reset(&mut self, authenticated: bool) {
+        self.dialect = Dialect { resp3: false, db: 0 };
+        self.authenticated = authenticated;
+        self.identity.user = "default".into();
+        self.identity.name = "".into();
+        self.reply_mode = ReplyMode::On;
+        self.severed = None;
+    }
+}
+
+const SEVERED: &str = "EXECABORT Transaction discarded because of: the connection to the master was lost before EXEC; \
+     nothing of it was executed";
+
+pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
+     replicate from the node itself";
+
+pub(super) fn admin_refused(spec: Option<&Spec>) -> String {
+    let name = spec.map_or("this command", |spec| spec.name);
+    format!(
+        "NOPERM '{name}' is an administrative command and this listener does not carry those; its operator can \
+         allow them with admin_commands = \"allow\""
+    )
+}
+
+/// The argument of SELECT; an error is its reply.
+pub(super) fn database(raw: &[u8]) -> Result<u32, &'static str> {
+    let index =
+        arguments(raw).nth(1).and_then(|word| std::str::from_utf8(word).ok()).and_then(|text| text.parse::<i64>().ok());
+    let index = index.ok_or("ERR value is not an integer or out of range")?;
+    u32::try_from(index).map_err(|_| "ERR DB index is out of range")
+}
+
+pub(super) fn reason(pin: Pin) -> PinReason {
+    match pin {
+        Pin::Blocking => PinReason::Blocking,
+        Pin::Discard | Pin::Exec | Pin::Multi => PinReason::Multi,
+        Pin::Script => PinReason::Script,
+        Pin::Stateful => PinReason::Stateful,
+        Pin::Subscribe => PinReason::Subscribe,
+        Pin::Tracking => PinReason::Tracking,
+        Pin::Unknown => PinReason::Unknown,
+        Pin::Unwatch | Pin::Watch => PinReason::Watch,
+        Pin::Wait | Pin::WaitAof => PinReason::Wait,
+    }
+}
+
+/// MONITOR lasts as long as its session.
+pub(super) fn is_endless(admin: Admin) -> bool {
+    admin == Admin::Monitor
+}
