@@ -85,6 +85,12 @@ impl Connection {
         Err(auth_failure(error, access))
     }
 
+    /// Waits until the node closes the connection, or says what nobody asked.
+    pub(super) async fn disturbed(&mut self) {
+        // Bytes, an end or an error: each means that this connection is not what it was.
+        let _ = self.stream.read_buf(&mut self.buffer).await;
+    }
+
     /// Sends the commands in one write and reads one reply for each.
     pub(super) async fn ask(&mut self, commands: &[&[&str]]) -> io::Result<Vec<Value>> {
         let mut out = Vec::new();

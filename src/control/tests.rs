@@ -318,21 +318,37 @@ fn users_with_few_rights_are_enough() {
     }
 }
 
-#[test]
-fn a_look_does_not_wait_for_the_interval() {
-    let mut a = Redis::start();
-    let b = Redis::options().replica_of(&a).start();
+/// `a` is the master of `b`, and nobody looks for an hour unless something happens.
+fn hourly(a: &Redis, b: &Redis) -> Watched {
     b.wait_for_link();
     let seeds = vec![(a.address(), Access::default()), (b.address(), Access::default())];
     let watched =
         Watched::start(Group { probe_interval: Duration::from_secs(3600), ..group(seeds, Access::default()) });
-    watched.until_master(&a);
-    a.kill();
-    // Without a sign nobody looks for an hour; with one, at once.
-    watched.until("the death is seen", |now| {
+    watched.until_master(a);
+    watched
+}
+
+#[test]
+fn a_look_does_not_wait_for_the_interval() {
+    let a = Redis::start();
+    let b = Redis::options().replica_of(&a).start();
+    let watched = hourly(&a, &b);
+    b.replica_of(None);
+    a.replica_of(Some(&b));
+    // A demotion closes no idle connection: the sign comes from the data path, which meets -READONLY.
+    watched.until("the switch is seen", |now| {
         watched.look.notify_one();
-        now.master.is_none()
+        now.master().is_some_and(|master| *master.address == b.address())
     });
+}
+
+#[test]
+fn a_death_is_noticed_by_the_closed_connection() {
+    let mut a = Redis::start();
+    let b = Redis::options().replica_of(&a).start();
+    let watched = hourly(&a, &b);
+    a.kill();
+    watched.until("the death is seen", |now| now.master.is_none());
     b.replica_of(None);
     watched.until_master(&b);
 }
