@@ -3,4 +3,6 @@
 mod check;
 mod clients;
 mod config;
+mod layers;
+mod shutdown;
 mod support;
