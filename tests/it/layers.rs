@@ -106,7 +106,7 @@ impl Source {
     /// The folder in which the modules that this file declares stand.
     fn folder(&self) -> String {
         let stem = self.path.strip_suffix(".rs").unwrap_or(&self.path);
-        stem.strip_suffix("mod").filter(|stem| stem.ends_with('/')).map_or(format!("{stem}/"), ToOwned::to_owned)
+        stem.strip_suffix("mod").filter(|stem| stem.ends_with('/')).map_or_else(|| format!("{stem}/"), ToOwned::to_owned)
     }
 
     /// The folders and files of its modules that are compiled for tests alone.
