@@ -3,6 +3,7 @@
 //! Exit codes are those of sysexits.h where it has one: 78 for a wrong configuration, 70 for a defect of Redan,
 //! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
+mod demo;
 mod logging;
 mod passwd;
 
@@ -70,7 +71,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Run { file } => with_config(&file, run_proxy),
         Command::Check { file } => with_config(&file, check_configuration),
-        Command::Demo(demo) => run_demo(&demo),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Passwd { generate } => passwd::run(generate),
     }
 }
@@ -103,11 +104,6 @@ fn check_configuration(config: Config) -> ExitCode {
     }
     // Replace by `check::run(config)`.
     not_built_yet("check")
-}
-
-fn run_demo(_demo: &Demo) -> ExitCode {
-    // Replace by `demo::run(demo)`.
-    not_built_yet("demo")
 }
 
 fn not_built_yet(subcommand: &str) -> ExitCode {
