@@ -2,4 +2,5 @@
 
 mod clients;
 mod config;
+mod demo;
 mod support;

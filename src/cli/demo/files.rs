@@ -71,7 +71,31 @@ pub(super) fn write_all(directory: &Path, cast: &Cast) -> Result<(), Failure> {
         fs::create_dir(&own).map_err(|error| Failure::new(format!("{} cannot be made: {error}", own.display())))?;
         write(redis_config(directory, node), &redis_conf(&own, cast, node))?;
     }
+    write(move_to(directory, 0), &move_script(cast, 0))?;
+    write(move_to(directory, 1), &move_script(cast, 1))?;
     write(config(directory), &proxy_toml(cast))
+}
+
+/// A script that makes this node the master, to be run while the other of the first two is it.
+pub(super) fn move_to(directory: &Path, node: usize) -> PathBuf {
+    directory.join(format!("move-to-{}.sh", letter(node)))
+}
+
+fn move_script(cast: &Cast, new: usize) -> String {
+    let old = 1 - new;
+    let [old_port, new_port, third_port] = [old, new, 2].map(|node| port(&cast.nodes[node]));
+    let (old, new, third) = (letter(old), letter(new), letter(2));
+    let Cast { password, other_password, .. } = cast;
+    format!(
+        "# Makes {new} the master in place of {old}, by hand, as guides do it.\nset -e\nexport REDISCLI_AUTH={password}\n\
+         # Writes wait for a moment, and {new} gets what is under way: what {old} acknowledged later would be lost.\n\
+         redis-cli -p {old_port} client pause 5000 write\nsleep 0.1\n\
+         redis-cli -p {new_port} replicaof no one\n\
+         redis-cli -p {old_port} replicaof 127.0.0.1 {new_port}\n\
+         redis-cli -p {old_port} client unpause\n\
+         # {third} has a password of its own.\n\
+         REDISCLI_AUTH={other_password} redis-cli -p {third_port} replicaof 127.0.0.1 {new_port}\n"
+    )
 }
 
 /// A CA, and a certificate for loopback with its key, that Redan shows its clients.

@@ -33,7 +33,6 @@ pub(super) fn introduction(stage: &Stage) -> String {
     let (cast, ca, directory) = (stage.cast(), stage.ca(), stage.directory());
     let (plain, encrypted) = (files::port(&cast.plain), files::port(&cast.encrypted));
     let (ca, shown) = (ca.display(), directory.display());
-    let [a, b, c] = cast.nodes.each_ref().map(|node| files::port(node));
     format!(
         "\n\
          Redan runs before a master and two replicas, and {clients} clients of this demo write and read through it.\n\
@@ -43,10 +42,9 @@ pub(super) fn introduction(stage: &Stage) -> String {
          \x20 redis-cli -p {plain} get greeting\n\
          \x20 redis-cli --tls --cacert {ca} -p {encrypted} get greeting\n\
          \n\
-         Move the master to the second node, by hand (b becomes the master, then a and c follow it):\n\
-         \x20 export REDISCLI_AUTH=$(cat {shown}/password)\n\
-         \x20 redis-cli -p {b} replicaof no one && redis-cli -p {a} replicaof 127.0.0.1 {b}\n\
-         \x20 redis-cli -p {c} -a $(cat {shown}/password-c) --no-auth-warning replicaof 127.0.0.1 {b}\n\
+         Move the master to the second node and back, by hand (the scripts are six lines of redis-cli):\n\
+         \x20 sh {to_b}\n\
+         \x20 sh {to_a}\n\
          \n\
          configuration  {config}\n\
          log            {shown}/redan.log\n\
@@ -54,6 +52,8 @@ pub(super) fn introduction(stage: &Stage) -> String {
          \n\
          Ctrl-C ends it and removes everything.\n",
         clients = Traffic::CLIENTS,
+        to_a = files::move_to(directory, 0).display(),
+        to_b = files::move_to(directory, 1).display(),
         config = stage.config().display(),
         admin = stage.admin(),
     )
@@ -144,7 +144,8 @@ pub(super) fn spread(before: &Numbers, now: &Numbers) -> String {
     let replica = now.reads_replica - before.reads_replica;
     let master = now.reads_master - before.reads_master;
     let mut text = format!(
-        "{:.0} reads: {:.0} % from replicas, {:.0} % from the master; {:.0} writes, all to the master",
+        "{:.0} reads: {:.0} % from replicas, {:.0} % from the master; {:.0} writes, all to the master\n    \
+         (a read right after a write of the same client is the master's until a replica is proven to have it)",
         replica + master,
         share(replica, replica + master),
         share(master, replica + master),
