@@ -115,14 +115,6 @@ impl Marks {
         news
     }
 
-    /// Drops questions that every one of `replicas` has caught.
-    pub(crate) fn forget_caught_by_all(&mut self, replicas: impl Iterator<Item = NodeId>) {
-        let slowest = replicas.map(|node| self.caught(node)).min().unwrap_or(0);
-        while self.asked.front().is_some_and(|asked| asked.generation < slowest) {
-            self.asked.pop_front();
-        }
-    }
-
     /// The node is unfit to read now.
     pub(crate) fn interrupt(&mut self, node: NodeId) {
         let current = self.current;

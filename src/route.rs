@@ -40,10 +40,6 @@ impl NodeSet {
     pub(crate) fn at(&self, position: usize) -> usize {
         usize::from(self.indices[..self.len][position])
     }
-
-    pub(crate) fn contains(&self, index: usize) -> bool {
-        self.iter().any(|i| i == index)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

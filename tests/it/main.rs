@@ -1,6 +1,9 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
+mod check;
 mod clients;
 mod config;
 mod demo;
+mod layers;
+mod shutdown;
 mod support;
