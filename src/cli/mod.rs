@@ -3,11 +3,8 @@
 //! Exit codes are those of sysexits.h where it has one: 78 for a wrong configuration, 70 for a defect of Redan,
 //! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
-<<<<<<< HEAD
-mod demo;
-=======
 pub(crate) mod check;
->>>>>>> main
+mod demo;
 mod logging;
 mod passwd;
 
@@ -107,9 +104,4 @@ fn check_configuration(config: Config) -> ExitCode {
         eprintln!("warning: {warning}");
     }
     check::run(&config)
-}
-
-fn not_built_yet(subcommand: &str) -> ExitCode {
-    eprintln!("redan {subcommand} is not built yet in this version; use a later one");
-    ExitCode::from(DEFECT)
 }

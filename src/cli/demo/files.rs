@@ -2,7 +2,9 @@
 //!
 //! Everything lies in one directory that only its owner can read; `stage` makes and removes it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
@@ -57,7 +59,11 @@ pub(super) fn password() -> Result<String, Failure> {
 
 pub(super) fn write_all(directory: &Path, cast: &Cast) -> Result<(), Failure> {
     let write = |path: PathBuf, text: &str| {
-        fs::write(&path, text).map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
+        // Passwords and a key are among them.
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        opened
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
     };
     let [ca_pem, cert, key] =
         certificates().map_err(|error| Failure::new(format!("certificates cannot be made: {error}")))?;

@@ -15,6 +15,8 @@ pub(super) struct Total {
     pub(super) failed: u64,
     pub(super) closed: u64,
     pub(super) stale: u64,
+    /// The first thing that went wrong.
+    pub(super) problem: Option<String>,
 }
 
 impl Total {
@@ -24,6 +26,7 @@ impl Total {
             failed: tally.failed.load(Relaxed),
             closed: tally.closed.load(Relaxed),
             stale: tally.stale.load(Relaxed),
+            problem: tally.first_problem().map(ToOwned::to_owned),
         }
     }
 }
@@ -114,6 +117,10 @@ pub(super) fn table(before: &Numbers, now: &Numbers, total: &Total) -> String {
         total.stale,
         total.closed,
     );
+    if let Some(problem) = &total.problem {
+        // One that is longer than the terminal is wide would take two lines.
+        text += &format!("the first:  {:.64}\n", problem);
+    }
     text
 }
 
@@ -130,11 +137,12 @@ pub(super) fn line(before: &Numbers, now: &Numbers, total: &Total) -> String {
         .collect();
     format!(
         "{:.0} requests/s: {writes:.0} writes, {replica:.0} reads from replicas, {master:.0} from the master; {} failed, \
-         {} stale, {} closed; {}",
+         {} stale, {} closed{}; {}",
         writes + replica + master,
         total.failed,
         total.stale,
         total.closed,
+        total.problem.as_ref().map_or_else(String::new, |problem| format!(" (first: {problem})")),
         nodes.join("; "),
     )
 }
