@@ -229,11 +229,13 @@ impl Session {
         let workspace = &self.context.workspace;
         let mut scratch = workspace.scratch.borrow_mut();
         let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
-            Poll::Pending => {
-                // A drain ends a session where it would wait for its client with nothing owed.
-                inner.closing |= workspace.draining.get() && inner.owes_nothing() && inner.input.is_empty();
-                return Flow::Wait;
+            Poll::Pending if workspace.draining.get() && inner.input.is_empty() => {
+                // A drain ends a session where it would wait for its client with nothing owed; until then, whoever
+                // brings the last reply must wake it.
+                inner.closing |= inner.owes_nothing();
+                return inner.wait_until_at_most(0);
             }
+            Poll::Pending => return Flow::Wait,
             Poll::Ready(Ok(0) | Err(_)) => {
                 inner.ended_input = true;
                 return Flow::Again;

@@ -67,6 +67,8 @@ const IMPURE: &[&str] = &[
     "std::thread",
 ];
 
+const TEST_ONLY: &str = "#[cfg(test)]";
+
 /// Threads are part of the wiring.
 const WIRING: &[&str] = &["thread::spawn", "thread::Builder"];
 
@@ -90,9 +92,9 @@ impl Source {
     /// Without the tests at its end.
     fn code_without_tests(&self) -> String {
         let code = self.code();
-        let tests = code.match_indices("#[cfg(test)]").find(|(at, mark)| {
-            let declared = code[at + mark.len()..].trim_start();
-            declared.starts_with("mod ") && declared.find('{') < declared.find(';')
+        let tests = code.match_indices(TEST_ONLY).find(|(at, mark)| {
+            let declared = declared_module(&code[at + mark.len()..]);
+            declared.is_some_and(|(_, inline)| inline)
         });
         code[..tests.map_or(code.len(), |(at, _)| at)].to_owned()
     }
@@ -106,15 +108,16 @@ impl Source {
     /// The folder in which the modules that this file declares stand.
     fn folder(&self) -> String {
         let stem = self.path.strip_suffix(".rs").unwrap_or(&self.path);
-        stem.strip_suffix("mod").filter(|stem| stem.ends_with('/')).map_or_else(|| format!("{stem}/"), ToOwned::to_owned)
+        stem.strip_suffix("mod")
+            .filter(|stem| stem.ends_with('/'))
+            .map_or_else(|| format!("{stem}/"), ToOwned::to_owned)
     }
 
     /// The folders and files of its modules that are compiled for tests alone.
     fn test_modules(&self) -> Vec<String> {
         let code = self.code();
-        let declared = code.split("#[cfg(test)]").skip(1).filter_map(|rest| rest.trim_start().strip_prefix("mod "));
-        let names = declared.filter_map(|rest| rest.split_once(';').map(|(name, _)| name.trim()));
-        names.filter(|name| is_name(name)).map(|name| self.folder() + name).collect()
+        let declared = code.split(TEST_ONLY).skip(1).filter_map(declared_module);
+        declared.filter(|(_, inline)| !inline).map(|(name, _)| self.folder() + name).collect()
     }
 
     /// The top-level modules that this file names.
@@ -136,8 +139,13 @@ impl Source {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+/// The module that `code` begins with the declaration of, and whether its body stands there too.
+fn declared_module(code: &str) -> Option<(&str, bool)> {
+    let code = code.trim_start();
+    let code = ["pub(crate) ", "pub(super) ", "pub "].iter().find_map(|word| code.strip_prefix(word)).unwrap_or(code);
+    let end = code.find(['{', ';'])?;
+    let name = code[..end].strip_prefix("mod ")?.trim();
+    Some((name, code[end..].starts_with('{')))
 }
 
 /// The first segments of the path or of the braces full of paths that `code` begins with.
@@ -264,6 +272,7 @@ fn each_kind_of_violation_is_found() {
         ("resp/reply.rs", "use tokio::io::AsyncRead;", "must not know of `tokio`"),
         ("worker/mod.rs", "std::thread::spawn(|| {});", "belongs into `app`"),
         ("mark.rs", "use tokio::io;\n#[cfg(test)]\nmod tests {\n}", "must not know of `tokio`"),
+        ("mark.rs", "#[cfg(test)]\nmod tests;\nuse tokio::io;", "must not know of `tokio`"),
     ];
     for (path, text, expected) in table {
         let said = said(&[(path, text)]);
@@ -285,7 +294,7 @@ fn what_is_allowed_is_not_complained_about() {
         assert_eq!(said(&[(path, text)]), Vec::<String>::new(), "{path}: {text}");
     }
     let files = [
-        ("topology/tracker.rs", "#[cfg(test)]\nmod simulation;"),
+        ("topology/tracker.rs", "#[cfg(test)]\npub(crate) mod simulation;\nfn f() {}"),
         ("topology/tracker/simulation.rs", "Instant::now()"),
     ];
     assert_eq!(said(&files), Vec::<String>::new());
