@@ -4,6 +4,7 @@ mod check;
 mod clients;
 mod config;
 mod demo;
+mod documents;
 mod layers;
 mod shutdown;
 mod support;

@@ -149,10 +149,12 @@ admin = "{admin}"
 [[listener]]
 name = "plain"
 bind = "{plain}"
+max_clients = 100
 
 [[listener]]
 name = "tls"
 bind = "{encrypted}"
+max_clients = 100
 tls = {{ cert = "redan.pem", key = "redan.key" }}
 
 # One server has a password of its own; each node may have one.
