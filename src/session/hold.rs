@@ -58,7 +58,7 @@ impl Session {
     /// one mark, a few milliseconds, and then reads from a replica. Bounded, since the mark may not come.
     pub(super) fn waits_for_mark(&self, inner: &mut Inner, route: &route::ReadRoute, cx: &task::Context<'_>) -> bool {
         /// Reads from the master before a session waits, and wake-ups it waits for.
-        const PATIENT_READS: u32 = 64;
+        const PATIENT_READS: u32 = 32;
         const WAKE_UPS: u32 = 3;
         if !route.wanted_mark {
             inner.kept_from_replicas = 0;

@@ -131,7 +131,7 @@ impl Session {
             retrying_since: None,
             lane: None,
             last_write: None,
-            sight: Sight::default(),
+            sight: context.pool.first_sight(),
             kept_from_replicas: 0,
             dialect: Dialect { resp3: false, db: 0 },
             authenticated: context.listener.users.is_none(),

@@ -38,7 +38,13 @@ fn setup() -> Setup {
     let config = config();
     let dialer = Dialer::new(Arc::clone(&config.groups[0])).expect("no files to read");
     let published = Arc::new(arc_swap::ArcSwap::from_pointee(Snapshot::unknown()));
-    let group = GroupView { index: 0, dialer: Arc::new(dialer), published, look: Arc::default() };
+    let group = GroupView {
+        index: 0,
+        dialer: Arc::new(dialer),
+        published,
+        look: Arc::default(),
+        acknowledged: Default::default(),
+    };
     let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
     let (counters, throttle) = (Arc::default(), Arc::default());
     Setup { started: Instant::now(), counters, groups: vec![group], doors, throttle, seed: 1 }
