@@ -29,7 +29,7 @@ use self::view::Total;
 
 /// EX_UNAVAILABLE: a program or a service that is needed is not there.
 const MISSING: u8 = 69;
-/// What the brief words of a shell are for "it did not work".
+/// It did not work; the text says why.
 const FAILED: u8 = 1;
 
 /// Numbers change about this often; faster cannot be read.
