@@ -319,6 +319,7 @@ impl Pool {
     /// Called about once a second.
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
+        self.lanes.borrow().iter().for_each(|lane| lane.tick());
     }
 }
 

@@ -3,6 +3,8 @@
 mod check;
 mod clients;
 mod config;
+mod demo;
+mod documents;
 mod layers;
 mod shutdown;
 mod support;
