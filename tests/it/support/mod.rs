@@ -1,5 +1,9 @@
 //! What several tests stand on: running servers, running proxies, certificates.
 
 pub(crate) mod certs;
+pub(crate) mod client;
+pub(crate) mod endpoint;
+pub(crate) mod fake;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod relay;

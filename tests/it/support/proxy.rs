@@ -48,6 +48,11 @@ impl Proxy {
         format!("127.0.0.1:{}", self.ports[index])
     }
 
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has printed so far.
     pub(crate) fn said(&self) -> String {
         read(&self.log)

@@ -1,0 +1,100 @@
+//! Redan in front of a group, with what tests ask of it: clients, metrics, its own memory.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::client::Client;
+use super::proxy::Proxy;
+use super::redis::{Redis, eventually};
+
+/// One listener, an admin endpoint, one group named `main`.
+pub(crate) struct Endpoint {
+    proxy: Proxy,
+}
+
+impl Endpoint {
+    /// Waits until the group has a master and `nodes` of it are readable. `listener` and `group` are lines of those sections.
+    pub(crate) fn start(nodes: &[String], listener: &str, group: &str) -> Self {
+        let endpoint = Self::start_blind(nodes, listener, group);
+        endpoint.wait_for_readable(nodes.len());
+        endpoint
+    }
+
+    /// The same without waiting for the group.
+    pub(crate) fn start_blind(nodes: &[String], listener: &str, group: &str) -> Self {
+        let toml = format!(
+            "[redan]\nworkers = 1\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+             [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\n{listener}\n\
+             [[group]]\nname = \"main\"\nnodes = {nodes:?}\nprobe_interval = \"100ms\"\n{group}\n"
+        );
+        Self { proxy: Proxy::start(&toml) }
+    }
+
+    /// In front of real servers, all of them readable.
+    pub(crate) fn of(servers: &[&Redis], listener: &str) -> Self {
+        let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
+        Self::start(&nodes, listener, "")
+    }
+
+    pub(crate) fn wait_for_readable(&self, nodes: usize) {
+        eventually(&format!("a master, and {nodes} readable nodes"), || {
+            let metrics = self.metrics();
+            let readable = metrics
+                .lines()
+                .filter(|line| line.starts_with("redan_node_readable{") && line.ends_with(" 1"))
+                .count();
+            readable == nodes && metrics.contains("redan_group_has_master{group=\"main\"} 1")
+        });
+    }
+
+    /// Of clients.
+    pub(crate) fn address(&self) -> String {
+        self.proxy.address(1)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.address())
+    }
+
+    pub(crate) fn resp3(&self) -> Client {
+        Client::resp3(&self.address())
+    }
+
+    /// Everything Redan has printed.
+    pub(crate) fn said(&self) -> String {
+        self.proxy.said()
+    }
+
+    /// One number: the series is written as in the exposition, labels included.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("no series {series} in\n{metrics}"));
+        value.parse().expect("a number")
+    }
+
+    pub(crate) fn is_readable(&self, node: &str) -> bool {
+        self.metric(&format!("redan_node_readable{{group=\"main\",node=\"{node}\"}}")) > 0.0
+    }
+
+    /// Commands that went to the node, other than probes.
+    pub(crate) fn commands_to(&self, node: &str) -> f64 {
+        self.metric(&format!("redan_node_commands_total{{group=\"main\",node=\"{node}\"}}"))
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(self.proxy.address(0)).expect("the admin endpoint");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("writable");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        text
+    }
+
+    /// The most memory the process has ever had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.proxy.id())).expect("a running process");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmHWM in KiB") * 1024
+    }
+}
