@@ -8,3 +8,4 @@ mod documents;
 mod layers;
 mod shutdown;
 mod support;
+mod versions;
