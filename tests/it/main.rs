@@ -1,5 +1,6 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
+mod addresses;
 mod check;
 mod clients;
 mod config;
