@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app;
 use crate::config::{self, Config};
 
 /// EX_CONFIG: the operator corrects the configuration; starting again before that is useless.
@@ -93,8 +94,7 @@ fn run_proxy(config: Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    // Replace by `crate::app::run(config)`.
-    not_built_yet("run")
+    app::run(config)
 }
 
 fn check_configuration(config: Config) -> ExitCode {

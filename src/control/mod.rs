@@ -29,14 +29,19 @@ pub(crate) struct GroupControl {
     pub(crate) published: Box<dyn Fn(&Arc<Snapshot>) + Send>,
 }
 
-/// Runs until `stop` is ready.
+/// Runs until `stop` is ready. Returns before that only when a group is watched no longer: a defect, which the caller
+/// must not survive in silence.
 pub(crate) async fn run(groups: Vec<GroupControl>, stop: impl Future<Output = ()>) {
     let mut tasks = JoinSet::new();
     for group in groups {
         tasks.spawn(group::watch(group));
     }
-    // Groups are watched for ever; dropping the set ends them, with their probes.
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        // Groups are watched for ever, so a task that ended has panicked.
+        Some(_) = tasks.join_next() => {}
+    }
+    // Dropping the set ends the others, with their probes.
     drop(tasks);
 }
 

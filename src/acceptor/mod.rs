@@ -1,0 +1,227 @@
+//! Accepts clients on every listener and gives each socket to the worker with the fewest.
+//!
+//! Runs on a thread of its own, so that a storm of new clients delays neither commands nor probes. It must never read
+//! from a client or wait for one.
+
+pub(crate) mod descriptors;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::spawn_local;
+
+use crate::config::{Bind, Listener};
+use crate::metrics::AcceptorCounters;
+use crate::net::{self, Listening};
+use crate::rarely::Rarely;
+use crate::session::Peer;
+use crate::worker::{Arrival, Mailbox, Seats, Socket};
+
+/// What Redis says; clients know it.
+const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// After `accept` failed for want of file descriptors or memory, which does not pass sooner. Without a pause the loop
+/// would spin, because the client that could not be accepted stays in the queue.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the acceptor is made of.
+pub(crate) struct Setup {
+    pub(crate) entrances: Vec<Entrance>,
+    pub(crate) workers: Vec<Mailbox>,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) counters: Arc<AcceptorCounters>,
+    /// Set once every listener accepts.
+    pub(crate) listening: Arc<AtomicBool>,
+}
+
+/// A bound listener, in the order of `Config::listeners`.
+pub(crate) struct Entrance {
+    pub(crate) socket: Listening,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) group: String,
+}
+
+/// Accepts until `stop` completes; the listeners are closed when this returns. To be called on a thread of its own.
+pub(crate) fn run(setup: Setup, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let Setup { entrances, workers, seats, counters, listening } = setup;
+        let desk = Rc::new(Desk { workers, seats, counters, last: Cell::new(0), next_id: Cell::new(1) });
+        for (index, entrance) in entrances.into_iter().enumerate() {
+            open(index, entrance, Rc::clone(&desk))?;
+        }
+        listening.store(true, Relaxed);
+        stop.await;
+        Ok(())
+    })
+}
+
+/// Starts to accept on one listener, and says so: from here on a client gets through.
+fn open(index: usize, entrance: Entrance, desk: Rc<Desk>) -> io::Result<()> {
+    let Entrance { socket, listener, group } = entrance;
+    let (name, kind) = (&listener.name, if listener.tls.is_some() { "TLS" } else { "plaintext" });
+    match socket {
+        Listening::Tcp(socket) => {
+            let socket = TcpListener::from_std(socket)?;
+            tracing::info!("listener '{name}': {} ({kind}) for group '{group}'", socket.local_addr()?);
+            spawn_local(accept_tcp(socket, Gate::new(index, listener, desk)));
+        }
+        Listening::Unix(socket) => {
+            let socket = UnixListener::from_std(socket)?;
+            tracing::info!("listener '{name}': {} for group '{group}'", listener.bind);
+            spawn_local(accept_unix(socket, Gate::new(index, listener, desk)));
+        }
+    }
+    Ok(())
+}
+
+async fn accept_tcp(socket: TcpListener, gate: Gate) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => gate.tcp(stream),
+            Err(error) => gate.failed(&error).await,
+        }
+    }
+}
+
+async fn accept_unix(socket: UnixListener, gate: Gate) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => gate.unix(stream),
+            Err(error) => gate.failed(&error).await,
+        }
+    }
+}
+
+/// What all listeners share.
+struct Desk {
+    workers: Vec<Mailbox>,
+    seats: Arc<Seats>,
+    counters: Arc<AcceptorCounters>,
+    /// The worker that got the last socket.
+    last: Cell<usize>,
+    next_id: Cell<u64>,
+}
+
+/// One listener's rules.
+struct Gate {
+    index: usize,
+    listener: Arc<Listener>,
+    desk: Rc<Desk>,
+    full: Rarely,
+    failures: Rarely,
+}
+
+impl Gate {
+    fn new(index: usize, listener: Arc<Listener>, desk: Rc<Desk>) -> Self {
+        Self { index, listener, desk, full: Rarely::default(), failures: Rarely::default() }
+    }
+
+    fn tcp(&self, stream: TcpStream) {
+        if !self.has_room() {
+            if self.listener.tls.is_none() {
+                // What does not fit an empty send buffer has no reader worth waiting for.
+                let _ = stream.try_write(FULL);
+            }
+            return;
+        }
+        let taken = net::tune(&stream).and_then(|()| {
+            let peer = Peer::Tcp { remote: stream.peer_addr()?, local: stream.local_addr()? };
+            Ok((peer, Socket::Tcp(stream.into_std()?)))
+        });
+        self.hand_over(taken);
+    }
+
+    fn unix(&self, stream: UnixStream) {
+        if !self.has_room() {
+            // As above.
+            let _ = stream.try_write(FULL);
+            return;
+        }
+        let path = match &self.listener.bind {
+            Bind::Unix { path, .. } => path.display().to_string().into_boxed_str(),
+            Bind::Tcp(address) => address.to_string().into_boxed_str(),
+        };
+        let taken = stream.peer_cred().and_then(|credentials| {
+            let peer = Peer::Unix { path, uid: credentials.uid() };
+            Ok((peer, Socket::Unix(stream.into_std()?)))
+        });
+        self.hand_over(taken);
+    }
+
+    fn has_room(&self) -> bool {
+        self.desk.counters.accepted.increment();
+        let limit = self.listener.max_clients;
+        if self.desk.seats.of_listener(self.index) < limit {
+            return true;
+        }
+        self.desk.counters.rejected.increment();
+        if let Some(more) = self.full.allow(Instant::now()) {
+            let name = &self.listener.name;
+            tracing::warn!(
+                "listener '{name}' refused {} clients: it has {limit}, its `max_clients`; raise it, or find out who \
+                 keeps so many connections",
+                more + 1
+            );
+        }
+        false
+    }
+
+    fn hand_over(&self, taken: io::Result<(Peer, Socket)>) {
+        // What fails here is a client that has left already.
+        let Ok((peer, socket)) = taken else { return };
+        let desk = &self.desk;
+        let loads = (0..desk.workers.len()).map(|worker| desk.seats.of_worker(worker)).collect::<Vec<_>>();
+        let worker = least_loaded(&loads, desk.last.get());
+        desk.last.set(worker);
+        let id = desk.next_id.replace(desk.next_id.get() + 1);
+        let seat = desk.seats.take(self.index, worker);
+        desk.workers[worker].accepted(Arrival { id, socket, peer, listener: self.index, seat });
+    }
+
+    async fn failed(&self, error: &io::Error) {
+        // The client left before it was accepted; the next one is fine.
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+            return;
+        }
+        self.desk.counters.accept_errors.increment();
+        if self.failures.allow(Instant::now()).is_some() {
+            let name = &self.listener.name;
+            tracing::error!("listener '{name}' cannot accept clients: {error}; {}", descriptors::advice());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The worker with the fewest clients; of several the first one behind `last`, so that equals take turns.
+fn least_loaded(loads: &[usize], last: usize) -> usize {
+    let workers = loads.len();
+    (1..=workers).map(|step| (last + step) % workers).min_by_key(|&worker| loads[worker]).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_loaded_worker_gets_the_client_and_equals_take_turns() {
+        assert_eq!(least_loaded(&[3, 1, 2], 0), 1);
+        assert_eq!(least_loaded(&[3, 1, 2], 1), 1);
+        assert_eq!(least_loaded(&[0], 0), 0);
+        let mut last = 0;
+        let turns: Vec<usize> = (0..5)
+            .map(|_| {
+                last = least_loaded(&[7, 7, 7], last);
+                last
+            })
+            .collect();
+        assert_eq!(turns, [1, 2, 0, 1, 2]);
+    }
+}

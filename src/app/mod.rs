@@ -1,0 +1,223 @@
+//! Puts Redan together: files to settings, settings to threads. The only place that wires.
+//!
+//! Called by the command line. Whatever can be wrong with the machine or the files is found before the first thread
+//! starts; after that the threads are on their own, and this one waits for a signal.
+
+mod start;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::acceptor::descriptors;
+use crate::admin::AdminState;
+use crate::backend::dial::Dialer;
+use crate::backend::pool::GroupView;
+use crate::config::{Bind, Config, Group, Listener};
+use crate::drain::{self, Running, Signals};
+use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::net::{self, BindError, Listening};
+use crate::throttle::Throttle;
+use crate::tls::{TlsError, server};
+use crate::topology::Snapshot;
+use crate::worker::{self, Door, Seats, mailbox};
+
+/// Why Redan did not start. The operator can do something about each.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("listener '{listener}': {error}")]
+    ListenerTls { listener: String, error: TlsError },
+    #[error("group '{group}': {error}")]
+    GroupTls { group: String, error: TlsError },
+    #[error("listener '{listener}': {error}")]
+    Bind { listener: String, error: BindError },
+    #[error("`admin`: {0}")]
+    BindAdmin(BindError),
+    #[error("the system refuses {what}: {error}; raise the limits of this process")]
+    System { what: &'static str, error: io::Error },
+}
+
+impl StartError {
+    /// As in sysexits.h: EX_CONFIG for what the operator corrects in files, EX_OSERR for what the system refuses.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::ListenerTls { .. } | Self::GroupTls { .. } => 78,
+            Self::Bind { .. } | Self::BindAdmin(_) | Self::System { .. } => 71,
+        }
+    }
+}
+
+/// A started Redan, and where it is: a port of 0 has become a real one.
+struct Bound {
+    listeners: Vec<Bind>,
+    admin: Option<Bind>,
+    running: Running,
+}
+
+/// Serves until a signal ends it.
+pub(crate) fn run(config: Config) -> ExitCode {
+    thread::log_panics();
+    let limit = descriptors::raise_limit();
+    if let Some(warning) = descriptors::shortage(&config, limit) {
+        tracing::warn!("{warning}");
+    }
+    match run_until_ended(config) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run_until_ended(config: Config) -> Result<u8, StartError> {
+    let refused = |what| move |error| StartError::System { what, error };
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
+    runtime.block_on(async {
+        // Before anything runs, so that a signal during the start is not lost.
+        let signals = Signals::new().map_err(refused("signal handlers"))?;
+        let Bound { listeners, admin, running } = start(config)?;
+        tracing::debug!("bound {listeners:?}, admin {admin:?}");
+        Ok(drain::until_ended(running, signals).await)
+    })
+}
+
+/// Everything that can be refused, before anything runs.
+struct Prepared {
+    doors: Vec<Door>,
+    dialers: Vec<Arc<Dialer>>,
+    sockets: Vec<Listening>,
+    admin: Option<Listening>,
+}
+
+fn prepare(config: &Config) -> Result<Prepared, StartError> {
+    let door = |listener: &Arc<Listener>| {
+        let tls = listener.tls.as_ref().map(server::server_config).transpose();
+        let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
+        Ok(Door { listener: Arc::clone(listener), tls: tls.map_err(failed)? })
+    };
+    let dialer = |group: &Arc<Group>| {
+        let failed = |error| StartError::GroupTls { group: group.name.clone(), error };
+        Dialer::new(Arc::clone(group)).map(Arc::new).map_err(failed)
+    };
+    let bound = |listener: &Arc<Listener>| {
+        let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
+        net::bind(&listener.bind).map_err(failed)
+    };
+    Ok(Prepared {
+        doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
+        dialers: config.groups.iter().map(dialer).collect::<Result<_, _>>()?,
+        sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
+        admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
+    })
+}
+
+/// From settings to running threads, which end with the process or by the drain of what is returned.
+fn start(config: Config) -> Result<Bound, StartError> {
+    let Prepared { doors, dialers, sockets, admin } = prepare(&config)?;
+    let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
+    let listeners = listeners.collect();
+    let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
+    let shared = Shared::new(&config);
+    let views = shared.views(dialers);
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
+    let (end, workers_ended) = mpsc::unbounded_channel();
+    // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
+    if let Some(socket) = admin {
+        start::admin(socket, shared.admin_state(&config))?;
+    }
+    start::control(&config, &views, &mailboxes)?;
+    let throttle = Arc::new(Mutex::new(Throttle::default()));
+    for (index, letters) in letters.into_iter().enumerate() {
+        let setup = worker::Setup {
+            started: shared.started,
+            counters: Arc::clone(&shared.counters[index]),
+            groups: views.clone(),
+            doors: doors.clone(),
+            throttle: Arc::clone(&throttle),
+            seed: RandomState::new().hash_one(index),
+        };
+        start::worker(index, setup, letters, end.clone())?;
+    }
+    let (stop_accepting, stop) = oneshot::channel();
+    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
+    let (draining, seats) = (shared.draining, shared.seats);
+    let shutdown_timeout = config.shutdown_timeout;
+    let running = Running {
+        draining,
+        stop_accepting,
+        accepting_ended,
+        workers: mailboxes,
+        workers_ended,
+        seats,
+        shutdown_timeout,
+    };
+    Ok(Bound { listeners, admin: admin_at, running })
+}
+
+/// Where a socket listens, which the configuration leaves open with port 0.
+fn place(socket: &Listening, configured: &Bind) -> Bind {
+    match socket {
+        Listening::Tcp(socket) => socket.local_addr().map_or_else(|_| configured.clone(), Bind::Tcp),
+        Listening::Unix(_) => configured.clone(),
+    }
+}
+
+/// What several threads read.
+struct Shared {
+    started: Instant,
+    counters: Vec<Arc<WorkerCounters>>,
+    accepts: Arc<AcceptorCounters>,
+    seats: Arc<Seats>,
+    snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    listening: Arc<AtomicBool>,
+    draining: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn new(config: &Config) -> Self {
+        Self {
+            started: Instant::now(),
+            counters: (0..config.workers).map(|_| Arc::default()).collect(),
+            accepts: Arc::default(),
+            seats: Seats::new(config.listeners.len(), config.workers),
+            snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            listening: Arc::default(),
+            draining: Arc::default(),
+        }
+    }
+
+    fn views(&self, dialers: Vec<Arc<Dialer>>) -> Vec<GroupView> {
+        let view = |(index, dialer)| GroupView {
+            index,
+            dialer,
+            published: Arc::clone(&self.snapshots[index]),
+            look: Arc::new(Notify::new()),
+        };
+        dialers.into_iter().enumerate().map(view).collect()
+    }
+
+    fn admin_state(&self, config: &Config) -> AdminState {
+        let groups = config.groups.iter().zip(&self.snapshots);
+        AdminState {
+            started: self.started,
+            started_at: SystemTime::now(),
+            workers: self.counters.clone(),
+            acceptor: Arc::clone(&self.accepts),
+            groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            listening: Arc::clone(&self.listening),
+            draining: Arc::clone(&self.draining),
+        }
+    }
+}

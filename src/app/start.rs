@@ -1,0 +1,117 @@
+//! Starts one thread of each kind: gives it its parts, and its runtime where it has none of its own.
+//!
+//! Used by `app` alone, which makes the parts.
+
+use std::future::{Future, pending};
+use std::io;
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+
+use super::thread::vital;
+use super::{Shared, StartError};
+use crate::acceptor::{self, Entrance};
+use crate::admin::{self, AdminState};
+use crate::backend::pool::GroupView;
+use crate::config::{Config, Group, Listener};
+use crate::control::{self, GroupControl};
+use crate::net::Listening;
+use crate::worker::{self, Letters, Mailbox};
+
+fn refused(error: io::Error) -> StartError {
+    StartError::System { what: "a thread", error }
+}
+
+/// The whole life of a thread that does nothing but drive one future.
+fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
+}
+
+/// Serves metrics until the process ends, also during a drain.
+pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartError> {
+    let serve = move || {
+        drive(async move {
+            // `Config` has only TCP addresses for it.
+            let Listening::Tcp(socket) = socket else { return Ok(()) };
+            let socket = tokio::net::TcpListener::from_std(socket).map_err(|error| error.to_string())?;
+            tracing::info!("metrics: http://{}/metrics", socket.local_addr().map_err(|error| error.to_string())?);
+            admin::serve(socket, Arc::new(state), pending()).await;
+            Ok(())
+        })
+    };
+    vital("redan-admin".to_owned(), serve).map_err(refused)
+}
+
+/// Watches the groups until the process ends: a failover during a drain must not cost answers.
+pub(super) fn control(config: &Config, views: &[GroupView], workers: &[Mailbox]) -> Result<(), StartError> {
+    let group = |(group, view): (&Arc<Group>, &GroupView)| {
+        let (workers, index) = (workers.to_vec(), view.index);
+        GroupControl {
+            config: Arc::clone(group),
+            snapshot: Arc::clone(&view.published),
+            look: Arc::clone(&view.look),
+            published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
+        }
+    };
+    let groups: Vec<GroupControl> = config.groups.iter().zip(views).map(group).collect();
+    let watch = move || {
+        drive(async {
+            control::run(groups, pending()).await;
+            Err("it stopped watching a group".to_owned())
+        })
+    };
+    vital("redan-control".to_owned(), watch).map_err(refused)
+}
+
+/// `ended` is told how many sessions the worker cut off.
+pub(super) fn worker(
+    index: usize,
+    setup: worker::Setup,
+    letters: Letters,
+    ended: mpsc::UnboundedSender<usize>,
+) -> Result<(), StartError> {
+    let serve = move || {
+        let closed = worker::run(setup, letters).map_err(|error| format!("it gets no event loop: {error}"))?;
+        // Nobody listens when a second signal has ended the drain.
+        let _ = ended.send(closed);
+        Ok(())
+    };
+    vital(format!("redan-worker-{index}"), serve).map_err(refused)
+}
+
+/// Accepts until `stop`; what it returns completes when the listeners are closed.
+pub(super) fn acceptor(
+    config: &Config,
+    sockets: Vec<Listening>,
+    workers: &[Mailbox],
+    shared: &Shared,
+    stop: oneshot::Receiver<()>,
+) -> Result<oneshot::Receiver<()>, StartError> {
+    let entrance = |(socket, listener): (Listening, &Arc<Listener>)| Entrance {
+        socket,
+        listener: Arc::clone(listener),
+        group: config.groups[listener.group].name.clone(),
+    };
+    let setup = acceptor::Setup {
+        entrances: sockets.into_iter().zip(&config.listeners).map(entrance).collect(),
+        workers: workers.to_vec(),
+        seats: Arc::clone(&shared.seats),
+        counters: Arc::clone(&shared.accepts),
+        listening: Arc::clone(&shared.listening),
+    };
+    let (ended, accepting_ended) = oneshot::channel();
+    let accept = move || {
+        let stop = async {
+            // A sender that was dropped wants it to stop as well.
+            let _ = stop.await;
+        };
+        acceptor::run(setup, stop).map_err(|error| format!("the system refuses a listener: {error}"))?;
+        // Nobody listens when a second signal has ended the drain.
+        let _ = ended.send(());
+        Ok(())
+    };
+    vital("redan-acceptor".to_owned(), accept).map_err(refused)?;
+    Ok(accepting_ended)
+}

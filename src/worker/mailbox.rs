@@ -1,0 +1,124 @@
+//! A worker's mailbox: the only way by which other threads reach it.
+//!
+//! Unbounded on purpose, because control must never wait for a worker and an accepted socket must not be lost; what can
+//! lie in it is bounded all the same: sockets by their listener's `max_clients` (each holds a [`Seat`]), news of the
+//! topology by one per group, the rest comes once.
+
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::seat::Seat;
+use crate::session::Peer;
+
+/// An accepted connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// Unique in the process; what CLIENT ID answers.
+    pub(crate) id: u64,
+    pub(crate) socket: Socket,
+    pub(crate) peer: Peer,
+    /// Index into `Config::listeners`.
+    pub(crate) listener: usize,
+    pub(crate) seat: Seat,
+}
+
+/// Non-blocking, and registered with no runtime.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+#[derive(Debug)]
+pub(crate) enum Mail {
+    Accepted(Arrival),
+    /// Control published a snapshot of this group.
+    Topology(usize),
+    /// End each session when nothing is owed to its client, then end.
+    Drain,
+    /// Close every session and end.
+    Stop,
+}
+
+/// The sending end.
+#[derive(Clone, Debug)]
+pub(crate) struct Mailbox {
+    sender: mpsc::UnboundedSender<Mail>,
+    /// Per group: news of it lies in the mailbox.
+    topology_waits: Arc<[AtomicBool]>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub(crate) struct Letters {
+    receiver: mpsc::UnboundedReceiver<Mail>,
+    topology_waits: Arc<[AtomicBool]>,
+}
+
+pub(crate) fn mailbox(groups: usize) -> (Mailbox, Letters) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let topology_waits: Arc<[AtomicBool]> = (0..groups).map(|_| AtomicBool::new(false)).collect();
+    (Mailbox { sender, topology_waits: Arc::clone(&topology_waits) }, Letters { receiver, topology_waits })
+}
+
+impl Mailbox {
+    pub(crate) fn accepted(&self, arrival: Arrival) {
+        self.send(Mail::Accepted(arrival));
+    }
+
+    /// The worker shall take over the newest snapshot of a group. Cheap to repeat.
+    pub(crate) fn topology(&self, group: usize) {
+        if !self.topology_waits[group].swap(true, Ordering::AcqRel) {
+            self.send(Mail::Topology(group));
+        }
+    }
+
+    pub(crate) fn drain(&self) {
+        self.send(Mail::Drain);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.send(Mail::Stop);
+    }
+
+    fn send(&self, mail: Mail) {
+        // A worker without a receiving end has drained already; the process is ending, and so does a late socket.
+        let _ = self.sender.send(mail);
+    }
+}
+
+impl Letters {
+    /// Cancel safe. `None` when nobody can send any more.
+    pub(super) async fn next(&mut self) -> Option<Mail> {
+        let mail = self.receiver.recv().await;
+        if let Some(Mail::Topology(group)) = &mail {
+            // Before the snapshot is read: one published after that sends again.
+            self.topology_waits[*group].store(false, Ordering::Release);
+        }
+        mail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn news_of_a_group_lies_in_the_mailbox_once_and_comes_again_after_it_was_read() {
+        let (mailbox, mut letters) = mailbox(2);
+        for _ in 0..3 {
+            mailbox.topology(1);
+            mailbox.topology(0);
+        }
+        assert!(matches!(letters.next().await, Some(Mail::Topology(1))));
+        mailbox.topology(1);
+        assert!(matches!(letters.next().await, Some(Mail::Topology(0))));
+        assert!(matches!(letters.next().await, Some(Mail::Topology(1))));
+        drop(mailbox);
+        assert!(letters.next().await.is_none());
+    }
+}

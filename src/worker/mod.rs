@@ -1,0 +1,228 @@
+//! A worker: one thread that serves its share of the clients with backend connections of its own.
+//!
+//! `app` starts it, the acceptor gives it sockets, control tells it of new snapshots; all through its [`Mailbox`].
+//! Everything else in here stays on the thread: `Rc`, `Cell`, `RefCell`. It must never wait for another thread.
+
+mod handshake;
+mod mailbox;
+mod seat;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsAcceptor;
+
+use self::handshake::{Failure, Handshakes};
+use self::mailbox::Mail;
+pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
+pub(crate) use self::seat::{Seat, Seats};
+use crate::backend::pool::{GroupView, Pool};
+use crate::config::Listener;
+use crate::metrics::WorkerCounters;
+use crate::session::context::{Context, Workspace};
+use crate::session::{Peer, Session};
+use crate::throttle::Throttle;
+use crate::transport::{CipherBuffer, Stream};
+
+/// How often the worker shows that it lives and looks for clients that are idle or slow.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What a worker is made of.
+pub(crate) struct Setup {
+    /// When the process started.
+    pub(crate) started: Instant,
+    pub(crate) counters: Arc<WorkerCounters>,
+    /// In the order of `Config::groups`.
+    pub(crate) groups: Vec<GroupView>,
+    /// In the order of `Config::listeners`.
+    pub(crate) doors: Vec<Door>,
+    pub(crate) throttle: Arc<Mutex<Throttle>>,
+    /// Spreads load differently on each worker.
+    pub(crate) seed: u64,
+}
+
+/// A listener and what it presents to clients.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// Serves until drained or stopped; returns how many sessions were cut off. To be called on a thread of its own.
+pub(crate) fn run(setup: Setup, letters: Letters) -> io::Result<usize> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    // Sessions that are left when this returns are closed when the runtime is dropped.
+    Ok(runtime.block_on(async { Worker::new(setup).serve(letters).await }))
+}
+
+struct Worker {
+    started: Instant,
+    counters: Arc<WorkerCounters>,
+    workspace: Rc<Workspace>,
+    pools: Vec<Rc<Pool>>,
+    doors: Vec<(Rc<Context>, Option<TlsAcceptor>)>,
+    handshakes: Handshakes,
+    /// Sessions past their handshake, by id.
+    live: RefCell<HashMap<u64, Rc<Session>>>,
+    /// While draining: a session ended.
+    ended: Notify,
+}
+
+impl Worker {
+    fn new(setup: Setup) -> Rc<Self> {
+        let Setup { started, counters, groups, doors, throttle, seed } = setup;
+        let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
+        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle));
+        let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
+        let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
+        let door = |door: Door| {
+            // `Config` holds that a listener's group exists.
+            let pool = Rc::clone(&pools[door.listener.group]);
+            let workspace = Rc::clone(&workspace);
+            let context = Context { listener: door.listener, pool, workspace, started };
+            (Rc::new(context), door.tls.map(TlsAcceptor::from))
+        };
+        let doors = doors.into_iter().map(door).collect();
+        let (handshakes, live, ended) = (Handshakes::new(), RefCell::default(), Notify::new());
+        Rc::new(Self { started, counters, workspace, pools, doors, handshakes, live, ended })
+    }
+
+    async fn serve(self: Rc<Self>, mut letters: Letters) -> usize {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let draining = self.workspace.draining.get();
+            if draining && self.live.borrow().is_empty() {
+                return 0;
+            }
+            tokio::select! {
+                mail = letters.next() => match mail {
+                    Some(Mail::Accepted(arrival)) => self.admit(arrival),
+                    // Control and workers number the groups alike.
+                    Some(Mail::Topology(group)) => self.pools[group].topology_changed(),
+                    Some(Mail::Drain) => self.drain(),
+                    Some(Mail::Stop) | None => return self.live.borrow().len(),
+                },
+                _ = beat.tick() => self.beat(),
+                () = self.ended.notified(), if draining => {}
+            }
+        }
+    }
+
+    fn beat(&self) {
+        let now = Instant::now();
+        let age = now.saturating_duration_since(self.started);
+        self.counters.heartbeat_ms.set(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        for session in self.live.borrow().values() {
+            session.tick(now);
+        }
+        for pool in &self.pools {
+            pool.tick(now);
+        }
+    }
+
+    /// Handshakes that are under way get no answer any more: nothing is owed to those clients.
+    fn drain(&self) {
+        self.workspace.draining.set(true);
+        for session in self.live.borrow().values() {
+            session.drain();
+        }
+    }
+
+    /// A socket from the acceptor becomes a session, through a handshake where the listener has TLS.
+    fn admit(self: &Rc<Self>, arrival: Arrival) {
+        let Arrival { id, socket, peer, listener, seat } = arrival;
+        self.counters.sessions_total.increment();
+        self.counters.sessions_open.increment();
+        let presence = Presence { worker: Rc::clone(self), id, _seat: seat };
+        // The acceptor numbers the listeners as this worker does.
+        let (context, tls) = &self.doors[listener];
+        let context = Rc::clone(context);
+        let admitted = match (socket, tls) {
+            (Socket::Tcp(tcp), Some(acceptor)) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
+                spawn_local(Self::shake(presence, acceptor.clone(), tcp, peer, context));
+            }),
+            (Socket::Tcp(tcp), None) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
+                presence.open(tcp.into(), peer, context);
+            }),
+            (Socket::Unix(unix), _) => tokio::net::UnixStream::from_std(unix).map(|unix| {
+                presence.open(unix.into(), peer, context);
+            }),
+        };
+        if let Err(error) = admitted {
+            self.counters.sessions_rejected.increment();
+            tracing::error!("closed a new client: the system cannot watch its socket: {error}; raise its limits");
+        }
+    }
+
+    async fn shake(
+        presence: Presence,
+        acceptor: TlsAcceptor,
+        tcp: tokio::net::TcpStream,
+        peer: Peer,
+        context: Rc<Context>,
+    ) {
+        let worker = Rc::clone(&presence.worker);
+        match worker.handshakes.accept(acceptor, tcp).await {
+            Ok(stream) => {
+                worker.counters.tls_handshakes.increment();
+                presence.open(stream.into(), peer, context);
+            }
+            Err(Failure::Silent) => {}
+            Err(Failure::Refused(why)) => {
+                worker.counters.tls_failures.increment();
+                worker.handshakes.complain(&context.listener.name, &peer, &why);
+            }
+        }
+    }
+}
+
+/// A client's being here, from the acceptor's hand to its end, however that comes: its seat, its count, its entry.
+struct Presence {
+    worker: Rc<Worker>,
+    id: u64,
+    _seat: Seat,
+}
+
+impl Presence {
+    fn open(self, stream: Stream, peer: Peer, context: Rc<Context>) {
+        let session = Session::new(self.id, stream, peer, context);
+        self.worker.live.borrow_mut().insert(self.id, Rc::clone(&session));
+        spawn_local(live(self, session));
+    }
+}
+
+/// The task of a session. It lives as long as the client, mostly idle, so it must stay small.
+async fn live(presence: Presence, session: Rc<Session>) {
+    session.run().await;
+    drop(presence);
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let counters = &self.worker.counters;
+        if std::thread::panicking() {
+            counters.panics.increment();
+            tracing::error!("client {} was closed by a defect of Redan: please report the panic logged above", self.id);
+        }
+        let session = self.worker.live.borrow_mut().remove(&self.id);
+        // Not within the borrow: what goes with the session may look at the worker.
+        drop(session);
+        counters.sessions_open.decrement();
+        if self.worker.workspace.draining.get() {
+            self.worker.ended.notify_one();
+        }
+    }
+}

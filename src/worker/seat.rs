@@ -1,0 +1,72 @@
+//! Seats: how many clients each listener and each worker has now, exact at every moment.
+//!
+//! The acceptor takes a seat for a socket before it hands it over; the seat travels with the socket and is given back
+//! when the session is gone, however it ended. So `max_clients` also holds for sockets that are still on their way to
+//! a worker, and a burst of arrivals is spread by what was handed over, not by what workers have counted already.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Touched twice in the life of a connection, never by a command.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    listeners: Box<[AtomicUsize]>,
+    workers: Box<[AtomicUsize]>,
+}
+
+impl Seats {
+    pub(crate) fn new(listeners: usize, workers: usize) -> Arc<Self> {
+        let zeros = |n: usize| (0..n).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Self { listeners: zeros(listeners), workers: zeros(workers) })
+    }
+
+    /// A seat for one more client. Only the acceptor takes seats, so a count it has just read can only have fallen.
+    pub(crate) fn take(self: &Arc<Self>, listener: usize, worker: usize) -> Seat {
+        self.listeners[listener].fetch_add(1, Relaxed);
+        self.workers[worker].fetch_add(1, Relaxed);
+        Seat { seats: Arc::clone(self), listener, worker }
+    }
+
+    pub(crate) fn of_listener(&self, listener: usize) -> usize {
+        self.listeners[listener].load(Relaxed)
+    }
+
+    pub(crate) fn of_worker(&self, worker: usize) -> usize {
+        self.workers[worker].load(Relaxed)
+    }
+
+    /// Clients of the whole process.
+    pub(crate) fn taken(&self) -> usize {
+        self.workers.iter().map(|worker| worker.load(Relaxed)).sum()
+    }
+}
+
+/// One client's place; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    seats: Arc<Seats>,
+    listener: usize,
+    worker: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.listeners[self.listener].fetch_sub(1, Relaxed);
+        self.seats.workers[self.worker].fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_are_counted_for_both_and_given_back() {
+        let seats = Seats::new(2, 2);
+        let first = seats.take(0, 1);
+        let _second = seats.take(1, 1);
+        assert_eq!((seats.of_listener(0), seats.of_worker(0), seats.of_worker(1), seats.taken()), (1, 0, 2, 2));
+        drop(first);
+        assert_eq!((seats.of_listener(0), seats.of_listener(1), seats.taken()), (0, 1, 1));
+    }
+}
