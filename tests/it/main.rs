@@ -2,4 +2,5 @@
 
 mod clients;
 mod config;
+mod ordering;
 mod support;

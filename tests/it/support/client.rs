@@ -78,7 +78,9 @@ impl Client {
     pub(crate) fn reply_bytes(&mut self) -> Vec<u8> {
         match self.next() {
             Some(reply) => reply,
-            None => panic!("the connection ended; before that came {:?}", String::from_utf8_lossy(&self.buf[self.at..])),
+            None => {
+                panic!("the connection ended; before that came {:?}", String::from_utf8_lossy(&self.buf[self.at..]))
+            }
         }
     }
 

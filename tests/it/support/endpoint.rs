@@ -39,10 +39,8 @@ impl Endpoint {
     pub(crate) fn wait_for_readable(&self, nodes: usize) {
         eventually(&format!("a master, and {nodes} readable nodes"), || {
             let metrics = self.metrics();
-            let readable = metrics
-                .lines()
-                .filter(|line| line.starts_with("redan_node_readable{") && line.ends_with(" 1"))
-                .count();
+            let readable =
+                metrics.lines().filter(|line| line.starts_with("redan_node_readable{") && line.ends_with(" 1")).count();
             readable == nodes && metrics.contains("redan_group_has_master{group=\"main\"} 1")
         });
     }

@@ -95,8 +95,12 @@ impl Fake {
             held: true,
             connections: Vec::new(),
         };
-        let shared =
-            Arc::new(Shared { port, state: Mutex::new(state), released: Condvar::new(), stopped: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            port,
+            state: Mutex::new(state),
+            released: Condvar::new(),
+            stopped: AtomicBool::new(false),
+        });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || accept(&listener, &accepting));
         Self { shared }
