@@ -146,7 +146,8 @@ impl Session {
         if items.is_empty() {
             return true;
         }
-        if inner.reply_mode != ReplyMode::On && !inner.owes_nothing() {
+        // What is muted in flight was skipped, and what comes behind it must not be, nor the other way round.
+        if (inner.reply_mode != ReplyMode::On || inner.muted) && !inner.owes_nothing() {
             inner.wait_until_at_most(0);
             return false;
         }

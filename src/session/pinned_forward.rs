@@ -43,6 +43,13 @@ impl Session {
             if !pinned.takes_more() || inner.closing || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
                 break Ok(());
             }
+            if inner.muted && inner.reply_mode == ReplyMode::On {
+                // One reply is to be skipped: what comes behind its command waits until it came.
+                if !pinned.expected.is_empty() {
+                    break Ok(());
+                }
+                inner.muted = false;
+            }
             let rest = &input[used..];
             match inner.scanner.scan(rest, &Bounds::AUTHENTICATED) {
                 Ok(Request::Command(frame)) if pinned.uploading => {
@@ -53,6 +60,10 @@ impl Session {
                 Ok(Request::Command(frame)) => {
                     match self.forward_command(inner, pinned, &Arrived::new(rest, frame), cx) {
                         Step::Sent => {
+                            if inner.reply_mode == ReplyMode::SkipNext {
+                                inner.reply_mode = ReplyMode::On;
+                                inner.muted = true;
+                            }
                             self.context.workspace.counters.commands_pinned.increment();
                             used += frame.len;
                         }
@@ -293,7 +304,10 @@ impl Session {
             }
             Pin::Subscribe => {
                 pinned.for_session = true;
-                pinned.subscribed |= !pinned.pin.dialect.resp3;
+                if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
+                    pinned.subscribed = true;
+                    pinned.subscribing += 1;
+                }
                 note(pinned, raw);
                 return Step::Sent;
             }

@@ -82,9 +82,19 @@ impl Session {
             return Ok(());
         }
         if pinned.subscribed {
-            pinned.subscribed = !ends_last_subscription(reply);
+            if reply[0] == b'-' && pinned.subscribing > 0 {
+                // Refused (arity, permissions): with nothing else open the connection is in no special mode.
+                pinned.subscribing -= 1;
+                pinned.subscribed = pinned.subscribing > 0;
+            } else {
+                pinned.subscribing = 0;
+                pinned.subscribed = !ends_last_subscription(reply);
+            }
             pinned.journal = None;
+            // Messages are not replies: CLIENT REPLY does not silence them.
+            let muted = std::mem::take(&mut inner.muted);
             inner.emit(reply, &self.context);
+            inner.muted = muted;
             return Ok(());
         }
         let Some(expect) = pinned.expected.pop_front() else {

@@ -3,4 +3,5 @@
 mod clients;
 mod config;
 mod ordering;
+mod sessions;
 mod support;
