@@ -3,5 +3,6 @@
 mod clients;
 mod config;
 mod ordering;
+mod pinned;
 mod sessions;
 mod support;
