@@ -110,12 +110,20 @@ impl Session {
     }
 
     /// Lines of text become commands like any other: they are rewritten in the session's input, with what follows them.
+    /// A line that cannot be understood stays as it is; an error is returned when it is the first.
     pub(super) fn inline(&self, inner: &mut Inner, buf: &[u8]) -> Result<(), RequestError> {
         let mut input = self.context.workspace.buffer();
         let mut rest = buf;
         // Lines need no bounds but their own, and a fresh scanner finds their ends.
         while let Ok(Request::Inline { len }) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) {
-            inline::to_multibulk(&rest[..len], &mut input)?;
+            let before = input.len();
+            if let Err(error) = inline::to_multibulk(&rest[..len], &mut input) {
+                if before == 0 {
+                    return Err(error);
+                }
+                input.truncate(before);
+                break;
+            }
             rest = &rest[len..];
         }
         input.extend_from_slice(rest);

@@ -282,27 +282,32 @@ impl Session {
             if pinned.is_done() {
                 return After::Release;
             }
-            let waiting = inner.input.len();
             match self.forward(inner, pinned, cx) {
                 Ok(forwarded) => moved |= forwarded,
                 Err(after) => return after,
             }
             if inner.closing {
+                if moved {
+                    continue;
+                }
                 return After::Keep(Flow::Wait);
             }
             let room = inner.input.len() < limits::GATHERED_COMMAND && pinned.pin.backlog() < limits::OUTPUT_PAUSE;
             if room && !inner.ended_input {
                 moved |= self.read_client(inner, pinned, cx);
             }
-            if inner.ended_input
-                && (pinned.blocking || pinned.for_session || (pinned.expected.is_empty() && waiting == 0))
-            {
+            if inner.ended_input && (pinned.blocking || pinned.for_session) {
                 // The client is gone: closing the pin ends what it was waiting for.
                 inner.dead = true;
                 return After::Keep(Flow::Again);
             }
             if !moved {
-                return After::Keep(Flow::Wait);
+                if inner.ended_input && pinned.pin.backlog() == 0 {
+                    // Of a half-sent command the rest will not come; otherwise the client has its last reply.
+                    inner.dead |= pinned.uploading;
+                    inner.closing |= pinned.expected.is_empty();
+                }
+                return After::Keep(if inner.dead { Flow::Again } else { Flow::Wait });
             }
         }
     }

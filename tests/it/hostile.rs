@@ -58,6 +58,8 @@ fn a_broken_protocol_is_answered_in_the_words_of_redis_and_closed() {
         "*1\r\n$04\r\nPING\r\n",
         "SET \"a\r\n",
         "SET 'a\r\n",
+        "SET k 1\r\nGET k\r\nSET 'a\r\n",
+        "MULTI\r\nGET k\r\nSET 'a\r\n",
         "SET \"a\"b\r\n",
         &long_line,
         &long_count,
@@ -76,6 +78,21 @@ fn a_broken_protocol_is_answered_in_the_words_of_redis_and_closed() {
     }
     let errors = endpoint.metric("redan_protocol_errors_total");
     assert_eq!(errors, broken.len() as f64);
+}
+
+/// Everything before the error is answered first, however long it takes, also on a connection of the session's own.
+#[test]
+fn a_broken_protocol_behind_large_replies() {
+    let (_redis, endpoint) = single();
+    endpoint.client().ok(&["SET", "big", &"x".repeat(3_000_000)]);
+    for first in [&["ECHO", "first"][..], &["SOMETHING.NEW"], &["MULTI"]] {
+        let mut client = endpoint.client();
+        client.raw(&[command(first), command(&["GET", "big"]), command(&["GET", "big"]), b"*x\r\n".to_vec()].concat());
+        let rest = client.rest();
+        assert!(rest.ends_with("-ERR Protocol error: invalid multibulk length\r\n"), "after {first:?}");
+        let expected = if first[0] == "MULTI" { 2 * "+QUEUED\r\n".len() } else { 2 * (3_000_000 + 12) };
+        assert!(rest.len() > expected, "{} bytes came after {first:?}", rest.len());
+    }
 }
 
 /// Servers up to 8.0 skip two bytes behind an argument unread; passed on to them, that would be smuggling.
@@ -145,7 +162,9 @@ fn blank_lines_and_empty_commands_are_not_answered() {
 fn half_commands_and_vanished_clients() {
     let (_redis, endpoint) = single();
     let mut bystander = Bystander::new(&endpoint);
-    let whole = [command(&["SET", "k", "value"]), b"SET k value\r\n".to_vec(), command(&["MULTI"])].concat();
+    let set = command(&["SET", "k", "value"]);
+    let whole =
+        [&set, &b"SET k value\r\n"[..], &command(&["MULTI"]), &set, &command(&["SOMETHING.NEW"]), &set].concat();
     let mut halves = Vec::new();
     for end in 1..whole.len() {
         let mut client = endpoint.client();
@@ -210,7 +229,9 @@ fn one_byte_at_a_time() {
 /// the greedy one's connection for reads or, because it wrote first, the one for writes.
 #[test]
 fn a_client_that_never_reads_is_bounded_and_closed() {
-    for first in [&b""[..], &command(&["SET", "k", "v"])] {
+    // On the way of reads the others are led past it. On the way of writes they must keep their places until it is closed:
+    // it may take nothing for 2 s, which is looked at once a second, and then what it asked for must still come.
+    for (first, bound_s) in [(&b""[..], 2), (&command(&["SET", "k", "v"]), 6)] {
         let (_redis, endpoint) = single();
         let mut writing = Bystander::new(&endpoint);
         writing.client.ok(&["SET", "big", &"x".repeat(1_000_000)]);
@@ -228,8 +249,7 @@ fn a_client_that_never_reads_is_bounded_and_closed() {
             thread::sleep(Duration::from_millis(10));
         }
         writing.is_well();
-        // It may take nothing for 2 s, which is looked at once a second.
-        assert!(slowest < Duration::from_secs(4), "another client waited for {slowest:?}");
+        assert!(slowest < Duration::from_secs(bound_s), "another client waited for {slowest:?}");
         let peak = endpoint.peak_memory();
         assert!(peak < 64 << 20, "{} MiB were resident", peak >> 20);
         eventually("its session is gone", || endpoint.metric("redan_sessions") == 2.0);
