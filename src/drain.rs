@@ -111,8 +111,8 @@ pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
     }
 }
 
-/// Returns how many sessions were cut off.
-async fn drain(mut running: Running) -> usize {
+/// Ends what runs; returns how many sessions were cut off.
+pub(crate) async fn drain(mut running: Running) -> usize {
     running.draining.store(true, Relaxed);
     // Each of the two fails only when the acceptor has ended already, which is what they are for.
     let _ = running.stop_accepting.send(());

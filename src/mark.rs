@@ -115,14 +115,6 @@ impl Marks {
         news
     }
 
-    /// Drops questions that every one of `replicas` has caught.
-    pub(crate) fn forget_caught_by_all(&mut self, replicas: impl Iterator<Item = NodeId>) {
-        let slowest = replicas.map(|node| self.caught(node)).min().unwrap_or(0);
-        while self.asked.front().is_some_and(|asked| asked.generation < slowest) {
-            self.asked.pop_front();
-        }
-    }
-
     /// The node is unfit to read now.
     pub(crate) fn interrupt(&mut self, node: NodeId) {
         let current = self.current;
@@ -151,9 +143,9 @@ impl Marks {
         progress.caught >= sight.generation || (sight.node == Some(node) && sight.generation > progress.interrupted)
     }
 
-    /// A replica has this session's writes; only what it read from the master since keeps it there.
+    /// A replica that tells its offsets has this session's writes; only what it read from the master since keeps it there.
     pub(crate) fn writes_caught(&self, node: NodeId, sight: &Sight) -> bool {
-        sight.write > 0 && self.caught(node) >= sight.write
+        self.caught(node) >= sight.write.max(1)
     }
 
     fn progress_of(&mut self, node: NodeId) -> &mut Progress {

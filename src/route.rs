@@ -40,10 +40,6 @@ impl NodeSet {
     pub(crate) fn at(&self, position: usize) -> usize {
         usize::from(self.indices[..self.len][position])
     }
-
-    pub(crate) fn contains(&self, index: usize) -> bool {
-        self.iter().any(|i| i == index)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +71,8 @@ pub(crate) fn read(
 ) -> ReadRoute {
     let mut route = ReadRoute { to: Read::Hold, wanted_mark: false, only_sight: false };
     let mut set = NodeSet::EMPTY;
+    // Nodes that would be in the set once a mark proves them.
+    let mut later = NodeSet::EMPTY;
     if reads != Reads::Master && consistency != Consistency::Strong {
         for (index, node) in snapshot.nodes.iter().enumerate() {
             if snapshot.master == Some(index) {
@@ -85,6 +83,7 @@ pub(crate) fn read(
                 match fit(node, consistency, sight, marks) {
                     Fit::Yes => set.push(index),
                     Fit::Later { only_sight } => {
+                        later.push(index);
                         route.wanted_mark = true;
                         route.only_sight |= only_sight;
                     }
@@ -92,8 +91,13 @@ pub(crate) fn read(
                 }
             }
         }
-        if reads == Reads::Nearest {
-            keep_nearest(&mut set, snapshot);
+        if reads == Reads::Any && consistency == Consistency::Session {
+            stay(&mut set, sight, snapshot);
+        }
+        if reads == Reads::Nearest && keep_nearest(&mut set, &later, snapshot) {
+            // No mark would open a nearer way.
+            route.wanted_mark = false;
+            route.only_sight = false;
         }
     }
     route.to = match (set.len, snapshot.master) {
@@ -133,16 +137,28 @@ fn fit(node: &Node, consistency: Consistency, sight: &Sight, marks: &Marks) -> F
     }
 }
 
+/// A session that reads from a replica stays there. At the master, which is always in the set, no replica would be
+/// proven for it any more, so one visit would keep it there for long.
+fn stay(set: &mut NodeSet, sight: &Sight, snapshot: &Snapshot) {
+    let here = set.iter().find(|&index| sight.node == Some(snapshot.nodes[index].id));
+    if let Some(index) = here.filter(|&index| snapshot.master != Some(index)) {
+        *set = NodeSet::EMPTY;
+        set.push(index);
+    }
+}
+
 /// Nodes whose round trip is within a fifth and 100 µs of the best count as equally near: less is noise of a probe.
-fn keep_nearest(set: &mut NodeSet, snapshot: &Snapshot) {
+/// `true` when the nearest of the set are also the nearest of those that may join it.
+fn keep_nearest(set: &mut NodeSet, later: &NodeSet, snapshot: &Snapshot) -> bool {
     let round_trip = |index: usize| snapshot.nodes[index].round_trip.unwrap_or(Duration::MAX);
     let Some(best) = set.iter().map(round_trip).min() else {
-        return;
+        return false;
     };
-    let limit = best.saturating_add(best / 5).saturating_add(Duration::from_micros(100));
+    let within = |best: Duration| best.saturating_add(best / 5).saturating_add(Duration::from_micros(100));
     let mut near = NodeSet::EMPTY;
-    set.iter().filter(|&index| round_trip(index) <= limit).for_each(|index| near.push(index));
+    set.iter().filter(|&index| round_trip(index) <= within(best)).for_each(|index| near.push(index));
     *set = near;
+    later.iter().map(round_trip).min().is_none_or(|best_later| best <= within(best_later))
 }
 
 #[cfg(test)]

@@ -70,12 +70,12 @@ fn open(index: usize, entrance: Entrance, desk: Rc<Desk>) -> io::Result<()> {
     match socket {
         Listening::Tcp(socket) => {
             let socket = TcpListener::from_std(socket)?;
-            tracing::info!("listener '{name}': {} ({kind}) for group '{group}'", socket.local_addr()?);
+            tracing::info!("listening on {} ({kind}) for group '{group}', listener '{name}'", socket.local_addr()?);
             spawn_local(accept_tcp(socket, Gate::new(index, listener, desk)));
         }
         Listening::Unix(socket) => {
             let socket = UnixListener::from_std(socket)?;
-            tracing::info!("listener '{name}': {} for group '{group}'", listener.bind);
+            tracing::info!("listening on {} for group '{group}', listener '{name}'", listener.bind);
             spawn_local(accept_unix(socket, Gate::new(index, listener, desk)));
         }
     }

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
 use crate::admin::AdminState;
+use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::pool::GroupView;
 use crate::config::{Bind, Config, Group, Listener};
@@ -204,6 +205,7 @@ impl Shared {
             dialer,
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
+            acknowledged: Acknowledged::default(),
         };
         dialers.into_iter().enumerate().map(view).collect()
     }

@@ -50,3 +50,52 @@ impl Drop for AbortOnPanic<'_> {
         process::abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Says to the process started by the test below how its thread shall end.
+    const ENDING: &str = "REDAN_TEST_VITAL_THREAD";
+
+    #[test]
+    fn the_death_of_a_vital_thread_is_the_death_of_the_process() {
+        if let Ok(ending) = std::env::var(ENDING) {
+            return die(&ending);
+        }
+        let this_test = "app::thread::tests::the_death_of_a_vital_thread_is_the_death_of_the_process";
+        let status = |ending: &str| {
+            let mut again = Command::new(std::env::current_exe().expect("this program"));
+            again.args([this_test, "--exact"]).env(ENDING, ending).stdout(Stdio::null()).stderr(Stdio::null());
+            again.status().expect("it runs")
+        };
+        /// SIGABRT.
+        const ABORTED: i32 = 6;
+        assert_eq!(status("panic").signal(), Some(ABORTED));
+        assert_eq!(status("error").code(), Some(DEFECT));
+        assert_eq!(status("success").code(), Some(0), "a thread may end when its work is done");
+    }
+
+    fn die(ending: &str) {
+        let (done, ended) = std::sync::mpsc::channel();
+        let wanted = ending.to_owned();
+        let body = move || match wanted.as_str() {
+            "panic" => panic!("on purpose"),
+            "error" => Err("on purpose".to_owned()),
+            _ => {
+                done.send(()).expect("somebody waits");
+                Ok(())
+            }
+        };
+        vital("test".to_owned(), body).expect("a thread");
+        if ending != "success" {
+            // A process that outlives its thread ends well after this, which is what the test must not see.
+            std::thread::sleep(std::time::Duration::from_secs(20));
+            return;
+        }
+        ended.recv().expect("the thread has ended well");
+    }
+}

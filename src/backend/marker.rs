@@ -38,8 +38,9 @@ pub(super) async fn run(pool: Weak<Pool>) {
         }
         let started = tokio::time::Instant::now();
         round(&strong).await;
-        drop(strong);
         tokio::time::sleep_until(started + INTERVAL).await;
+        // Also those for whom nothing new is known: how long they go on waiting is theirs to bound.
+        strong.waiting_for_mark.take().into_iter().for_each(Waker::wake);
     }
 }
 

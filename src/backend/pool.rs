@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::pin::IdlePins;
-use crate::mark::Marks;
+use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::route::NodeSet;
 use crate::topology::{Node, NodeId, Snapshot};
@@ -34,6 +35,8 @@ pub(crate) struct GroupView {
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     /// Tells control to look at all nodes now.
     pub(crate) look: Arc<Notify>,
+    /// What new sessions must see.
+    pub(crate) acknowledged: Acknowledged,
 }
 
 struct Trouble {
@@ -44,6 +47,9 @@ struct Trouble {
 
 pub(crate) struct Pool {
     view: GroupView,
+    turns: Arc<Turns>,
+    /// The last sum of `view.acknowledged` a session started with, and the generation in which it was first seen.
+    first_sight: Cell<(u64, u64)>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) cipher: Rc<RefCell<CipherBuffer>>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -77,6 +83,8 @@ impl Pool {
     ) -> Rc<Self> {
         let pool = Rc::new(Self {
             snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
+            turns: view.acknowledged.join(),
+            first_sight: Cell::new((0, 0)),
             view,
             counters,
             cipher,
@@ -110,6 +118,22 @@ impl Pool {
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation.get()
+    }
+
+    /// What a session that starts now must see: see [`super::acknowledged`].
+    pub(crate) fn first_sight(&self) -> Sight {
+        let sum = self.view.acknowledged.sum();
+        let (known, mut generation) = self.first_sight.get();
+        if known != sum {
+            generation = self.generation.get();
+            self.first_sight.set((sum, generation));
+        }
+        Sight { node: None, generation, write: 0 }
+    }
+
+    /// A write may be acknowledged now; to be called before the client is told.
+    pub(crate) fn note_acknowledged(&self) {
+        self.turns.note();
     }
 
     pub(crate) fn group_name(&self) -> &str {
@@ -321,9 +345,13 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
     };
     pool.reached(lane.key.node);
     pool.counters.lanes_open.increment();
-    let end =
-        std::future::poll_fn(|cx| lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get()))
-            .await;
+    let end = std::future::poll_fn(|cx| {
+        if lane.key.purpose == Purpose::Ordered {
+            pool.note_acknowledged();
+        }
+        lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get())
+    })
+    .await;
     pool.counters.lanes_open.decrement();
     match end {
         End::Finished => {}

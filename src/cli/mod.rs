@@ -3,6 +3,7 @@
 //! Exit codes are those of sysexits.h where it has one: 78 for a wrong configuration, 70 for a defect of Redan,
 //! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
+pub(crate) mod check;
 mod logging;
 mod passwd;
 
@@ -101,8 +102,7 @@ fn check_configuration(config: Config) -> ExitCode {
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }
-    // Replace by `check::run(config)`.
-    not_built_yet("check")
+    check::run(&config)
 }
 
 fn run_demo(_demo: &Demo) -> ExitCode {

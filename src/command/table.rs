@@ -37,6 +37,7 @@ pub(crate) fn lookup(name: &[u8], second: Option<&[u8]>) -> Option<&'static Spec
 }
 
 /// Every row, in the data's order; for documentation and tests.
+#[cfg(test)]
 pub(crate) fn rows() -> impl Iterator<Item = &'static Spec> {
     specs().filter_map(|(name, _)| match name.split_once('|') {
         Some((container, sub)) => lookup(container.as_bytes(), Some(sub.as_bytes())),

@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use read::load;
-pub(crate) use report::Errors;
 
 /// A whole `proxy.toml`.
 #[derive(Debug)]

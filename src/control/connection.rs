@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Access, NodeTls};
@@ -48,17 +49,18 @@ pub(super) fn failure(kind: FailureKind, text: impl Into<String>) -> Failure {
 impl Connection {
     /// Connects, shakes hands and authenticates, all within `timeout`.
     pub(super) async fn open(address: &str, access: &Access, timeout: Duration) -> Result<Self, Failure> {
-        let late = || failure(FailureKind::Timeout, format!("no connection within {} ms", timeout.as_millis()));
-        let opening = async {
-            let tcp = net::dial(address, timeout).await.map_err(dial_failure)?;
-            let mut connection = match &access.tls {
-                None => Self::over(Box::new(tcp), None),
-                Some(tls) => shake_hands(address, tls, tcp).await?,
-            };
-            connection.authenticate(access).await?;
-            Ok(connection)
+        let deadline = Instant::now() + timeout;
+        let late = |what: &str| failure(FailureKind::Timeout, format!("{what} within {} ms", timeout.as_millis()));
+        let tcp = net::dial(address, timeout).await.map_err(dial_failure)?;
+        let mut connection = match &access.tls {
+            None => Self::over(Box::new(tcp), None),
+            Some(tls) => timeout_at(deadline, shake_hands(address, tls, tcp)).await.map_err(|_| {
+                // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
+                late("no answer to the TLS handshake (does the node speak TLS on this port?)")
+            })??,
         };
-        tokio::time::timeout(timeout, opening).await.map_err(|_| late())?
+        timeout_at(deadline, connection.authenticate(access)).await.map_err(|_| late("no answer to AUTH"))??;
+        Ok(connection)
     }
 
     fn over(stream: Box<dyn Stream>, tls: Option<String>) -> Self {
@@ -81,6 +83,12 @@ impl Connection {
             return Ok(());
         }
         Err(auth_failure(error, access))
+    }
+
+    /// Waits until the node closes the connection, or says what nobody asked.
+    pub(super) async fn disturbed(&mut self) {
+        // Bytes, an end or an error: each means that this connection is not what it was.
+        let _ = self.stream.read_buf(&mut self.buffer).await;
     }
 
     /// Sends the commands in one write and reads one reply for each.

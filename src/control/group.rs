@@ -17,7 +17,8 @@ use crate::topology::tracker::{Action, Event, Level, Tracker};
 /// hundred writes a second held for 75 ms are eight commands.
 const SEARCHING: Duration = Duration::from_millis(75);
 
-/// Signs of a change come in bursts, one per session; the nodes are asked at most this often.
+/// Signs of a change come in bursts, one per session; the nodes are asked at most this often, and a node that
+/// closes every connection is not dialled more often either.
 const LOOK_SPACING: Duration = Duration::from_millis(10);
 
 /// What tells every node's task when to ask again. A change of it means: now.
@@ -149,7 +150,10 @@ async fn ask_for_ever(
         }
         tokio::time::sleep(least).await;
         let interval = pace.borrow().interval;
-        // Either the interval passes, or somebody wants to know now.
-        let _ = tokio::time::timeout(interval.saturating_sub(least), pace.changed()).await;
+        // Either the interval passes, or somebody wants to know now, or the node closed the connection.
+        tokio::select! {
+            _ = tokio::time::timeout(interval.saturating_sub(least), pace.changed()) => {}
+            () = probe.disturbed() => tokio::time::sleep(LOOK_SPACING).await,
+        }
     }
 }

@@ -19,6 +19,9 @@ pub(crate) use connection::Auth;
 use crate::config::Group;
 use crate::topology::Snapshot;
 
+/// What is called with each new snapshot.
+pub(crate) type Published = Box<dyn Fn(&Arc<Snapshot>) + Send>;
+
 /// One group, and where its snapshots go.
 pub(crate) struct GroupControl {
     pub(crate) config: Arc<Group>,
@@ -26,7 +29,7 @@ pub(crate) struct GroupControl {
     /// The data path saw a sign of a change (`-READONLY`, a lost connection): look at once.
     pub(crate) look: Arc<Notify>,
     /// Called after each new snapshot, to poke the workers.
-    pub(crate) published: Box<dyn Fn(&Arc<Snapshot>) + Send>,
+    pub(crate) published: Published,
 }
 
 /// Runs until `stop` is ready. Returns before that only when a group is watched no longer: a defect, which the caller
@@ -46,4 +49,4 @@ pub(crate) async fn run(groups: Vec<GroupControl>, stop: impl Future<Output = ()
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -83,6 +83,16 @@ impl Probe {
         }
     }
 
+    /// Waits until the connection that is kept ends: a server that dies is noticed by that, long before the
+    /// next question is due. Without a connection it waits for ever.
+    pub(crate) async fn disturbed(&mut self) {
+        match &mut self.open {
+            Some(open) => open.connection.disturbed().await,
+            None => std::future::pending().await,
+        }
+        self.open = None;
+    }
+
     async fn attempt(&mut self) -> Result<Answer, Trouble> {
         // Taken out, so that an attempt that is cancelled or fails leaves no half-read connection behind.
         let mut open = match self.open.take() {

@@ -76,11 +76,6 @@ pub(crate) fn set(out: &mut Vec<u8>, len: usize, resp3: bool) {
     header(out, if resp3 { b'~' } else { b'*' }, len);
 }
 
-/// The caller writes `len` values next; an array under RESP2.
-pub(crate) fn push(out: &mut Vec<u8>, len: usize, resp3: bool) {
-    header(out, if resp3 { b'>' } else { b'*' }, len);
-}
-
 fn header(out: &mut Vec<u8>, kind: u8, len: usize) {
     out.push(kind);
     digits(out, len as u64);

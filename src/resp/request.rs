@@ -7,7 +7,7 @@
 
 use memchr::memchr;
 
-pub(crate) use super::arguments::{Arguments, arguments};
+pub(crate) use super::arguments::arguments;
 use super::number::{decimal, number};
 use crate::limits;
 

@@ -52,6 +52,9 @@ fn decide(reads: Reads, consistency: Consistency, sight: Sight, with_master: boo
 const EVENTUAL: Consistency = Consistency::Eventual { max_lag: None };
 const WITHIN_1S: Consistency = Consistency::Eventual { max_lag: Some(Duration::from_secs(1)) };
 
+/// Policy, consistency, what the session has seen, whether there is a master; where it may read.
+type Line = (Reads, Consistency, Sight, bool, Result<&'static [u32], &'static str>);
+
 #[test]
 fn reads_go_where_the_policy_says() {
     use Consistency::{Session, Strong};
@@ -59,7 +62,7 @@ fn reads_go_where_the_policy_says() {
     let wrote = Sight { node: Some(NodeId(1)), generation: 1, write: 1 };
     let read_2 = Sight { node: Some(NodeId(2)), generation: 1, write: 0 };
     #[rustfmt::skip]
-    let table: &[(Reads, Consistency, Sight, bool, Result<&[u32], &str>)] = &[
+    let table: &[Line] = &[
         (Reads::Replica, Session,   nothing, true,  Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   nothing, false, Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   wrote,   true,  Err("master until a mark")),
@@ -74,11 +77,14 @@ fn reads_go_where_the_policy_says() {
         (Reads::Master,  EVENTUAL,  nothing, false, Err("hold")),
         (Reads::Any,     Session,   nothing, true,  Ok(&[1, 2, 3, 5])),
         (Reads::Any,     Session,   wrote,   true,  Ok(&[1])),
+        (Reads::Any,     Session,   read_2,  true,  Ok(&[2])),
+        (Reads::Any,     Session,   read_2,  false, Ok(&[2])),
         (Reads::Any,     WITHIN_1S, nothing, true,  Ok(&[1, 2])),
         (Reads::Any,     Strong,    nothing, true,  Err("master")),
         (Reads::Nearest, Session,   nothing, true,  Ok(&[2, 3])),
         (Reads::Nearest, Session,   wrote,   true,  Ok(&[1])),
         (Reads::Nearest, WITHIN_1S, nothing, false, Ok(&[2])),
+        (Reads::Nearest, Session,   read_2,  true,  Ok(&[2])),
     ];
     for (line, &(reads, consistency, sight, with_master, expected)) in table.iter().enumerate() {
         let got = decide(reads, consistency, sight, with_master);
@@ -91,7 +97,22 @@ fn a_second_node_that_claims_to_be_master_serves_nothing() {
     let mut snapshot = group(true);
     snapshot.nodes[1].role = Role::Master;
     match read(Reads::Replica, EVENTUAL, &Sight::default(), &Marks::new(), &snapshot).to {
-        Read::Nodes(set) => assert!(!set.contains(1)),
+        Read::Nodes(set) => assert!(!set.iter().any(|index| index == 1)),
         other => panic!("{other:?}"),
     }
+}
+
+/// A mark is worth asking for only when it would open a better way.
+#[test]
+fn the_nearest_wants_a_mark_only_for_a_nearer_one() {
+    let sight = |id: u32| Sight { node: Some(NodeId(id)), generation: 1, write: 0 };
+    let wants = |snapshot: &Snapshot, sight: &Sight| {
+        read(Reads::Nearest, Consistency::Session, sight, &Marks::new(), snapshot).wanted_mark
+    };
+    let mut snapshot = group(true);
+    assert!(wants(&snapshot, &sight(1)), "node 2 is nearer than the master");
+    assert!(!wants(&snapshot, &sight(2)), "nothing is nearer than node 2");
+    assert!(!wants(&snapshot, &sight(3)), "node 2 is nearer, but not by more than noise");
+    snapshot.nodes[0].round_trip = Some(Duration::from_micros(50));
+    assert!(!wants(&snapshot, &sight(1)), "nothing is nearer than the master");
 }

@@ -268,13 +268,18 @@ impl Session {
         let listener = &self.context.listener;
         let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
         match route.to {
-            Read::Nodes(set) => match pool.read_lane(&set, &snapshot, dialect) {
-                Some(lane) => {
+            Read::Nodes(set) => {
+                // `any` and `nearest` allow the master, but a session that wrote must not stay there for good.
+                if set.len() == 1 && snapshot.master == Some(set.at(0)) {
+                    if self.waits_for_mark(inner, &route, cx) {
+                        return Err(NoLane::Mark);
+                    }
+                } else {
                     inner.kept_from_replicas = 0;
-                    Ok(lane)
+                    inner.patience = limits::PATIENCE;
                 }
-                None => master(),
-            },
+                pool.read_lane(&set, &snapshot, dialect).map_or_else(master, Ok)
+            }
             Read::Master => {
                 if self.waits_for_mark(inner, &route, cx) {
                     return Err(NoLane::Mark);

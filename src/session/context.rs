@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use crate::backend::pool::Pool;
 use crate::config;
@@ -69,6 +68,4 @@ pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
-    /// When the process started; ages are reported relative to it.
-    pub(crate) started: Instant,
 }

@@ -87,6 +87,8 @@ struct Inner {
     sight: Sight,
     /// Reads in a row that went to the master only for want of a mark.
     kept_from_replicas: u32,
+    /// How many of them before it waits for a mark.
+    patience: u32,
     dialect: Dialect,
     authenticated: bool,
     identity: Box<Identity>,
@@ -131,8 +133,9 @@ impl Session {
             retrying_since: None,
             lane: None,
             last_write: None,
-            sight: Sight::default(),
+            sight: context.pool.first_sight(),
             kept_from_replicas: 0,
+            patience: limits::PATIENCE,
             dialect: Dialect { resp3: false, db: 0 },
             authenticated: context.listener.users.is_none(),
             identity: Box::new(Identity::new(id, peer, now)),
@@ -229,11 +232,13 @@ impl Session {
         let workspace = &self.context.workspace;
         let mut scratch = workspace.scratch.borrow_mut();
         let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
-            Poll::Pending => {
-                // A drain ends a session where it would wait for its client with nothing owed.
-                inner.closing |= workspace.draining.get() && inner.owes_nothing() && inner.input.is_empty();
-                return Flow::Wait;
+            Poll::Pending if workspace.draining.get() && inner.input.is_empty() => {
+                // A drain ends a session where it would wait for its client with nothing owed; until then, whoever
+                // brings the last reply must wake it.
+                inner.closing |= inner.owes_nothing();
+                return inner.wait_until_at_most(0);
             }
+            Poll::Pending => return Flow::Wait,
             Poll::Ready(Ok(0) | Err(_)) => {
                 inner.ended_input = true;
                 return Flow::Again;

@@ -25,7 +25,10 @@ impl Session {
                     return Poll::Ready(Err(After::Lost("the node closed the connection".to_owned())));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(After::Lost(error.to_string()))),
-                Poll::Ready(Ok(n)) => pinned.pin.input.extend_from_slice(&scratch[..n]),
+                Poll::Ready(Ok(n)) => {
+                    self.context.pool.note_acknowledged();
+                    pinned.pin.input.extend_from_slice(&scratch[..n]);
+                }
             }
         }
         let mut input = std::mem::take(&mut pinned.pin.input);

@@ -188,10 +188,8 @@ fn take_replication(seen: &mut Observation, raw: &mut Raw, key: &str, value: &st
         "slave_priority" => seen.priority = value.parse().ok(),
         "replica_announced" => seen.announced = flag(value),
         "connected_slaves" => raw.has_replica_list = true,
-        _ if key.strip_prefix("slave").is_some_and(|n| n.parse::<u32>().is_ok()) => {
-            if raw.replicas.len() < LISTED {
-                raw.replicas.extend(listed(value));
-            }
+        _ if raw.replicas.len() < LISTED && key.strip_prefix("slave").is_some_and(|n| n.parse::<u32>().is_ok()) => {
+            raw.replicas.extend(listed(value));
         }
         _ => {}
     }

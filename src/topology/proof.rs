@@ -156,30 +156,30 @@ impl Case<'_> {
 
     /// Rules 3 and 4.
     fn against_rivals(&self, incumbent: &Claim, claims: &[Claim]) -> Verdict {
-        let mut verdict = Verdict::accept(incumbent.member, "goes on with the history it had");
         let mut successors = Vec::new();
         for rival in claims.iter().filter(|claim| claim.member.id != incumbent.member.id) {
-            let (old, new) = (&incumbent.member.address, &rival.member.address);
-            if incumbent.followers == 0 && rival.followers > 0 && !is_newer(claims, incumbent, rival) {
-                if !is_newer(claims, rival, incumbent) {
-                    return Verdict::hold(format!(
-                        "{old} and {new} both say they are the master, the replicas left {old}, and {new} does not continue its history: make one of them a replica with REPLICAOF"
-                    ));
-                }
-                if self.has_moved_followers(rival) {
-                    successors.push(*rival);
-                    continue;
-                }
+            if incumbent.followers > 0 || rival.followers == 0 || is_newer(claims, incumbent, rival) {
+                continue;
             }
-            verdict.alarm = Some(format!(
-                "{new} says it is a master too, but {old} is kept: make {new} a replica of {old}, or, to switch, make {old} a replica of {new} (REPLICAOF)"
-            ));
+            if !is_newer(claims, rival, incumbent) {
+                let (old, new) = (&incumbent.member.address, &rival.member.address);
+                return Verdict::hold(format!(
+                    "{old} and {new} both say they are the master, the replicas left {old}, and {new} does not continue its history: make one of them a replica with REPLICAOF"
+                ));
+            }
+            if self.has_moved_followers(rival) {
+                successors.push(*rival);
+            }
         }
         match successors.as_slice() {
-            [] => verdict,
-            [one] => {
-                Verdict::accept(one.member, &format!("the replicas moved to it from {}", incumbent.member.address))
-            }
+            [] => Verdict {
+                alarm: second_claim(incumbent, claims),
+                ..Verdict::accept(incumbent.member, "goes on with the history it had")
+            },
+            [one] => Verdict {
+                alarm: second_claim(one, claims),
+                ..Verdict::accept(one.member, &format!("the replicas moved to it from {}", incumbent.member.address))
+            },
             several => self.contest(several),
         }
     }
@@ -267,11 +267,7 @@ impl Case<'_> {
                 "{names} all say they are the master and neither continues the known history: make all but one replicas with REPLICAOF"
             ));
         }
-        let alarm = format!(
-            "{names} all say they are the master: make all but {} its replicas (REPLICAOF)",
-            claim.member.address
-        );
-        Verdict { alarm: Some(alarm), ..Verdict::accept(claim.member, &format!("of {names} it {why}")) }
+        Verdict { alarm: second_claim(claim, claims), ..Verdict::accept(claim.member, &format!("of {names} it {why}")) }
     }
 
     /// Reachable nodes beside the claiming one that say what they are.
@@ -335,6 +331,19 @@ impl Case<'_> {
             None => "no node is configured".to_owned(),
         }
     }
+}
+
+/// The alarm about everyone else who claims; the same sentence however the decision came about, so that it is
+/// logged once.
+fn second_claim(kept: &Claim, claims: &[Claim]) -> Option<String> {
+    let others = claims.iter().filter(|claim| claim.member.id != kept.member.id);
+    let others = others.map(|claim| &*claim.member.address).collect::<Vec<_>>().join(" and ");
+    let kept = &kept.member.address;
+    (!others.is_empty()).then(|| {
+        format!(
+            "{others} says it is a master too, but {kept} is kept: make {others} a replica of {kept}, or, to switch, make {kept} a replica of {others} (REPLICAOF)"
+        )
+    })
 }
 
 /// Whether `a` continues the history of `b`, directly or through other claims.

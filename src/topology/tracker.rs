@@ -101,6 +101,21 @@ impl Tracker {
         self.current.is_some()
     }
 
+    /// What an operator has to put right although there is a master: a second claim, for instance.
+    pub(crate) fn alarm(&self) -> Option<&str> {
+        self.alarm.as_deref()
+    }
+
+    /// Sentences about addresses that nodes name and that mean nothing on this host.
+    pub(crate) fn unplaced(&self) -> impl Iterator<Item = &str> {
+        self.unplaced.iter().map(String::as_str)
+    }
+
+    /// The last snapshot.
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.published
+    }
+
     /// Takes in one event. Events of addresses that are no longer probed are ignored.
     pub(crate) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -212,10 +227,10 @@ impl Tracker {
         let named: Vec<String> = said.parent.iter().cloned().chain(listed).collect();
         for address in named {
             if !is_meaningful(&speaker, &address) {
-                if self.unplaced.len() < MEMBERS && self.unplaced.insert(format!("{speaker} {address}")) {
-                    let text = format!(
-                        "{speaker} names {address}, which means its own host, so Redan cannot dial it: list that node in `nodes`"
-                    );
+                let text = format!(
+                    "{speaker} names {address}, which means its own host, so Redan cannot dial it: list that node in `nodes`"
+                );
+                if self.unplaced.len() < MEMBERS && self.unplaced.insert(text.clone()) {
                     actions.push(Action::Say(Level::Info, text));
                 }
                 continue;
@@ -346,16 +361,17 @@ impl Past {
 
     /// No epoch ends: same node, and nothing says that its history is another one.
     fn is_same_history(&self, master: &Member) -> bool {
-        let differs = |now: Option<&Arc<str>>, before: &Option<Arc<str>>| {
-            now.is_some() && before.is_some() && now != before.as_ref()
+        let kept = |now: Option<&Arc<str>>, before: &Option<Arc<str>>| {
+            now.is_none() || before.is_none() || now == before.as_ref()
         };
         let said = master.said.as_ref();
-        let shrank =
-            said.and_then(|said| said.offset).is_some_and(|now| self.history.latest().is_some_and(|old| now < old));
-        master.id == self.node
-            && !differs(master.replid(), &self.replid)
-            && !(master.replid().is_none() && differs(said.and_then(|said| said.run_id.as_ref()), &self.run_id))
-            && !shrank
+        // Without a name of the history, the process stands for it.
+        let name_kept = match master.replid() {
+            Some(_) => kept(master.replid(), &self.replid),
+            None => kept(said.and_then(|said| said.run_id.as_ref()), &self.run_id),
+        };
+        let offset = said.and_then(|said| said.offset);
+        master.id == self.node && name_kept && (offset.is_none() || offset >= self.history.latest())
     }
 
     fn update(&mut self, master: &Member) {

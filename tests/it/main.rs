@@ -1,11 +1,16 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
 mod auth;
+mod check;
 mod clients;
 mod config;
 mod hostile;
 mod large;
+mod layers;
+mod marks;
 mod ordering;
 mod pinned;
+mod rolechange;
 mod sessions;
+mod shutdown;
 mod support;

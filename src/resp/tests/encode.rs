@@ -22,7 +22,6 @@ fn each_form_in_both_versions() {
     assert_eq!(pair(encode::null_array), both("*-1\r\n", "_\r\n"));
     assert_eq!(pair(|out, resp3| encode::map(out, 7, resp3)), both("*14\r\n", "%7\r\n"));
     assert_eq!(pair(|out, resp3| encode::set(out, 12, resp3)), both("*12\r\n", "~12\r\n"));
-    assert_eq!(pair(|out, resp3| encode::push(out, 3, resp3)), both("*3\r\n", ">3\r\n"));
     assert_eq!(pair(|out, resp3| encode::verbatim(out, "id=1", resp3)), both("$4\r\nid=1\r\n", "=8\r\ntxt:id=1\r\n"));
 }
 

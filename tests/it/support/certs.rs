@@ -1,18 +1,22 @@
 //! Certificates of a test's own authority, as files.
 
+#![allow(dead_code, reason = "shared by two test binaries, each of which needs another part")]
+
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A CA with one certificate for 127.0.0.1, ::1 and localhost. Removed on drop.
-pub struct Certs {
+pub(crate) struct Certs {
     folder: tempfile::TempDir,
 }
 
 impl Certs {
-    pub fn make() -> Self {
+    pub(crate) fn make() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        // Without a name of its own it would share the leaf's, and OpenSSL would take the leaf for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "Redan test CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
         let key = KeyPair::generate().expect("a key");
@@ -25,15 +29,15 @@ impl Certs {
         certs
     }
 
-    pub fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    pub fn cert(&self) -> PathBuf {
+    pub(crate) fn cert(&self) -> PathBuf {
         self.folder.path().join("node.pem")
     }
 
-    pub fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.folder.path().join("node.key")
     }
 }

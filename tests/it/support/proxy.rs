@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::redis::eventually;
+
 /// In a configuration, where a free port belongs.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -54,6 +56,22 @@ impl Proxy {
     /// Everything it has printed so far.
     pub(crate) fn said(&self) -> String {
         read(&self.log)
+    }
+
+    /// Sends it a signal by name, `TERM` for instance.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(status.expect("kill exists").success(), "it has ended already:\n{}", self.said());
+    }
+
+    /// Its exit code, once it has ended by itself; `None` after a signal that killed it.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let mut status = None;
+        eventually("Redan ends", || {
+            status = self.child.try_wait().expect("the state of a child of ours");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
     }
 
     fn try_start(toml: &str) -> Result<Self, String> {

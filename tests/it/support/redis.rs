@@ -1,5 +1,7 @@
 //! Real `redis-server` processes on free ports of 127.0.0.1, killed on drop, and waiting with a deadline.
 
+#![allow(dead_code, reason = "shared by two test binaries, each of which needs another part")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::certs::Certs;
 
 /// How long a test waits for what must happen: far more than it takes, because test machines are busy.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until `ready`, asking every 10 ms; fails the test with `what` at the deadline.
-pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
         assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
@@ -21,7 +23,7 @@ pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
 
 /// How a server shall be started.
 #[derive(Default)]
-pub struct Options {
+pub(crate) struct Options {
     password: Option<String>,
     lines: Vec<String>,
     tls: bool,
@@ -29,21 +31,21 @@ pub struct Options {
 
 impl Options {
     /// `requirepass`.
-    pub fn password(mut self, password: &str) -> Self {
+    pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self.line(&format!("requirepass {password}"))
     }
 
-    pub fn master_auth(self, password: &str) -> Self {
+    pub(crate) fn master_auth(self, password: &str) -> Self {
         self.line(&format!("masterauth {password}"))
     }
 
-    pub fn replica_of(self, master: &Redis) -> Self {
+    pub(crate) fn replica_of(self, master: &Redis) -> Self {
         self.line(&format!("replicaof 127.0.0.1 {}", master.port()))
     }
 
     /// TLS on [`Redis::port`], also towards its master; plaintext stays on another port, for the test itself.
-    pub fn tls(mut self, certs: &Certs) -> Self {
+    pub(crate) fn tls(mut self, certs: &Certs) -> Self {
         self.tls = true;
         let file = |path: std::path::PathBuf| path.display().to_string();
         self.line(&format!("tls-ca-cert-file {}", file(certs.ca())))
@@ -54,12 +56,12 @@ impl Options {
     }
 
     /// Any line of redis.conf; later lines win.
-    pub fn line(mut self, line: &str) -> Self {
+    pub(crate) fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
     }
 
-    pub fn start(self) -> Redis {
+    pub(crate) fn start(self) -> Redis {
         for _ in 0..5 {
             let (port, plain_port) = (free_port(), if self.tls { free_port() } else { 0 });
             let folder = tempfile::tempdir().expect("a temporary folder");
@@ -87,7 +89,7 @@ impl Options {
 }
 
 /// A running (or killed) server.
-pub struct Redis {
+pub(crate) struct Redis {
     child: Option<Child>,
     port: u16,
     control_port: u16,
@@ -96,19 +98,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    pub fn options() -> Options {
+    pub(crate) fn options() -> Options {
         Options::default()
     }
 
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Options::default().start()
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
@@ -137,7 +139,7 @@ impl Redis {
     }
 
     /// `kill -9`: nothing is saved, connections are reset.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("a child can be killed");
             child.wait().expect("a killed child ends");
@@ -145,17 +147,17 @@ impl Redis {
     }
 
     /// Starts a killed server on its old port, empty.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         assert!(self.run(), "redis-server did not start again on port {}", self.port);
     }
 
     /// SIGSTOP: it accepts connections and answers nothing.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal("STOP");
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal("CONT");
     }
 
@@ -166,7 +168,7 @@ impl Redis {
     }
 
     /// Sends a command and returns the raw reply, up to what arrives in one piece.
-    pub fn command(&self, words: &[&str]) -> String {
+    pub(crate) fn command(&self, words: &[&str]) -> String {
         let mut stream = self.send(words);
         let mut reply = vec![0; 65536];
         let len = stream.read(&mut reply).expect("a reply");
@@ -174,7 +176,7 @@ impl Redis {
     }
 
     /// Sends a command without waiting for its reply.
-    pub fn send(&self, words: &[&str]) -> TcpStream {
+    pub(crate) fn send(&self, words: &[&str]) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.control_port)).expect("it runs");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         if let Some(password) = &self.password {
@@ -188,19 +190,19 @@ impl Redis {
     }
 
     /// Sends a command that must succeed.
-    pub fn ok(&self, words: &[&str]) {
+    pub(crate) fn ok(&self, words: &[&str]) {
         let reply = self.command(words);
         assert!(!reply.starts_with('-'), "{words:?}: {reply}");
     }
 
     /// One field of INFO.
-    pub fn info(&self, field: &str) -> Option<String> {
+    pub(crate) fn info(&self, field: &str) -> Option<String> {
         let text = self.command(&["INFO"]);
         text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned()))
     }
 
     /// Makes it a replica of `master`, or with `None` a master.
-    pub fn replica_of(&self, master: Option<&Self>) {
+    pub(crate) fn replica_of(&self, master: Option<&Self>) {
         match master {
             Some(master) => self.ok(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]),
             None => self.ok(&["REPLICAOF", "NO", "ONE"]),
@@ -208,7 +210,7 @@ impl Redis {
     }
 
     /// Waits until its link to its master is up.
-    pub fn wait_for_link(&self) {
+    pub(crate) fn wait_for_link(&self) {
         eventually("the replica's link is up", || self.info("master_link_status").as_deref() == Some("up"));
     }
 }
@@ -228,6 +230,6 @@ fn encode(words: &[&str]) -> Vec<u8> {
 }
 
 /// A port that nobody listens on at this moment.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
 }

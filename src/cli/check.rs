@@ -1,0 +1,249 @@
+//! `redan check`: asks every node what Redan would ask it, and says in plain sentences what is wrong.
+//!
+//! It uses the probes and the tracker of `control`, so it cannot see things differently from `redan run`.
+//! It changes nothing anywhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Group};
+use crate::control::Auth;
+use crate::control::probe::{Answer, Means, Probe};
+use crate::tls;
+use crate::topology::address::is_loopback;
+use crate::topology::member::{Failure, FailureKind};
+use crate::topology::tracker::{Action, Event, Tracker};
+use crate::topology::{Node, Role, Version};
+
+/// Rounds of questions: one to find the nodes, two to judge them steadily.
+const ROUNDS: u32 = 3;
+
+/// Between rounds, so that offsets have time to move. Three rounds stay under a second where all is well.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Checks, prints, and returns 0 when nothing is wrong, else 1.
+pub(crate) fn run(config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("redan: the system gives no resources to run with: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = runtime.block_on(examine(config));
+    // Whoever closed the pipe does not want to read on; the exit code still tells.
+    let _ = std::io::stdout().lock().write_all(report.to_string().as_bytes());
+    if report.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    rows: Vec<[String; COLUMNS.len()]>,
+    wrong: Vec<String>,
+    /// Worth knowing, but it works.
+    notes: Vec<String>,
+}
+
+const COLUMNS: [&str; 8] = ["GROUP", "NODE", "ROLE", "VERSION", "LAG", "READS", "TLS", "AUTH"];
+
+/// Looks at everything the configuration names.
+pub(crate) async fn examine(config: &Config) -> Report {
+    let mut report = Report::default();
+    for listener in &config.listeners {
+        let loaded = listener.tls.as_ref().map(tls::server::server_config);
+        if let Some(Err(error)) = loaded {
+            report.wrong.push(format!("listener '{}': {error}", listener.name));
+        }
+    }
+    for group in &config.groups {
+        let seen = look(group).await;
+        report.add(group, &seen);
+    }
+    report
+}
+
+/// A group after the last round.
+struct Seen {
+    tracker: Tracker,
+    answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
+}
+
+async fn look(group: &Arc<Group>) -> Seen {
+    let seeds = group.seeds.iter().map(|seed| seed.address.clone());
+    let mut tracker = Tracker::new(seeds, Instant::now());
+    let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
+    let mut answers = BTreeMap::new();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let mut asked = JoinSet::new();
+        let mut due: Vec<Arc<str>> = tracker.addresses().cloned().collect();
+        loop {
+            for address in due.drain(..) {
+                let mut probe = probes.remove(&address).unwrap_or_else(|| Probe::new(address.clone(), group));
+                asked.spawn(async move {
+                    let answer = probe.ask().await;
+                    (address, probe, answer)
+                });
+            }
+            // A probe that panicked has said so itself; its node stays without an answer.
+            let Some(finished) = asked.join_next().await else { break };
+            let Ok((address, probe, answer)) = finished else { continue };
+            probes.insert(address.clone(), probe);
+            for action in tracker.handle(Instant::now(), event(&address, &answer)) {
+                match action {
+                    Action::Probe(found) => due.push(found),
+                    Action::Forget(gone) => drop(answers.remove(&gone)),
+                    Action::Publish(_) | Action::Say(..) => {}
+                }
+            }
+            if tracker.addresses().any(|known| *known == address) {
+                answers.insert(address, answer);
+            }
+        }
+    }
+    Seen { tracker, answers }
+}
+
+fn event(address: &Arc<str>, answer: &Result<Answer, Failure>) -> Event {
+    let address = address.clone();
+    match answer {
+        Ok(answer) => Event::Observed {
+            address,
+            observation: Box::new(answer.observation.clone()),
+            round_trip: answer.round_trip,
+        },
+        Err(failure) => Event::Failed { address, failure: failure.clone() },
+    }
+}
+
+impl Report {
+    fn add(&mut self, group: &Group, seen: &Seen) {
+        let snapshot = seen.tracker.snapshot();
+        if snapshot.master.is_none() {
+            self.wrong.push(format!("group '{}' has no master: {}", group.name, snapshot.reason));
+        }
+        if let Some(alarm) = seen.tracker.alarm() {
+            self.wrong.push(format!("group '{}': {alarm}", group.name));
+        }
+        for (address, answer) in &seen.answers {
+            let node = snapshot.nodes.iter().find(|node| node.address == *address);
+            let is_master = node.is_some() && snapshot.master().map(|master| master.id) == node.map(|node| node.id);
+            self.rows.push(row(group, address, node, is_master, answer));
+            match answer {
+                Err(failure) => self.wrong.push(format!("{address}: {}", failure.text)),
+                Ok(answer) => self.judge(group, address, node, answer),
+            }
+        }
+        self.notes.extend(seen.tracker.unplaced().map(str::to_owned));
+    }
+
+    /// What an answering node does wrong.
+    fn judge(&mut self, group: &Group, address: &str, node: Option<&Node>, answer: &Answer) {
+        if let Some(Err(why)) = node.filter(|node| node.role != Role::Master).map(|node| &node.readable) {
+            self.wrong.push(format!("{address} serves no reads: {why}"));
+        }
+        if answer.means != Means::Info {
+            self.wrong.push(format!(
+                "{address}: the user may not ask INFO, so its health is known only in part: grant +info (ACL SETUSER)"
+            ));
+        }
+        if answer.observation.version.is_some_and(|version| version < Version(3, 2, 0)) {
+            self.notes
+                .push(format!("{address} is older than 3.2: its replicas return expired data and serve no reads"));
+        }
+        if answer.auth == Auth::NotNeeded {
+            self.notes
+                .push(format!("{address} asks for no password although one is configured: set requirepass there"));
+        }
+        if group.access_to(address).tls.is_none() && !is_loopback(address) {
+            self.notes
+                .push(format!("{address} is reached in plaintext: anyone on the way can read and change the data"));
+        }
+    }
+}
+
+fn row(
+    group: &Group,
+    address: &str,
+    node: Option<&Node>,
+    is_master: bool,
+    answer: &Result<Answer, Failure>,
+) -> [String; COLUMNS.len()] {
+    let dash = || "-".to_owned();
+    let role = match node.map(|node| node.role) {
+        Some(Role::Master) if is_master => "master",
+        Some(Role::Master) => "master?",
+        Some(Role::Replica) => "replica",
+        _ => "unknown",
+    };
+    let version = node.and_then(|node| Some(format!("{} {}", node.flavor.name(), node.version?)));
+    let lag = node.filter(|_| !is_master).and_then(|node| {
+        Some(match node.lag {
+            Some(lag) => format!("{} B, {} ms", node.lag_bytes?, lag.as_millis()),
+            None => format!("{} B", node.lag_bytes?),
+        })
+    });
+    let reads = if node.is_some_and(|node| node.readable.is_ok()) { "yes" } else { "no" };
+    let has_tls = group.access_to(address).tls.is_some();
+    let (tls, auth) = match answer {
+        Ok(answer) => (
+            answer.tls.clone().unwrap_or_else(|| "plaintext".to_owned()),
+            match answer.auth {
+                Auth::NotSent => "none",
+                Auth::Accepted => "ok",
+                Auth::NotNeeded => "not needed",
+            },
+        ),
+        Err(failure) => match failure.kind {
+            FailureKind::Tls => ("failed".to_owned(), "-"),
+            FailureKind::Auth => (if has_tls { "ok" } else { "plaintext" }.to_owned(), "failed"),
+            _ => (dash(), "-"),
+        },
+    };
+    [
+        group.name.clone(),
+        address.to_owned(),
+        role.to_owned(),
+        version.unwrap_or_else(dash),
+        lag.unwrap_or_else(dash),
+        reads.to_owned(),
+        tls,
+        auth.to_owned(),
+    ]
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = COLUMNS.map(str::to_owned);
+        let lines: Vec<_> = std::iter::once(&header).chain(&self.rows).collect();
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+        let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+        for line in lines {
+            let cells: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
+        }
+        writeln!(f)?;
+        for sentence in &self.wrong {
+            writeln!(f, "wrong: {sentence}")?;
+        }
+        for sentence in &self.notes {
+            writeln!(f, "note:  {sentence}")?;
+        }
+        if self.wrong.is_empty() {
+            writeln!(f, "Nothing is wrong.")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
