@@ -14,6 +14,10 @@ pub(crate) const NODE_COUNTERS: usize = 64;
 /// nothing per client; 64 KiB holds a pipeline of 16 commands of 4 KiB.
 pub(crate) const CLIENT_READ: usize = 64 * 1024;
 
+/// The rest of a read that is moved in front of the next one, so that a command cut in two is routed from one place. A
+/// longer rest is gathered in the session's own buffer instead: byte by byte, moving it would cost its square.
+pub(crate) const HALF_COMMAND: usize = 32 * 1024;
+
 /// What a lane reads into. A partial reply of up to [`GATHERED_REPLY`] and a header line of up to 64 KiB wait here for
 /// their rest, and TLS needs room for 64 KiB more.
 pub(crate) const LANE_READ: usize = 192 * 1024;

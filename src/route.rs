@@ -81,6 +81,8 @@ pub(crate) fn read(
                 }
             } else if node.readable.is_ok() && !node.role_is_master() {
                 match fit(node, consistency, sight, marks) {
+                    // Without a master nothing can be proven. A session that has seen nothing itself is served then.
+                    Fit::Later { .. } if snapshot.master.is_none() && sight.node.is_none() => set.push(index),
                     Fit::Yes => set.push(index),
                     Fit::Later { only_sight } => {
                         later.push(index);

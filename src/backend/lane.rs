@@ -159,6 +159,11 @@ impl Lane {
         }
     }
 
+    /// Called about once a second: gives back memory that a burst took.
+    pub(crate) fn tick(&self) {
+        self.inner.borrow_mut().log.trim();
+    }
+
     fn wake(&self) {
         if !self.woken.replace(true)
             && let Some(waker) = &*self.waker.borrow()

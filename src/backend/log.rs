@@ -47,6 +47,14 @@ impl Log {
         self.head + offset <= self.written
     }
 
+    /// Gives back memory that a burst took. Not done as commands are answered: giving it back and taking it again costs
+    /// more page faults than carrying the bytes.
+    pub(crate) fn trim(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.shrink_to(limits::KEPT_BUFFER);
+        }
+    }
+
     /// The oldest command was answered.
     pub(crate) fn release(&mut self, len: usize) {
         self.head += len;
@@ -54,9 +62,6 @@ impl Log {
         if self.head == self.bytes.len() {
             self.bytes.clear();
             (self.head, self.written) = (0, 0);
-            if self.bytes.capacity() > 4 * limits::KEPT_BUFFER {
-                self.bytes.shrink_to(limits::KEPT_BUFFER);
-            }
         } else if self.head > limits::KEPT_BUFFER && self.head * 2 > self.bytes.len() {
             // Moves at most as many bytes as were given back since the last move: constant cost per byte.
             self.bytes.drain(..self.head);

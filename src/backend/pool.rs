@@ -166,7 +166,8 @@ impl Pool {
         let new = self.view.published.load_full();
         self.marks.borrow_mut().reset(new.epoch);
         for node in &new.nodes {
-            if node.readable.is_err() {
+            let known = self.snapshot.borrow().node(node.id).map(|before| before.interruptions);
+            if known.is_some_and(|known| known != node.interruptions) {
                 self.marks.borrow_mut().interrupt(node.id);
             }
         }
@@ -319,6 +320,7 @@ impl Pool {
     /// Called about once a second.
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
+        self.lanes.borrow().iter().for_each(|lane| lane.tick());
     }
 }
 

@@ -4,6 +4,7 @@
 //! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
 pub(crate) mod check;
+mod demo;
 mod logging;
 mod passwd;
 
@@ -72,7 +73,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Run { file } => with_config(&file, run_proxy),
         Command::Check { file } => with_config(&file, check_configuration),
-        Command::Demo(demo) => run_demo(&demo),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Passwd { generate } => passwd::run(generate),
     }
 }
@@ -103,14 +104,4 @@ fn check_configuration(config: Config) -> ExitCode {
         eprintln!("warning: {warning}");
     }
     check::run(&config)
-}
-
-fn run_demo(_demo: &Demo) -> ExitCode {
-    // Replace by `demo::run(demo)`.
-    not_built_yet("demo")
-}
-
-fn not_built_yet(subcommand: &str) -> ExitCode {
-    eprintln!("redan {subcommand} is not built yet in this version; use a later one");
-    ExitCode::from(DEFECT)
 }

@@ -11,6 +11,7 @@ fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us:
         address: format!("10.0.0.{id}:6379").into(),
         role,
         readable: if readable { Ok(()) } else { Err("link to its master is down".into()) },
+        interruptions: 0,
         lag: lag_ms.map(Duration::from_millis),
         lag_bytes: Some(0),
         offsets_comparable: true,
@@ -61,12 +62,16 @@ fn reads_go_where_the_policy_says() {
     let nothing = Sight::default();
     let wrote = Sight { node: Some(NodeId(1)), generation: 1, write: 1 };
     let read_2 = Sight { node: Some(NodeId(2)), generation: 1, write: 0 };
+    // Others wrote before it connected.
+    let late = Sight { node: None, generation: 1, write: 0 };
     #[rustfmt::skip]
     let table: &[Line] = &[
         (Reads::Replica, Session,   nothing, true,  Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   nothing, false, Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   wrote,   true,  Err("master until a mark")),
         (Reads::Replica, Session,   wrote,   false, Err("hold")),
+        (Reads::Replica, Session,   late,    true,  Err("master until a mark")),
+        (Reads::Replica, Session,   late,    false, Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   read_2,  true,  Ok(&[2])),
         (Reads::Replica, Session,   read_2,  false, Ok(&[2])),
         (Reads::Replica, EVENTUAL,  wrote,   true,  Ok(&[2, 3, 5])),

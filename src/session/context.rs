@@ -23,14 +23,18 @@ pub(crate) struct Workspace {
     pub(super) plan: RefCell<Vec<super::plan::Item>>,
     /// Buffers that sessions gave back: a session with something to keep takes one instead of allocating.
     spare: RefCell<Vec<Vec<u8>>>,
+    /// Capacity of all spare buffers.
+    spare_bytes: Cell<usize>,
     /// Shared by all workers, so that a guesser gains nothing by reconnecting. Taken for AUTH alone.
     pub(super) throttle: Arc<Mutex<Throttle>>,
     /// Sessions end when they have nothing in flight.
     pub(crate) draining: Cell<bool>,
 }
 
-/// Spare buffers a worker keeps: as many as sessions that have half a command or an unsent reply at once.
-const SPARE: usize = 256;
+/// Spare capacity a worker keeps while it is busy: 16 MiB are 64 clients with sixteen replies of 16 KB each on their way.
+const SPARE: usize = 16 * 1024 * 1024;
+/// What remains of it when nobody needs it.
+const SPARE_AT_REST: usize = 1024 * 1024;
 
 impl Workspace {
     pub(crate) fn new(
@@ -41,9 +45,10 @@ impl Workspace {
         Self {
             counters,
             cipher,
-            scratch: RefCell::new(vec![0; limits::CLIENT_READ]),
+            scratch: RefCell::new(vec![0; limits::HALF_COMMAND + limits::CLIENT_READ]),
             plan: RefCell::default(),
             spare: RefCell::default(),
+            spare_bytes: Cell::new(0),
             throttle,
             draining: Cell::new(false),
         }
@@ -51,14 +56,28 @@ impl Workspace {
 
     /// An empty buffer.
     pub(super) fn buffer(&self) -> Vec<u8> {
-        self.spare.borrow_mut().pop().unwrap_or_default()
+        let buffer = self.spare.borrow_mut().pop().unwrap_or_default();
+        self.spare_bytes.set(self.spare_bytes.get() - buffer.capacity());
+        buffer
     }
 
     pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.spare.borrow_mut();
-        if buffer.capacity() > 0 && buffer.capacity() <= limits::KEPT_BUFFER && spare.len() < SPARE {
+        let total = self.spare_bytes.get() + buffer.capacity();
+        if buffer.capacity() > 0 && total <= SPARE {
             buffer.clear();
-            spare.push(buffer);
+            self.spare_bytes.set(total);
+            self.spare.borrow_mut().push(buffer);
+        }
+    }
+
+    /// Called about once a second: half of what is spare goes, so that a burst's memory is gone after some seconds.
+    pub(crate) fn tick(&self) {
+        let mut spare = self.spare.borrow_mut();
+        let goal = (self.spare_bytes.get() / 2).max(SPARE_AT_REST);
+        while self.spare_bytes.get() > goal
+            && let Some(buffer) = spare.pop()
+        {
+            self.spare_bytes.set(self.spare_bytes.get() - buffer.capacity());
         }
     }
 }

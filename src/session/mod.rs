@@ -231,7 +231,8 @@ impl Session {
     fn read(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
         let workspace = &self.context.workspace;
         let mut scratch = workspace.scratch.borrow_mut();
-        let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
+        let room = &mut scratch[limits::HALF_COMMAND..];
+        let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), room) {
             Poll::Pending if workspace.draining.get() && inner.input.is_empty() => {
                 // A drain ends a session where it would wait for its client with nothing owed; until then, whoever
                 // brings the last reply must wake it.
@@ -247,14 +248,19 @@ impl Session {
         };
         workspace.counters.bytes_in.add(n as u64);
         inner.last_active = Instant::now();
-        if !inner.input.is_empty() || inner.discarding.is_some() {
-            inner.input.extend_from_slice(&scratch[..n]);
+        if inner.input.len() > limits::HALF_COMMAND || inner.discarding.is_some() {
+            inner.input.extend_from_slice(&room[..n]);
             return Flow::Again;
         }
-        let (used, flow) = self.route(inner, &scratch[..n], cx);
-        if used < n {
+        // Half a command from the last read is put in front of its rest: less is moved than by gathering both elsewhere.
+        let start = limits::HALF_COMMAND - inner.input.len();
+        let end = limits::HALF_COMMAND + n;
+        scratch[start..limits::HALF_COMMAND].copy_from_slice(&inner.input);
+        workspace.give_back(std::mem::take(&mut inner.input));
+        let (used, flow) = self.route(inner, &scratch[start..end], cx);
+        if used < end - start {
             let mut input = workspace.buffer();
-            input.extend_from_slice(&scratch[used..n]);
+            input.extend_from_slice(&scratch[start + used..end]);
             inner.input = input;
         }
         if flow == Routed::Wait { Flow::Wait } else { Flow::Again }

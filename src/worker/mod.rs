@@ -131,6 +131,7 @@ impl Worker {
         for pool in &self.pools {
             pool.tick(now);
         }
+        self.workspace.tick();
     }
 
     /// Handshakes that are under way get no answer any more: nothing is owed to those clients.

@@ -4,6 +4,8 @@ mod auth;
 mod check;
 mod clients;
 mod config;
+mod demo;
+mod documents;
 mod hostile;
 mod large;
 mod layers;
