@@ -33,7 +33,7 @@ struct Asked {
 struct Progress {
     node: NodeId,
     caught: u64,
-    /// The node was unfit to read at some moment of this generation: what a session saw on it up to then
+    /// The node's data may have gone back in time in this generation: what a session saw on it up to then
     /// proves nothing about what it has now.
     interrupted: u64,
 }
@@ -63,7 +63,8 @@ impl Marks {
         self.epoch
     }
 
-    /// Another master, or another history: every offset known so far is worthless.
+    /// Another master, or another history: offsets asked for so far must not be compared with new ones. What a replica
+    /// has caught it keeps: those are its data, whoever the master is, until it is [interrupted](Self::interrupt).
     pub(crate) fn reset(&mut self, epoch: u64) {
         if self.epoch == epoch {
             return;
@@ -72,9 +73,6 @@ impl Marks {
         self.asked.clear();
         // What was seen before the change must never be taken as caught by what is learnt after it.
         self.current += 1;
-        for progress in &mut self.progress {
-            progress.caught = 0;
-        }
     }
 
     /// Closes the current generation and returns it: the caller now asks the master for its offset.
@@ -115,7 +113,7 @@ impl Marks {
         news
     }
 
-    /// The node is unfit to read now.
+    /// The node's data may have gone back in time.
     pub(crate) fn interrupt(&mut self, node: NodeId) {
         let current = self.current;
         let progress = self.progress_of(node);
@@ -143,9 +141,9 @@ impl Marks {
         progress.caught >= sight.generation || (sight.node == Some(node) && sight.generation > progress.interrupted)
     }
 
-    /// A replica has this session's writes; only what it read from the master since keeps it there.
+    /// A replica that tells its offsets has this session's writes; only what it read from the master since keeps it there.
     pub(crate) fn writes_caught(&self, node: NodeId, sight: &Sight) -> bool {
-        sight.write > 0 && self.caught(node) >= sight.write
+        self.caught(node) >= sight.write.max(1)
     }
 
     fn progress_of(&mut self, node: NodeId) -> &mut Progress {
@@ -211,6 +209,19 @@ mod tests {
         marks.master_at(1, generation, 10);
         assert!(marks.replica_at(1, A, 10));
         assert!(marks.covers(A, &sight));
+    }
+
+    #[test]
+    fn what_a_replica_has_caught_it_keeps_without_a_master() {
+        let mut marks = Marks::new();
+        let sight = seen(&marks, B);
+        let generation = marks.ask();
+        marks.master_at(0, generation, 100);
+        marks.replica_at(0, A, 100);
+        marks.reset(1);
+        assert!(marks.covers(A, &sight));
+        marks.interrupt(A);
+        assert!(!marks.covers(A, &sight));
     }
 
     #[test]

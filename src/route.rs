@@ -71,6 +71,8 @@ pub(crate) fn read(
 ) -> ReadRoute {
     let mut route = ReadRoute { to: Read::Hold, wanted_mark: false, only_sight: false };
     let mut set = NodeSet::EMPTY;
+    // Nodes that would be in the set once a mark proves them.
+    let mut later = NodeSet::EMPTY;
     if reads != Reads::Master && consistency != Consistency::Strong {
         for (index, node) in snapshot.nodes.iter().enumerate() {
             if snapshot.master == Some(index) {
@@ -79,8 +81,11 @@ pub(crate) fn read(
                 }
             } else if node.readable.is_ok() && !node.role_is_master() {
                 match fit(node, consistency, sight, marks) {
+                    // Without a master nothing can be proven. A session that has seen nothing itself is served then.
+                    Fit::Later { .. } if snapshot.master.is_none() && sight.node.is_none() => set.push(index),
                     Fit::Yes => set.push(index),
                     Fit::Later { only_sight } => {
+                        later.push(index);
                         route.wanted_mark = true;
                         route.only_sight |= only_sight;
                     }
@@ -88,8 +93,13 @@ pub(crate) fn read(
                 }
             }
         }
-        if reads == Reads::Nearest {
-            keep_nearest(&mut set, snapshot);
+        if reads == Reads::Any && consistency == Consistency::Session {
+            stay(&mut set, sight, snapshot);
+        }
+        if reads == Reads::Nearest && keep_nearest(&mut set, &later, snapshot) {
+            // No mark would open a nearer way.
+            route.wanted_mark = false;
+            route.only_sight = false;
         }
     }
     route.to = match (set.len, snapshot.master) {
@@ -129,16 +139,28 @@ fn fit(node: &Node, consistency: Consistency, sight: &Sight, marks: &Marks) -> F
     }
 }
 
+/// A session that reads from a replica stays there. At the master, which is always in the set, no replica would be
+/// proven for it any more, so one visit would keep it there for long.
+fn stay(set: &mut NodeSet, sight: &Sight, snapshot: &Snapshot) {
+    let here = set.iter().find(|&index| sight.node == Some(snapshot.nodes[index].id));
+    if let Some(index) = here.filter(|&index| snapshot.master != Some(index)) {
+        *set = NodeSet::EMPTY;
+        set.push(index);
+    }
+}
+
 /// Nodes whose round trip is within a fifth and 100 µs of the best count as equally near: less is noise of a probe.
-fn keep_nearest(set: &mut NodeSet, snapshot: &Snapshot) {
+/// `true` when the nearest of the set are also the nearest of those that may join it.
+fn keep_nearest(set: &mut NodeSet, later: &NodeSet, snapshot: &Snapshot) -> bool {
     let round_trip = |index: usize| snapshot.nodes[index].round_trip.unwrap_or(Duration::MAX);
     let Some(best) = set.iter().map(round_trip).min() else {
-        return;
+        return false;
     };
-    let limit = best.saturating_add(best / 5).saturating_add(Duration::from_micros(100));
+    let within = |best: Duration| best.saturating_add(best / 5).saturating_add(Duration::from_micros(100));
     let mut near = NodeSet::EMPTY;
-    set.iter().filter(|&index| round_trip(index) <= limit).for_each(|index| near.push(index));
+    set.iter().filter(|&index| round_trip(index) <= within(best)).for_each(|index| near.push(index));
     *set = near;
+    later.iter().map(round_trip).min().is_none_or(|best_later| best <= within(best_later))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ fn node(id: u32, address: &str, role: Role) -> Node {
         readable: Ok(()),
         lag: None,
         lag_bytes: None,
+        interruptions: 0,
         offsets_comparable: true,
         round_trip: None,
         flavor: Flavor::Redis,

@@ -38,8 +38,9 @@ pub(super) async fn run(pool: Weak<Pool>) {
         }
         let started = tokio::time::Instant::now();
         round(&strong).await;
-        drop(strong);
         tokio::time::sleep_until(started + INTERVAL).await;
+        // Also those for whom nothing new is known: how long they go on waiting is theirs to bound.
+        strong.waiting_for_mark.take().into_iter().for_each(Waker::wake);
     }
 }
 
@@ -79,7 +80,7 @@ async fn round(pool: &Rc<Pool>) {
 async fn offset_of(pool: &Rc<Pool>, node: &Node) -> Option<u64> {
     let lane = pool.lane(node, Purpose::Marks, DIALECT)?;
     let question = Rc::new(Question { state: RefCell::new(State::Asked(None)) });
-    lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read);
+    lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read, 1);
     let answer = poll_fn(|cx| match &mut *question.state.borrow_mut() {
         State::Answered(offset) => Poll::Ready(*offset),
         State::Asked(waker) => {

@@ -166,7 +166,8 @@ impl Pool {
         let new = self.view.published.load_full();
         self.marks.borrow_mut().reset(new.epoch);
         for node in &new.nodes {
-            if node.readable.is_err() {
+            let known = self.snapshot.borrow().node(node.id).map(|before| before.interruptions);
+            if known.is_some_and(|known| known != node.interruptions) {
                 self.marks.borrow_mut().interrupt(node.id);
             }
         }
@@ -359,8 +360,14 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
         End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
         End::Broken(words) => {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
-            pool.counters_of(lane.key.node).failures.increment();
-            pool.look();
+            if lane.load() > 0 {
+                // What is unanswered and may be asked again goes to another node first: this one accepts connections
+                // and may break them over the same commands for ever.
+                pool.trouble(lane.key.node);
+            } else {
+                pool.counters_of(lane.key.node).failures.increment();
+                pool.look();
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us:
         address: format!("10.0.0.{id}:6379").into(),
         role,
         readable: if readable { Ok(()) } else { Err("link to its master is down".into()) },
+        interruptions: 0,
         lag: lag_ms.map(Duration::from_millis),
         lag_bytes: Some(0),
         offsets_comparable: true,
@@ -61,12 +62,16 @@ fn reads_go_where_the_policy_says() {
     let nothing = Sight::default();
     let wrote = Sight { node: Some(NodeId(1)), generation: 1, write: 1 };
     let read_2 = Sight { node: Some(NodeId(2)), generation: 1, write: 0 };
+    // Others wrote before it connected.
+    let late = Sight { node: None, generation: 1, write: 0 };
     #[rustfmt::skip]
     let table: &[Line] = &[
         (Reads::Replica, Session,   nothing, true,  Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   nothing, false, Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   wrote,   true,  Err("master until a mark")),
         (Reads::Replica, Session,   wrote,   false, Err("hold")),
+        (Reads::Replica, Session,   late,    true,  Err("master until a mark")),
+        (Reads::Replica, Session,   late,    false, Ok(&[2, 3, 5])),
         (Reads::Replica, Session,   read_2,  true,  Ok(&[2])),
         (Reads::Replica, Session,   read_2,  false, Ok(&[2])),
         (Reads::Replica, EVENTUAL,  wrote,   true,  Ok(&[2, 3, 5])),
@@ -77,11 +82,14 @@ fn reads_go_where_the_policy_says() {
         (Reads::Master,  EVENTUAL,  nothing, false, Err("hold")),
         (Reads::Any,     Session,   nothing, true,  Ok(&[1, 2, 3, 5])),
         (Reads::Any,     Session,   wrote,   true,  Ok(&[1])),
+        (Reads::Any,     Session,   read_2,  true,  Ok(&[2])),
+        (Reads::Any,     Session,   read_2,  false, Ok(&[2])),
         (Reads::Any,     WITHIN_1S, nothing, true,  Ok(&[1, 2])),
         (Reads::Any,     Strong,    nothing, true,  Err("master")),
         (Reads::Nearest, Session,   nothing, true,  Ok(&[2, 3])),
         (Reads::Nearest, Session,   wrote,   true,  Ok(&[1])),
         (Reads::Nearest, WITHIN_1S, nothing, false, Ok(&[2])),
+        (Reads::Nearest, Session,   read_2,  true,  Ok(&[2])),
     ];
     for (line, &(reads, consistency, sight, with_master, expected)) in table.iter().enumerate() {
         let got = decide(reads, consistency, sight, with_master);
@@ -97,4 +105,19 @@ fn a_second_node_that_claims_to_be_master_serves_nothing() {
         Read::Nodes(set) => assert!(!set.iter().any(|index| index == 1)),
         other => panic!("{other:?}"),
     }
+}
+
+/// A mark is worth asking for only when it would open a better way.
+#[test]
+fn the_nearest_wants_a_mark_only_for_a_nearer_one() {
+    let sight = |id: u32| Sight { node: Some(NodeId(id)), generation: 1, write: 0 };
+    let wants = |snapshot: &Snapshot, sight: &Sight| {
+        read(Reads::Nearest, Consistency::Session, sight, &Marks::new(), snapshot).wanted_mark
+    };
+    let mut snapshot = group(true);
+    assert!(wants(&snapshot, &sight(1)), "node 2 is nearer than the master");
+    assert!(!wants(&snapshot, &sight(2)), "nothing is nearer than node 2");
+    assert!(!wants(&snapshot, &sight(3)), "node 2 is nearer, but not by more than noise");
+    snapshot.nodes[0].round_trip = Some(Duration::from_micros(50));
+    assert!(!wants(&snapshot, &sight(1)), "nothing is nearer than the master");
 }

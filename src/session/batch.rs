@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::local::{self, Facts};
-use super::plan::{self, Item, Next, Part, Plan};
+use super::pinned::Severed;
+use super::plan::{self, Item, Next, Part, Plan, Rules};
+use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
@@ -40,12 +42,16 @@ impl Session {
         let mut used = 0;
         loop {
             let mut items = self.context.workspace.plan.take();
-            let bounds = if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED };
+            let rules = Rules {
+                bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
+                alone: matches!(inner.severed, Some(Severed::Transaction | Severed::WatchedTransaction)),
+                blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On,
+            };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
             let room = if inner.reply_mode == ReplyMode::On { limits::IN_FLIGHT.saturating_sub(in_flight) } else { 1 };
             let rest = &buf[used..];
-            let plan = plan::plan(&mut inner.scanner, bounds, rest, room, &mut items);
+            let plan = plan::plan(&mut inner.scanner, &rules, rest, room, &mut items);
             let sent = self.send_batch(inner, rest, &plan, &items, cx);
             let flow = if sent { self.after_batch(inner, rest, &plan, cx, &mut used) } else { Some(Routed::Wait) };
             let stuck = !sent;
@@ -110,12 +116,20 @@ impl Session {
     }
 
     /// Lines of text become commands like any other: they are rewritten in the session's input, with what follows them.
+    /// A line that cannot be understood stays as it is; an error is returned when it is the first.
     pub(super) fn inline(&self, inner: &mut Inner, buf: &[u8]) -> Result<(), RequestError> {
         let mut input = self.context.workspace.buffer();
         let mut rest = buf;
         // Lines need no bounds but their own, and a fresh scanner finds their ends.
         while let Ok(Request::Inline { len }) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) {
-            inline::to_multibulk(&rest[..len], &mut input)?;
+            let before = input.len();
+            if let Err(error) = inline::to_multibulk(&rest[..len], &mut input) {
+                if before == 0 {
+                    return Err(error);
+                }
+                input.truncate(before);
+                break;
+            }
             rest = &rest[len..];
         }
         input.extend_from_slice(rest);
@@ -146,7 +160,8 @@ impl Session {
         if items.is_empty() {
             return true;
         }
-        if inner.reply_mode != ReplyMode::On && !inner.owes_nothing() {
+        // What is muted in flight was skipped, and what comes behind it must not be, nor the other way round.
+        if (inner.reply_mode != ReplyMode::On || inner.muted) && !inner.owes_nothing() {
             inner.wait_until_at_most(0);
             return false;
         }
@@ -172,15 +187,11 @@ impl Session {
             }
         }
         for item in items {
-            let raw = &buf[item.start..item.start + item.frame.len];
+            let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
-                (part, Some(lane)) => self.ride(inner, lane, part, raw),
-                (_, None) => {
-                    let mut reply = Vec::new();
-                    encode::error(&mut reply, &self.hold_error());
-                    inner.answer(reply, &self.context);
-                }
+                (_, Some(lane)) => self.ride(inner, lane, item, raw),
+                (_, None) => inner.answer(replay::failure(raw, &self.hold_error()), &self.context),
             }
         }
         if let Some(lane) = lane {
@@ -190,19 +201,19 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, part: Part, raw: &[u8]) {
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, item: &Item, raw: &[u8]) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;
-        let effect = if part == Part::Write { Effect::Write } else { Effect::Read };
-        if part == Part::Write {
+        let effect = if item.part == Part::Write { Effect::Write } else { Effect::Read };
+        if effect == Effect::Write {
             inner.last_write = Some(sequence);
         }
         inner.muted = inner.reply_mode != ReplyMode::On;
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
-        lane.submit(self, sequence, raw, effect);
+        lane.submit(self, sequence, raw, effect, item.replies);
     }
 
     fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {
@@ -259,13 +270,18 @@ impl Session {
         let listener = &self.context.listener;
         let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
         match route.to {
-            Read::Nodes(set) => match pool.read_lane(&set, &snapshot, dialect) {
-                Some(lane) => {
+            Read::Nodes(set) => {
+                // `any` and `nearest` allow the master, but a session that wrote must not stay there for good.
+                if set.len() == 1 && snapshot.master == Some(set.at(0)) {
+                    if self.waits_for_mark(inner, &route, cx) {
+                        return Err(NoLane::Mark);
+                    }
+                } else {
                     inner.kept_from_replicas = 0;
-                    Ok(lane)
+                    inner.patience = limits::PATIENCE;
                 }
-                None => master(),
-            },
+                pool.read_lane(&set, &snapshot, dialect).map_or_else(master, Ok)
+            }
             Read::Master => {
                 if self.waits_for_mark(inner, &route, cx) {
                     return Err(NoLane::Mark);

@@ -20,7 +20,7 @@ pub(super) fn parse(raw: &[u8]) -> Result<Hello<'_>, String> {
     let Some(version) = words.next() else {
         return Ok(hello);
     };
-    let version = std::str::from_utf8(version).ok().and_then(|text| text.parse::<i64>().ok());
+    let version = super::local::integer(version);
     hello.resp3 = match version {
         Some(2) => Some(false),
         Some(3) => Some(true),

@@ -6,6 +6,7 @@ use std::task;
 use std::time::Instant;
 
 use super::{Flow, Inner, Session};
+use crate::limits;
 use crate::route;
 
 /// A timer, made only when a session must wait.
@@ -55,22 +56,23 @@ impl Session {
     }
 
     /// The session is kept from replicas only because it goes on reading from the master: after a while it waits for
-    /// one mark, a few milliseconds, and then reads from a replica. Bounded, since the mark may not come.
+    /// a mark, a few milliseconds, and then reads from a replica. Bounded, since a replica may be further behind than that:
+    /// then the session tries again after twice as many reads.
     pub(super) fn waits_for_mark(&self, inner: &mut Inner, route: &route::ReadRoute, cx: &task::Context<'_>) -> bool {
-        /// Reads from the master before a session waits, and wake-ups it waits for.
-        const PATIENT_READS: u32 = 32;
-        const WAKE_UPS: u32 = 3;
+        /// Rounds of questions it waits for.
+        const ROUNDS: u32 = 3;
         if !route.wanted_mark {
             inner.kept_from_replicas = 0;
             return false;
         }
         inner.kept_from_replicas += 1;
-        if !route.only_sight || inner.kept_from_replicas < PATIENT_READS {
+        if !route.only_sight || inner.kept_from_replicas < inner.patience {
             self.context.pool.want_mark();
             return false;
         }
-        if inner.kept_from_replicas >= PATIENT_READS + WAKE_UPS {
+        if inner.kept_from_replicas >= inner.patience + ROUNDS {
             inner.kept_from_replicas = 0;
+            inner.patience = (inner.patience * 2).min(limits::LONGEST_PATIENCE);
             return false;
         }
         self.context.pool.wait_for_mark(cx.waker());

@@ -58,8 +58,7 @@ pub(super) fn answer(
         }
         Local::ClientGetRedir => encode::integer(out, -1),
         Local::ClientTrackingInfo => tracking_info(facts.resp3, out),
-        // No session but this one could be blocked under an id that a client can know.
-        Local::ClientUnblock => encode::integer(out, 0),
+        Local::ClientUnblock => unblock(words.nth(1), words.next(), out),
         Local::ClientMaintNotifications => {
             let asked = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
             encode::error(out, &format!("ERR unknown subcommand '{asked}'. Try CLIENT HELP."));
@@ -118,6 +117,26 @@ fn set_info(option: Option<&[u8]>, value: Option<&[u8]>, identity: &mut Identity
     } else {
         encode::error(out, &format!("ERR {name} cannot contain spaces, newlines or special characters."));
     }
+}
+
+/// No session but this one could be blocked under an id that a client can know.
+fn unblock(id: Option<&[u8]>, reason: Option<&[u8]>, out: &mut Vec<u8>) {
+    let known = |word: &[u8]| word.eq_ignore_ascii_case(b"TIMEOUT") || word.eq_ignore_ascii_case(b"ERROR");
+    if !reason.is_none_or(known) {
+        encode::error(out, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+    } else if id.and_then(integer).is_none() {
+        encode::error(out, NOT_AN_INTEGER);
+    } else {
+        encode::integer(out, 0);
+    }
+}
+
+pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+
+/// A number as Redis reads arguments: no sign but `-`, no space, no leading zero (Redis `string2ll`).
+pub(super) fn integer(word: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(word).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == word).then_some(number)
 }
 
 fn tracking_info(resp3: bool, out: &mut Vec<u8>) {

@@ -87,6 +87,8 @@ struct Inner {
     sight: Sight,
     /// Reads in a row that went to the master only for want of a mark.
     kept_from_replicas: u32,
+    /// How many of them before it waits for a mark.
+    patience: u32,
     dialect: Dialect,
     authenticated: bool,
     identity: Box<Identity>,
@@ -133,6 +135,7 @@ impl Session {
             last_write: None,
             sight: context.pool.first_sight(),
             kept_from_replicas: 0,
+            patience: limits::PATIENCE,
             dialect: Dialect { resp3: false, db: 0 },
             authenticated: context.listener.users.is_none(),
             identity: Box::new(Identity::new(id, peer, now)),
@@ -481,9 +484,9 @@ impl Recipient for Session {
         inner.in_lane -= 1;
         match (lost.fate, lost.effect) {
             (Fate::Torn, _) => inner.dead = true,
-            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, words, &self.context),
+            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
             (Fate::NotSent, _) | (Fate::Unanswered, Effect::Read) => inner.stash_retry(&lost),
-            (Fate::Unanswered, Effect::Write) => self.doubt(inner, lost.sequence),
+            (Fate::Unanswered, Effect::Write) => self.doubt(inner, &lost),
         }
         inner.emit_stashed(&self.context);
         if inner.wants_turn() {

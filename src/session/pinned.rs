@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
-use super::{Flow, Inner, Session};
+use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
 use crate::limits;
@@ -69,6 +69,8 @@ pub(super) struct Pinned {
     pub(super) for_session: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
+    /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
+    pub(super) subscribing: usize,
     /// A SUBSCRIBE is queued in the transaction.
     pub(super) subscribes_at_exec: bool,
     /// SELECT is queued in the transaction.
@@ -126,6 +128,7 @@ impl Pinned {
             watching: false,
             for_session: false,
             subscribed: false,
+            subscribing: 0,
             subscribes_at_exec: false,
             selects_at_exec: None,
             blocking: false,
@@ -216,7 +219,7 @@ impl Session {
                 }
                 Poll::Ready(Ok(pin)) => {
                     self.end_hold(inner);
-                    inner.muted = false;
+                    inner.muted = inner.reply_mode == ReplyMode::Off;
                     let to_skip = std::mem::take(&mut inner.skip_replies);
                     let pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
                     inner.mode = Mode::Pinned(Box::new(pinned));
@@ -279,27 +282,32 @@ impl Session {
             if pinned.is_done() {
                 return After::Release;
             }
-            let waiting = inner.input.len();
             match self.forward(inner, pinned, cx) {
                 Ok(forwarded) => moved |= forwarded,
                 Err(after) => return after,
             }
             if inner.closing {
+                if moved {
+                    continue;
+                }
                 return After::Keep(Flow::Wait);
             }
             let room = inner.input.len() < limits::GATHERED_COMMAND && pinned.pin.backlog() < limits::OUTPUT_PAUSE;
             if room && !inner.ended_input {
                 moved |= self.read_client(inner, pinned, cx);
             }
-            if inner.ended_input
-                && (pinned.blocking || pinned.for_session || (pinned.expected.is_empty() && waiting == 0))
-            {
+            if inner.ended_input && (pinned.blocking || pinned.for_session) {
                 // The client is gone: closing the pin ends what it was waiting for.
                 inner.dead = true;
                 return After::Keep(Flow::Again);
             }
             if !moved {
-                return After::Keep(Flow::Wait);
+                if inner.ended_input && pinned.pin.backlog() == 0 {
+                    // Of a half-sent command the rest will not come; otherwise the client has its last reply.
+                    inner.dead |= pinned.uploading;
+                    inner.closing |= pinned.expected.is_empty();
+                }
+                return After::Keep(if inner.dead { Flow::Again } else { Flow::Wait });
             }
         }
     }
@@ -374,6 +382,10 @@ impl Session {
 fn restart(inner: &mut Inner, pinned: &mut Pinned) {
     inner.retrying_since.get_or_insert_with(std::time::Instant::now);
     inner.skip_replies = pinned.given + pinned.to_skip;
+    if inner.muted && inner.reply_mode == ReplyMode::On {
+        // CLIENT REPLY SKIP holds for a command that is about to be sent again.
+        inner.reply_mode = ReplyMode::SkipNext;
+    }
     let mut input = pinned.journal.take().unwrap_or_default();
     input.append(&mut inner.input);
     inner.input = input;

@@ -10,7 +10,7 @@ use super::{Inner, ReplyMode, Session};
 use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Request, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
 use crate::topology::Version;
 
 /// What WAIT is given to wait for: an own connection's WAIT counts from its own last write, and the session's writes
@@ -39,9 +39,17 @@ impl Session {
     ) -> Result<bool, After> {
         let mut input = std::mem::take(&mut inner.input);
         let mut used = 0;
+        let mut moved = false;
         let result = loop {
             if !pinned.takes_more() || inner.closing || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
                 break Ok(());
+            }
+            if inner.muted && inner.reply_mode == ReplyMode::On {
+                // One reply is to be skipped: what comes behind its command waits until it came.
+                if !pinned.expected.is_empty() {
+                    break Ok(());
+                }
+                inner.muted = false;
             }
             let rest = &input[used..];
             match inner.scanner.scan(rest, &Bounds::AUTHENTICATED) {
@@ -53,6 +61,10 @@ impl Session {
                 Ok(Request::Command(frame)) => {
                     match self.forward_command(inner, pinned, &Arrived::new(rest, frame), cx) {
                         Step::Sent => {
+                            if inner.reply_mode == ReplyMode::SkipNext {
+                                inner.reply_mode = ReplyMode::On;
+                                inner.muted = true;
+                            }
                             self.context.workspace.counters.commands_pinned.increment();
                             used += frame.len;
                         }
@@ -67,25 +79,37 @@ impl Session {
                 Ok(Request::Blank { len }) => used += len,
                 Ok(Request::Inline { .. }) => {
                     if let Err(error) = self.inline(inner, rest) {
-                        self.protocol_error(inner, &error);
+                        self.broken(inner, pinned, &error);
+                        break Ok(());
                     }
+                    moved |= used > 0;
                     input = std::mem::take(&mut inner.input);
                     used = 0;
                 }
                 Ok(Request::Incomplete) => break self.upload(inner, pinned, &input, &mut used),
                 Err(error) => {
-                    pinned.spoiled = true;
-                    self.protocol_error(inner, &error);
-                    inner.dead |= pinned.uploading;
+                    self.broken(inner, pinned, &error);
                     break Ok(());
                 }
             }
         };
-        let moved = used > 0;
+        moved |= used > 0;
         input.drain(..used);
         input.append(&mut inner.input);
         inner.input = input;
         result.map(|()| moved)
+    }
+
+    /// What stands in front cannot be understood. Everything before it is answered first, so until then it stays there.
+    fn broken(&self, inner: &mut Inner, pinned: &mut Pinned, error: &RequestError) {
+        inner.scanner = RequestScanner::new();
+        if pinned.uploading {
+            // Half of it has gone to the node, which would take whatever comes next for the rest.
+            inner.dead = true;
+        } else if pinned.expected.is_empty() {
+            pinned.spoiled = true;
+            self.protocol_error(inner, error);
+        }
     }
 
     /// Half a command stands in the input. One that is too long to be gathered is sent on as it comes.
@@ -96,6 +120,10 @@ impl Session {
         }
         if !pinned.uploading {
             if let Err(words) = self.may_be_streamed(&inner.scanner, rest) {
+                if !pinned.expected.is_empty() {
+                    // Answered in its turn.
+                    return Ok(());
+                }
                 self.answer_error(inner, &words);
                 inner.closing = true;
                 return Ok(());
@@ -293,7 +321,10 @@ impl Session {
             }
             Pin::Subscribe => {
                 pinned.for_session = true;
-                pinned.subscribed |= !pinned.pin.dialect.resp3;
+                if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
+                    pinned.subscribed = true;
+                    pinned.subscribing += 1;
+                }
                 note(pinned, raw);
                 return Step::Sent;
             }

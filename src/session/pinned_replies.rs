@@ -85,9 +85,19 @@ impl Session {
             return Ok(());
         }
         if pinned.subscribed {
-            pinned.subscribed = !ends_last_subscription(reply);
+            if reply[0] == b'-' && pinned.subscribing > 0 {
+                // Refused (arity, permissions): with nothing else open the connection is in no special mode.
+                pinned.subscribing -= 1;
+                pinned.subscribed = pinned.subscribing > 0;
+            } else {
+                pinned.subscribing = 0;
+                pinned.subscribed = !ends_last_subscription(reply);
+            }
             pinned.journal = None;
+            // Messages are not replies: CLIENT REPLY does not silence them.
+            let muted = std::mem::take(&mut inner.muted);
             inner.emit(reply, &self.context);
+            inner.muted = muted;
             return Ok(());
         }
         let Some(expect) = pinned.expected.pop_front() else {
@@ -152,9 +162,7 @@ impl Session {
     }
 
     fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
-        let of_role = reply.starts_with(b"-EXECABORT Transaction discarded because of: READONLY")
-            || reply.starts_with(b"-EXECABORT Transaction discarded because of: LOADING")
-            || refusal(reply) == Some(Refusal::NotMaster);
+        let of_role = matches!(refusal(reply), Some(Refusal::NotMaster | Refusal::NotReady));
         if of_role {
             self.context.workspace.counters.bounces.increment();
             self.context.pool.trouble(pinned.pin.node);

@@ -25,6 +25,10 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
         let Arrived { raw, frame, kind, spec } = *arrived;
+        if inner.muted && !inner.owes_nothing() {
+            // What is in flight is not to be answered, and this is: its reply must not be taken for one of those.
+            return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
+        }
         if !inner.authenticated && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
         {
             self.answer_error(inner, hello::NOT_AUTHENTICATED);
@@ -310,9 +314,9 @@ pub(super) fn admin_refused(spec: Option<&Spec>) -> String {
 
 /// The argument of SELECT; an error is its reply.
 pub(super) fn database(raw: &[u8]) -> Result<u32, &'static str> {
+    let index = arguments(raw).nth(1).and_then(super::local::integer).ok_or(super::local::NOT_AN_INTEGER)?;
     let index =
-        arguments(raw).nth(1).and_then(|word| std::str::from_utf8(word).ok()).and_then(|text| text.parse::<i64>().ok());
-    let index = index.ok_or("ERR value is not an integer or out of range")?;
+        i32::try_from(index).map_err(|_| "ERR value is out of range, value must between -2147483648 and 2147483647")?;
     u32::try_from(index).map_err(|_| "ERR DB index is out of range")
 }
 

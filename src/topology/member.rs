@@ -68,10 +68,21 @@ pub(super) struct Member {
     pub(super) moved: bool,
     /// When it was last seen as a connected, direct replica of the proven master.
     pub(super) in_step_at: Option<Instant>,
+    /// Where its data stood when it last answered, remembered while it is silent.
+    last: Option<Point>,
+    /// How often its data may have gone back in time: see [`Member::broke`].
+    pub(super) interruptions: u64,
     /// When it last answered or was last named by another node.
     pub(super) heard_of: Instant,
     pub(super) round_trip: Option<Duration>,
     pub(super) health: Health,
+}
+
+/// A place in a history.
+#[derive(Debug)]
+struct Point {
+    replid: Option<Arc<str>>,
+    offset: Option<u64>,
 }
 
 /// The memory that hysteresis needs.
@@ -105,14 +116,35 @@ impl Member {
             parent_since: now,
             moved: false,
             in_step_at: None,
+            last: None,
+            interruptions: 0,
             heard_of: now,
             round_trip: None,
             health: Health { judged: false, good: 0, readable: Err("it has not been asked yet".into()) },
         }
     }
 
+    /// Whether its data may be older than what it had when it last answered: it was restarted, loads or copies a data
+    /// set, counts from a smaller offset, or follows a history that does not continue the one before. A broken link
+    /// alone is none of these: what a replica has it keeps.
+    fn broke(&self, seen: &Observation) -> bool {
+        let Some(last) = &self.last else { return false };
+        let restarted = matches!((&self.run_id, &seen.run_id), (Some(old), Some(new)) if old != new);
+        let loads = seen.loading == Some(true) || seen.syncing == Some(true);
+        let fell = matches!((last.offset, seen.offset), (Some(old), Some(new)) if new < old);
+        let departed = match (&last.replid, &seen.replid) {
+            (Some(old), Some(new)) => old != new && seen.replid2.as_ref() != Some(old),
+            _ => false,
+        };
+        restarted || loads || fell || departed
+    }
+
     /// Takes in an answer.
     pub(super) fn observe(&mut self, now: Instant, seen: Observation, round_trip: Duration) {
+        if self.broke(&seen) {
+            self.interruptions += 1;
+        }
+        self.last = Some(Point { replid: seen.replid.clone(), offset: seen.offset });
         if seen.role != self.role {
             self.role = seen.role;
             self.role_since = now;
@@ -145,6 +177,8 @@ impl Member {
         self.tried = true;
         if failure.kind != FailureKind::Busy {
             self.said = None;
+            // Who does not tell its run id may have been restarted unseen.
+            self.interruptions += u64::from(self.run_id.is_none());
         }
         self.failure = Some(failure);
     }

@@ -69,6 +69,9 @@ pub(crate) struct Node {
     /// May serve reads: `Ok`, or one short reason why not ("link to its master is down").
     /// The master is always `Ok` here. Unknown is never `Ok`.
     pub(crate) readable: Result<(), Arc<str>>,
+    /// Grows whenever the node's data may have gone back in time: a restart, a full sync, another history. What a
+    /// session saw on it before proves nothing then. A broken link alone does not count.
+    pub(crate) interruptions: u64,
     /// How far behind the master in time, from sampled master offsets; `None` when unknown.
     pub(crate) lag: Option<Duration>,
     /// How far behind the master in bytes of the replication stream; `None` when unknown.

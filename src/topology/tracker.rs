@@ -335,6 +335,7 @@ impl Tracker {
             address: member.address.clone(),
             role: member.said.as_ref().map_or(Role::Unknown, |said| said.role),
             readable: if is_master { Ok(()) } else { member.health.readable.clone() },
+            interruptions: member.interruptions,
             lag: distance.time,
             lag_bytes: distance.bytes,
             offsets_comparable: distance.comparable,

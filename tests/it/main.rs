@@ -1,12 +1,20 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
 mod addresses;
+mod auth;
 mod check;
 mod clients;
 mod config;
 mod demo;
 mod documents;
+mod hostile;
+mod large;
 mod layers;
+mod marks;
+mod ordering;
+mod pinned;
+mod rolechange;
+mod sessions;
 mod shutdown;
 mod support;
 mod versions;

@@ -53,6 +53,8 @@ struct State {
     replicas: Vec<u16>,
     offset: u64,
     script: Script,
+    /// How late it answers INFO.
+    distance: Duration,
     received: Vec<Command>,
     held: bool,
     connections: Vec<TcpStream>,
@@ -91,6 +93,7 @@ impl Fake {
             replicas: Vec::new(),
             offset: 1000,
             script: Arc::new(move |command| answer_with_own_port(command, port)),
+            distance: Duration::ZERO,
             received: Vec::new(),
             held: true,
             connections: Vec::new(),
@@ -128,6 +131,11 @@ impl Fake {
     /// Its replication offset: of a master the end of its history, of a replica what it has applied.
     pub(crate) fn set_offset(&self, offset: u64) {
         self.state().offset = offset;
+    }
+
+    /// Probes take so much longer to it.
+    pub(crate) fn set_distance(&self, distance: Duration) {
+        self.state().distance = distance;
     }
 
     /// The script's commands so far.
@@ -225,7 +233,7 @@ fn act(command: Command, shared: &Shared) -> Act {
     match command.name().as_str() {
         "INFO" => {
             let text = info(&state, shared.port);
-            Act::Reply(format!("${}\r\n{text}\r\n", text.len()).into_bytes())
+            Act::After(state.distance, format!("${}\r\n{text}\r\n", text.len()).into_bytes())
         }
         "ROLE" => Act::Reply(role(&state).into_bytes()),
         "HELLO" => Act::reply("%1\r\n$5\r\nproto\r\n:3\r\n"),
