@@ -47,6 +47,14 @@ pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 
+/// Seconds without a command after which a lane is closed. It is opened again when it is wanted.
+pub(crate) const LANE_IDLE_S: u64 = 60;
+
+/// Times that one command may be sent again because a node refused it or died over it. Each time control is asked to
+/// look and the session waits for what it finds, 20 ms doubled from time to time: a node that refuses after that means it.
+pub(crate) const ATTEMPTS: u32 = 5;
+pub(crate) const FIRST_PAUSE_MS: u64 = 20;
+
 /// Capacity a lane or a session keeps when it has nothing to say.
 pub(crate) const KEPT_BUFFER: usize = 64 * 1024;
 

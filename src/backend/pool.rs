@@ -62,6 +62,8 @@ pub(crate) struct Pool {
     /// Asked for since the last round began.
     pub(super) mark_request: Cell<bool>,
     pub(super) waiting_for_mark: RefCell<Vec<Waker>>,
+    /// Snapshots taken over so far.
+    changes: Cell<u64>,
     /// Sessions that wait for a change: another snapshot, or a node that may be dialled again.
     waiting_for_change: RefCell<Vec<Waker>>,
     troubles: RefCell<Vec<Trouble>>,
@@ -95,6 +97,7 @@ impl Pool {
             mark_wanted: Notify::new(),
             mark_request: Cell::new(false),
             waiting_for_mark: RefCell::default(),
+            changes: Cell::new(0),
             waiting_for_change: RefCell::default(),
             troubles: RefCell::default(),
             unserved_since: Cell::new(Some(Instant::now())),
@@ -174,6 +177,10 @@ impl Pool {
         self.marks.borrow_mut().retain(|id| new.node(id).is_some());
         self.generation.set(self.marks.borrow().current());
         if new.master.is_none() {
+            if self.snapshot.borrow().master.is_some() {
+                // Whatever trouble there was before is another story: this outage gets a whole hold.
+                self.unserved_since.set(None);
+            }
             self.mark_unserved();
         } else if new.epoch != self.snapshot.borrow().epoch {
             self.unserved_since.set(None);
@@ -183,6 +190,7 @@ impl Pool {
         self.idle_pins.borrow_mut().keep_only(new.master().map(|master| master.id));
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
         *self.snapshot.borrow_mut() = new;
+        self.changes.set(self.changes.get() + 1);
         self.wake_waiting();
     }
 
@@ -195,6 +203,9 @@ impl Pool {
             match new.node(lane.key.node) {
                 None => lane.close("the node left the group"),
                 Some(node) if Some(node.id) == master => {}
+                Some(node) if master.is_some() && node.role_is_master() => {
+                    lane.close("it says it is the master, and another node is");
+                }
                 Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
@@ -260,6 +271,11 @@ impl Pool {
         handle
     }
 
+    /// Grows with every snapshot.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
     pub(crate) fn wait_for_change(&self, waker: &Waker) {
         self.waiting_for_change.borrow_mut().push(waker.clone());
     }
@@ -281,19 +297,26 @@ impl Pool {
         if self.snapshot.borrow().master().is_some_and(|master| master.id == node) {
             self.mark_unserved();
         }
-        let back_off = {
+        let (already, back_off) = {
             let mut troubles = self.troubles.borrow_mut();
             let index = troubles.iter().position(|trouble| trouble.node == node).unwrap_or_else(|| {
                 troubles.push(Trouble { node, until: Instant::now(), failures: 0 });
                 troubles.len() - 1
             });
             let trouble = &mut troubles[index];
+            let now = Instant::now();
+            let already = trouble.until > now;
             let back_off = (FIRST_BACK_OFF * 2u32.pow(trouble.failures.min(5))).min(LONGEST_BACK_OFF);
-            trouble.failures += 1;
-            trouble.until = Instant::now() + back_off;
-            back_off
+            if !already {
+                trouble.failures += 1;
+                trouble.until = now + back_off;
+            }
+            (already, back_off)
         };
         self.look();
+        if already {
+            return;
+        }
         let pool = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(back_off + Duration::from_millis(1)).await;
@@ -341,6 +364,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
         }
         Err(DialError::Unreachable(words)) => {
             tracing::warn!("no connection for commands: {words}");
+            pool.marks.borrow_mut().interrupt(lane.key.node);
             pool.trouble(lane.key.node);
             return;
         }
@@ -360,6 +384,8 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
         End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
         End::Broken(words) => {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
+            // It may have been restarted, and be back before a probe sees it.
+            pool.marks.borrow_mut().interrupt(lane.key.node);
             if lane.load() > 0 {
                 // What is unanswered and may be asked again goes to another node first: this one accepts connections
                 // and may break them over the same commands for ever.

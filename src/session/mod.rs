@@ -80,6 +80,10 @@ struct Inner {
     retrying: bool,
     /// Since when commands have been refused or lost, and none answered.
     retrying_since: Option<Instant>,
+    /// How often commands have been sent again since the last answer.
+    attempts: u32,
+    /// What was refused is not sent again before this is over, or the pool has taken over so many snapshots.
+    pause: Option<(Sleeping, u64)>,
     /// The lane of everything in flight.
     lane: Option<Rc<Lane>>,
     /// The last write on the lane that is not answered.
@@ -131,6 +135,8 @@ impl Session {
             stash: VecDeque::new(),
             retrying: false,
             retrying_since: None,
+            attempts: 0,
+            pause: None,
             lane: None,
             last_write: None,
             sight: context.pool.first_sight(),
@@ -181,7 +187,12 @@ impl Session {
             };
             if flow == Flow::Wait {
                 // What the step appended must go out before the task sleeps.
+                let paused = inner.output.len() > limits::OUTPUT_PAUSE;
                 let flushed = inner.output.poll_flush(cx, &mut inner.stream, workspace);
+                if paused && matches!(flushed, Poll::Ready(Ok(()))) && !inner.dead {
+                    // A pin was left unread, and nothing else would wake the task for it.
+                    continue;
+                }
                 if matches!(flushed, Poll::Ready(Err(_))) || inner.dead || (flushed.is_ready() && inner.is_finished()) {
                     break;
                 }
@@ -303,15 +314,11 @@ impl Session {
         }
     }
 
-    fn wake(&self) {
+    /// Lets the session look again at what it waits for: the topology has changed, or the worker is draining.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
-    }
-
-    /// Ends the session when nothing is in flight: a drain.
-    pub(crate) fn drain(&self) {
-        self.wake();
     }
 
     /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
@@ -414,6 +421,7 @@ impl Inner {
         self.sight.generation = origin.generation;
         if !self.retrying {
             self.retrying_since = None;
+            self.attempts = 0;
         }
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
@@ -455,7 +463,8 @@ impl Recipient for Session {
         if sequence == inner.front {
             inner.emit(bytes, &self.context);
         } else {
-            inner.extend_stashed(sequence, bytes);
+            // A command before it was refused and must be asked again first, and this answer is too large to be kept.
+            inner.dead = true;
         }
         if last {
             inner.in_lane -= 1;
@@ -485,8 +494,10 @@ impl Recipient for Session {
         match (lost.fate, lost.effect) {
             (Fate::Torn, _) => inner.dead = true,
             (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
-            (Fate::NotSent, _) | (Fate::Unanswered, Effect::Read) => inner.stash_retry(&lost),
-            (Fate::Unanswered, Effect::Write) => self.doubt(inner, &lost),
+            (Fate::NotSent, _) => inner.stash_retry(&lost),
+            // A read over which node after node dies is not sent to the next for ever.
+            (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => inner.stash_retry(&lost),
+            (Fate::Unanswered, _) => self.doubt(inner, &lost),
         }
         inner.emit_stashed(&self.context);
         if inner.wants_turn() {

@@ -114,7 +114,9 @@ pub(super) fn plan<'a>(
                 return plan;
             }
             Ok(Request::Incomplete) => {
-                if scanner.announced() > limits::GATHERED_COMMAND as u64 {
+                // Without its name nobody can say whether it may be streamed.
+                let known = scanner.name().is_some() || buf.len() - start > limits::INLINE;
+                if known && scanner.announced() > limits::GATHERED_COMMAND as u64 {
                     plan.next = Next::Large;
                 }
                 return plan;

@@ -257,7 +257,8 @@ impl Session {
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
             (Kind::Pin(Pin::Watch), Severed::Watch) => self.answer_with(inner, |out| encode::simple(out, "OK")),
-            (Kind::Pin(Pin::Unwatch), Severed::Watch) | (Kind::Pin(Pin::Discard), _) => {
+            (Kind::Pin(Pin::Unwatch), Severed::Watch)
+            | (Kind::Pin(Pin::Discard), Severed::Transaction | Severed::WatchedTransaction) => {
                 inner.severed = None;
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
