@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::local::{self, Facts};
-use super::plan::{self, Item, Next, Part, Plan};
+use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
+use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
@@ -45,7 +46,8 @@ impl Session {
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
             let room = if inner.reply_mode == ReplyMode::On { limits::IN_FLIGHT.saturating_sub(in_flight) } else { 1 };
             let rest = &buf[used..];
-            let plan = plan::plan(&mut inner.scanner, bounds, rest, room, &mut items);
+            let rules = Rules { bounds, room, alone: inner.is_in_severed_transaction() };
+            let plan = plan::plan(&mut inner.scanner, rules, rest, &mut items);
             let sent = self.send_batch(inner, rest, &plan, &items, cx);
             let flow = if sent { self.after_batch(inner, rest, &plan, cx, &mut used) } else { Some(Routed::Wait) };
             let stuck = !sent;
@@ -269,14 +271,14 @@ impl Session {
         let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
         match route.to {
             Read::Nodes(set) => {
-                // `any` and `nearest` allow the master, but a session that wrote must not stay there for good.
-                if set.len() == 1 && snapshot.master == Some(set.at(0)) {
-                    if self.waits_for_mark(inner, &route, cx) {
-                        return Err(NoLane::Mark);
-                    }
-                } else {
+                // `nearest` allows the master, but while a nearer one only waits for its proof a session must not stay.
+                let far = listener.reads == Reads::Nearest && set.len() == 1 && snapshot.master == Some(set.at(0));
+                if !far {
                     inner.kept_from_replicas = 0;
                     inner.patience = limits::PATIENCE;
+                }
+                if (far && self.waits_for_mark(inner, &route, cx)) || self.waits_to_choose(inner, &route, cx) {
+                    return Err(NoLane::Mark);
                 }
                 pool.read_lane(&set, &snapshot, dialect).map_or_else(master, Ok)
             }

@@ -72,14 +72,20 @@ pub(super) struct Plan<'a> {
     pub(super) rides: bool,
 }
 
-/// Fills `items` with at most `room` commands.
-pub(super) fn plan<'a>(
-    scanner: &mut RequestScanner,
-    bounds: &Bounds,
-    buf: &'a [u8],
-    room: usize,
-    items: &mut Vec<Item>,
-) -> Plan<'a> {
+/// How a batch is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) bounds: &'static Bounds,
+    /// The most commands it may have.
+    pub(super) room: usize,
+    /// Every command is handled alone: none may ride a lane.
+    pub(super) alone: bool,
+}
+
+/// Fills `items` with commands, as the rules allow.
+pub(super) fn plan<'a>(scanner: &mut RequestScanner, rules: Rules, buf: &'a [u8], items: &mut Vec<Item>) -> Plan<'a> {
+    let Rules { bounds, room, alone } = rules;
+    let may_ride = bounds.authenticated && !alone;
     items.clear();
     let mut plan = Plan { next: Next::Incomplete, end: 0, writes: false, needs_master: false, rides: false };
     loop {
@@ -111,10 +117,10 @@ pub(super) fn plan<'a>(
         };
         let arrived = Arrived::new(&buf[start..], frame);
         let part = match arrived.kind {
-            Kind::Read if bounds.authenticated => Part::Read,
-            Kind::MasterRead if bounds.authenticated => Part::MasterRead,
-            Kind::Write if bounds.authenticated => Part::Write,
-            Kind::Local(local) if bounds.authenticated && !local::changes_what_follows(local) => Part::Answer(local),
+            Kind::Read if may_ride => Part::Read,
+            Kind::MasterRead if may_ride => Part::MasterRead,
+            Kind::Write if may_ride => Part::Write,
+            Kind::Local(local) if may_ride && !local::changes_what_follows(local) => Part::Answer(local),
             _ => {
                 plan.next = Next::Alone(arrived);
                 return plan;
