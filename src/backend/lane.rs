@@ -62,6 +62,8 @@ pub(super) struct Flight {
     pub(super) to: Option<Rc<dyn Recipient>>,
     pub(super) sequence: u64,
     pub(super) len: u32,
+    /// Replies still to come: a transaction has several, which are handed on together.
+    pub(super) replies: u32,
     pub(super) effect: Effect,
 }
 
@@ -129,14 +131,22 @@ impl Lane {
         room
     }
 
-    /// Appends one command; its reply will come to `to` under `sequence`. The lane must be serving.
-    pub(crate) fn submit(&self, to: &Rc<impl Recipient + 'static>, sequence: u64, command: &[u8], effect: Effect) {
+    /// Appends one command, or a transaction that has `replies` replies; they will come to `to` together, under `sequence`.
+    /// The lane must be serving.
+    pub(crate) fn submit(
+        &self,
+        to: &Rc<impl Recipient + 'static>,
+        sequence: u64,
+        command: &[u8],
+        effect: Effect,
+        replies: u32,
+    ) {
         debug_assert!(self.serves());
         let mut inner = self.inner.borrow_mut();
         inner.log.push(command);
         let to = Rc::clone(to) as Rc<dyn Recipient>;
         // A gathered command is at most `limits::GATHERED_COMMAND` long.
-        inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, effect });
+        inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, replies, effect });
         self.load.set(inner.flights.len());
         self.counters.commands.increment();
         drop(inner);

@@ -84,7 +84,7 @@ async fn round(pool: &Rc<Pool>) {
 async fn offset_of(pool: &Rc<Pool>, node: &Node) -> Option<u64> {
     let lane = pool.lane(node, Purpose::Marks, DIALECT)?;
     let question = Rc::new(Question { state: RefCell::new(State::Asked(None)) });
-    lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read);
+    lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read, 1);
     let answer = poll_fn(|cx| match &mut *question.state.borrow_mut() {
         State::Answered(offset) => Poll::Ready(*offset),
         State::Asked(waker) => {

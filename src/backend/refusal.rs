@@ -30,6 +30,10 @@ pub(crate) fn refusal(reply: &[u8]) -> Option<Refusal> {
         b'U' if text.starts_with(b"UNBLOCKED force unblock from blocking operation, instance state changed") => {
             Some(Refusal::Unblocked)
         }
+        // The transaction was thrown away because of where it was, not because of what it says.
+        b'E' if text.starts_with(b"EXECABORT Transaction discarded because of: READONLY") => Some(Refusal::NotMaster),
+        b'E' if text.starts_with(b"EXECABORT Transaction discarded because of: LOADING") => Some(Refusal::NotReady),
+        b'E' if text.starts_with(b"EXECABORT Transaction discarded because of: MASTERDOWN") => Some(Refusal::NotReady),
         // Up to 6.2 a script's refused write comes wrapped. The replica refused every write of it.
         b'E' if text.starts_with(b"ERR Error running script") && contains(text, WRAPPED) => Some(Refusal::NotMaster),
         b'@' if text.starts_with(b"@user_script") && contains(text, WRAPPED) => Some(Refusal::NotMaster),
@@ -60,6 +64,8 @@ mod tests {
             ("-LOADING Valkey is loading the dataset in memory\r\n", Some(Refusal::NotReady)),
             ("-LOADING Redan has had no master\r\n", None),
             ("-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n", Some(Refusal::NotReady)),
+            ("-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n", Some(Refusal::NotMaster)),
+            ("-EXECABORT Transaction discarded because of previous errors.\r\n", None),
             ("-REDIRECT 127.0.0.1:6380\r\n", Some(Refusal::NotMaster)),
             ("-NOSCRIPT No matching script. Please use EVAL.\r\n", Some(Refusal::NoScript)),
             ("-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n", Some(Refusal::Unblocked)),

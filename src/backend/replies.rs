@@ -7,20 +7,25 @@ use std::rc::Rc;
 
 use super::lane::{Flight, Inner};
 use super::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
-use super::refusal::refusal;
+use super::refusal::{Refusal, refusal};
 use crate::limits;
 use crate::resp::reply::ReplyScanner;
 
 /// The read buffer of a lane: `| done | scanned part of a reply | not scanned | free |`.
 pub(super) struct Replies {
     buf: Vec<u8>,
-    /// First byte of the reply being scanned that was not handed on. `start <= at <= end`.
+    /// First byte of the reply (or of a transaction's replies) being scanned that was not handed on.
+    /// `start <= value <= at <= end`.
     start: usize,
+    /// First byte of the value being scanned.
+    value: usize,
     at: usize,
     end: usize,
     scanner: ReplyScanner,
     /// The reply being scanned passes in pieces, and at least one has gone.
     in_piece: bool,
+    /// Why a command of the transaction being answered was refused.
+    refused: Option<Refusal>,
     /// Replies still to be told one by one: those that were in flight when one was refused.
     watched: usize,
 }
@@ -34,6 +39,14 @@ struct Run {
     end: usize,
 }
 
+/// What became of a value.
+enum Handed {
+    /// It, and all of its command's replies before it, are done with.
+    Whole,
+    /// It waits for the rest of its transaction's replies.
+    Part,
+}
+
 impl Run {
     fn deliver(self, origin: Origin, buf: &[u8]) {
         self.to.replies(origin, self.first, self.count, &buf[self.start..self.end]);
@@ -42,7 +55,17 @@ impl Run {
 
 impl Replies {
     pub(super) fn new() -> Self {
-        Self { buf: Vec::new(), start: 0, at: 0, end: 0, scanner: ReplyScanner::new(), in_piece: false, watched: 0 }
+        Self {
+            buf: Vec::new(),
+            start: 0,
+            value: 0,
+            at: 0,
+            end: 0,
+            scanner: ReplyScanner::new(),
+            in_piece: false,
+            refused: None,
+            watched: 0,
+        }
     }
 
     pub(super) fn in_piece(&self) -> bool {
@@ -55,9 +78,10 @@ impl Replies {
             self.buf.resize(limits::LANE_READ, 0);
         }
         if self.start == self.end {
-            (self.start, self.at, self.end) = (0, 0, 0);
+            (self.start, self.value, self.at, self.end) = (0, 0, 0, 0);
         } else if self.buf.len() - self.end < limits::CLIENT_READ {
             self.buf.copy_within(self.start..self.end, 0);
+            self.value -= self.start;
             self.at -= self.start;
             self.end -= self.start;
             self.start = 0;
@@ -91,10 +115,12 @@ impl Inner {
                 }
                 break Ok(());
             }
-            if let Err(words) = self.hand(&mut run, origin) {
-                break Err(words);
+            match self.hand(&mut run, origin) {
+                Ok(Handed::Whole) => self.replies.start = self.replies.at,
+                Ok(Handed::Part) => {}
+                Err(words) => break Err(words),
             }
-            self.replies.start = self.replies.at;
+            self.replies.value = self.replies.at;
         };
         if let Some(run) = run {
             run.deliver(origin, &self.replies.buf);
@@ -102,23 +128,37 @@ impl Inner {
         result
     }
 
-    /// One complete reply stands at `start..at`.
-    fn hand(&mut self, run: &mut Option<Run>, origin: Origin) -> Result<(), String> {
+    /// One complete value stands at `value..at`.
+    fn hand(&mut self, run: &mut Option<Run>, origin: Origin) -> Result<Handed, String> {
         let replies = &mut self.replies;
-        if replies.in_piece {
-            self.hand_piece(origin, true);
-            return Ok(());
-        }
-        let reply = &replies.buf[replies.start..replies.at];
-        if reply[0] == b'>' {
+        let value = &replies.buf[replies.value..replies.at];
+        if !replies.in_piece && value[0] == b'>' {
             // Nobody asked for push messages on a lane; they answer no command.
-            return Ok(());
+            return Ok(Handed::Whole);
         }
-        let Some(flight) = self.flights.pop_front() else {
-            return Err(format!("the node sent what nobody asked for: {}", String::from_utf8_lossy(reply).trim_end()));
+        let Some(front) = self.flights.front_mut() else {
+            return Err(format!("the node sent what nobody asked for: {}", String::from_utf8_lossy(value).trim_end()));
         };
-        let Flight { to, sequence, len, effect } = flight;
-        let refused = if reply[0] == b'-' { refusal(reply) } else { None };
+        front.replies -= 1;
+        let last = front.replies == 0;
+        if replies.in_piece {
+            self.hand_piece(origin, last);
+            return Ok(Handed::Whole);
+        }
+        if value[0] == b'-' {
+            replies.refused = replies.refused.or_else(|| refusal(value));
+        }
+        if last { Ok(self.hand_whole(run, origin)) } else { Ok(Handed::Part) }
+    }
+
+    /// All that answers the oldest command stands at `start..at`.
+    fn hand_whole(&mut self, run: &mut Option<Run>, origin: Origin) -> Handed {
+        let replies = &mut self.replies;
+        let reply = &replies.buf[replies.start..replies.at];
+        let Some(Flight { to, sequence, len, effect, .. }) = self.flights.pop_front() else {
+            return Handed::Whole;
+        };
+        let refused = replies.refused.take();
         if refused.is_some() {
             // Later commands of the same session were sent in the belief that this one would be executed.
             replies.watched = self.flights.len() + 1;
@@ -126,7 +166,7 @@ impl Inner {
         let Some(to) = to else {
             self.log.release(len as usize);
             replies.watched = replies.watched.saturating_sub(1);
-            return Ok(());
+            return Handed::Whole;
         };
         if replies.watched > 0 {
             replies.watched -= 1;
@@ -136,7 +176,7 @@ impl Inner {
             let request = self.log.oldest(len as usize);
             to.judged(origin, Judged { sequence, request, effect, reply, refusal: refused });
             self.log.release(len as usize);
-            return Ok(());
+            return Handed::Whole;
         }
         self.log.release(len as usize);
         match run {
@@ -151,7 +191,7 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        Handed::Whole
     }
 
     /// Hands on what was scanned of a reply that is too large to be gathered.
@@ -159,7 +199,10 @@ impl Inner {
         let replies = &mut self.replies;
         let piece = &replies.buf[replies.start..replies.at];
         replies.start = replies.at;
+        replies.value = replies.at;
         replies.in_piece = !last;
+        // What the client has begun to get cannot be sent again.
+        replies.refused = None;
         let Some(flight) = self.flights.front() else {
             return;
         };

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::local::{self, Facts};
 use super::plan::{self, Item, Next, Part, Plan, Rules};
+use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
@@ -41,13 +42,16 @@ impl Session {
         let mut used = 0;
         loop {
             let mut items = self.context.workspace.plan.take();
-            let bounds = if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED };
+            let rules = Rules {
+                bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
+                alone: inner.is_in_severed_transaction(),
+                blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On,
+            };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
             let room = if inner.reply_mode == ReplyMode::On { limits::IN_FLIGHT.saturating_sub(in_flight) } else { 1 };
             let rest = &buf[used..];
-            let rules = Rules { bounds, room, alone: inner.is_in_severed_transaction() };
-            let plan = plan::plan(&mut inner.scanner, rules, rest, &mut items);
+            let plan = plan::plan(&mut inner.scanner, &rules, rest, room, &mut items);
             let sent = self.send_batch(inner, rest, &plan, &items, cx);
             let flow = if sent { self.after_batch(inner, rest, &plan, cx, &mut used) } else { Some(Routed::Wait) };
             let stuck = !sent;
@@ -183,15 +187,11 @@ impl Session {
             }
         }
         for item in items {
-            let raw = &buf[item.start..item.start + item.frame.len];
+            let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
-                (part, Some(lane)) => self.ride(inner, lane, part, raw),
-                (_, None) => {
-                    let mut reply = Vec::new();
-                    encode::error(&mut reply, &self.hold_error());
-                    inner.answer(reply, &self.context);
-                }
+                (_, Some(lane)) => self.ride(inner, lane, item, raw),
+                (_, None) => inner.answer(replay::failure(raw, &self.hold_error()), &self.context),
             }
         }
         if let Some(lane) = lane {
@@ -201,19 +201,19 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, part: Part, raw: &[u8]) {
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, item: &Item, raw: &[u8]) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;
-        let effect = if part == Part::Write { Effect::Write } else { Effect::Read };
-        if part == Part::Write {
+        let effect = if item.part == Part::Write { Effect::Write } else { Effect::Read };
+        if effect == Effect::Write {
             inner.last_write = Some(sequence);
         }
         inner.muted = inner.reply_mode != ReplyMode::On;
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
-        lane.submit(self, sequence, raw, effect);
+        lane.submit(self, sequence, raw, effect, item.replies);
     }
 
     fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {

@@ -489,9 +489,9 @@ impl Recipient for Session {
         inner.in_lane -= 1;
         match (lost.fate, lost.effect) {
             (Fate::Torn, _) => inner.dead = true,
-            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, words, &self.context),
+            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
             (Fate::NotSent, _) | (Fate::Unanswered, Effect::Read) => inner.stash_retry(&lost),
-            (Fate::Unanswered, Effect::Write) => self.doubt(inner, lost.sequence),
+            (Fate::Unanswered, Effect::Write) => self.doubt(inner, &lost),
         }
         inner.emit_stashed(&self.context);
         if inner.wants_turn() {

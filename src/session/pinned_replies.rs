@@ -168,9 +168,7 @@ impl Session {
     }
 
     fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], watched: bool) -> Result<(), After> {
-        let of_role = reply.starts_with(b"-EXECABORT Transaction discarded because of: READONLY")
-            || reply.starts_with(b"-EXECABORT Transaction discarded because of: LOADING")
-            || refusal(reply) == Some(Refusal::NotMaster);
+        let of_role = matches!(refusal(reply), Some(Refusal::NotMaster | Refusal::NotReady));
         if of_role {
             self.context.workspace.counters.bounces.increment();
             self.context.pool.trouble(pinned.pin.node);

@@ -6,6 +6,7 @@
 
 use super::local;
 use crate::command::{self, Kind, Local, Pin, Spec};
+use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
 
 /// What becomes of one command of a batch.
@@ -21,8 +22,22 @@ pub(crate) enum Part {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(super) start: usize,
+    /// The command; of a transaction its MULTI.
     pub(super) frame: Frame,
+    /// Bytes: the frame's, or the whole transaction's.
+    pub(super) len: usize,
+    /// Replies it will have: one, or those of a whole transaction.
+    pub(super) replies: u32,
     pub(super) part: Part,
+}
+
+/// What the session's state has to say about its commands.
+pub(super) struct Rules<'a> {
+    pub(super) bounds: &'a Bounds,
+    /// Every command is handled alone.
+    pub(super) alone: bool,
+    /// A transaction that stands complete in the buffer rides the lane in one piece.
+    pub(super) blocks: bool,
 }
 
 /// One complete command with what the table says of it.
@@ -72,20 +87,14 @@ pub(super) struct Plan<'a> {
     pub(super) rides: bool,
 }
 
-/// How a batch is cut.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    pub(super) bounds: &'static Bounds,
-    /// The most commands it may have.
-    pub(super) room: usize,
-    /// Every command is handled alone: none may ride a lane.
-    pub(super) alone: bool,
-}
-
-/// Fills `items` with commands, as the rules allow.
-pub(super) fn plan<'a>(scanner: &mut RequestScanner, rules: Rules, buf: &'a [u8], items: &mut Vec<Item>) -> Plan<'a> {
-    let Rules { bounds, room, alone } = rules;
-    let may_ride = bounds.authenticated && !alone;
+/// Fills `items` with at most `room` commands.
+pub(super) fn plan<'a>(
+    scanner: &mut RequestScanner,
+    rules: &Rules<'_>,
+    buf: &'a [u8],
+    room: usize,
+    items: &mut Vec<Item>,
+) -> Plan<'a> {
     items.clear();
     let mut plan = Plan { next: Next::Incomplete, end: 0, writes: false, needs_master: false, rides: false };
     loop {
@@ -94,7 +103,7 @@ pub(super) fn plan<'a>(scanner: &mut RequestScanner, rules: Rules, buf: &'a [u8]
             return plan;
         }
         let start = plan.end;
-        let frame = match scanner.scan(&buf[start..], bounds) {
+        let frame = match scanner.scan(&buf[start..], rules.bounds) {
             Ok(Request::Command(frame)) => frame,
             Ok(Request::Blank { len }) => {
                 plan.end += len;
@@ -105,7 +114,7 @@ pub(super) fn plan<'a>(scanner: &mut RequestScanner, rules: Rules, buf: &'a [u8]
                 return plan;
             }
             Ok(Request::Incomplete) => {
-                if scanner.announced() > crate::limits::GATHERED_COMMAND as u64 {
+                if scanner.announced() > limits::GATHERED_COMMAND as u64 {
                     plan.next = Next::Large;
                 }
                 return plan;
@@ -116,11 +125,21 @@ pub(super) fn plan<'a>(scanner: &mut RequestScanner, rules: Rules, buf: &'a [u8]
             }
         };
         let arrived = Arrived::new(&buf[start..], frame);
+        let in_batch = rules.bounds.authenticated && !rules.alone;
+        let (mut len, mut replies) = (frame.len, 1);
         let part = match arrived.kind {
-            Kind::Read if may_ride => Part::Read,
-            Kind::MasterRead if may_ride => Part::MasterRead,
-            Kind::Write if may_ride => Part::Write,
-            Kind::Local(local) if may_ride && !local::changes_what_follows(local) => Part::Answer(local),
+            Kind::Read if in_batch => Part::Read,
+            Kind::MasterRead if in_batch => Part::MasterRead,
+            Kind::Write if in_batch => Part::Write,
+            Kind::Local(local) if in_batch && !local::changes_what_follows(local) => Part::Answer(local),
+            Kind::Pin(Pin::Multi)
+                if in_batch
+                    && rules.blocks
+                    && let Some(block) = block(&buf[start..], &frame) =>
+            {
+                (len, replies) = (block.len, block.replies);
+                if block.writes { Part::Write } else { Part::MasterRead }
+            }
             _ => {
                 plan.next = Next::Alone(arrived);
                 return plan;
@@ -129,8 +148,39 @@ pub(super) fn plan<'a>(scanner: &mut RequestScanner, rules: Rules, buf: &'a [u8]
         plan.writes |= part == Part::Write;
         plan.needs_master |= matches!(part, Part::Write | Part::MasterRead);
         plan.rides |= !matches!(part, Part::Answer(_));
-        plan.end += frame.len;
-        items.push(Item { start, frame, part });
+        plan.end += len;
+        items.push(Item { start, frame, len, replies, part });
+    }
+}
+
+/// A whole transaction.
+struct Block {
+    len: usize,
+    replies: u32,
+    writes: bool,
+}
+
+/// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
+/// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
+fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
+    let mut block = Block { len: multi.len, replies: 1, writes: false };
+    if multi.arguments != 1 {
+        return None;
+    }
+    loop {
+        let rest = &buf[block.len..];
+        let Ok(Request::Command(frame)) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) else {
+            return None;
+        };
+        block.len += frame.len;
+        block.replies += 1;
+        match Arrived::new(rest, frame).kind {
+            _ if block.len > limits::GATHERED_COMMAND => return None,
+            Kind::Pin(Pin::Exec) if frame.arguments == 1 => return Some(block),
+            Kind::Write => block.writes = true,
+            Kind::Read | Kind::MasterRead => {}
+            _ => return None,
+        }
     }
 }
 

@@ -44,10 +44,8 @@ impl Inner {
         self.insert(first, Stashed::Answers { count, bytes });
     }
 
-    pub(super) fn stash_error(&mut self, sequence: u64, words: &str, context: &Context) {
-        let mut bytes = context.workspace.buffer();
-        encode::error(&mut bytes, words);
-        self.stash_answers(sequence, 1, bytes);
+    pub(super) fn stash_error(&mut self, sequence: u64, request: &[u8], words: &str) {
+        self.stash_answers(sequence, 1, failure(request, words));
     }
 
     /// A piece of a large reply whose turn has not come.
@@ -75,9 +73,8 @@ impl Inner {
         for (_, stashed) in self.stash.iter_mut().rev() {
             match stashed {
                 Stashed::Suspended { effect: Effect::Write, .. } => later_write_executed = true,
-                Stashed::Retry { effect: Effect::Write, .. } if later_write_executed => {
-                    let mut bytes = context.workspace.buffer();
-                    encode::error(&mut bytes, OVERTAKEN);
+                Stashed::Retry { request, effect: Effect::Write, .. } if later_write_executed => {
+                    let bytes = failure(request, OVERTAKEN);
                     *stashed = Stashed::Answers { count: 1, bytes };
                 }
                 _ => {}
@@ -148,10 +145,10 @@ impl Session {
     }
 
     /// A write was sent and will not be answered.
-    pub(super) fn doubt(&self, inner: &mut Inner, sequence: u64) {
+    pub(super) fn doubt(&self, inner: &mut Inner, lost: &Lost<'_>) {
         self.context.workspace.counters.in_doubt.increment();
         let node = inner.lane.as_ref().map(|lane| lane.key.node);
-        inner.stash_error(sequence, &self.doubt_error(node), &self.context);
+        inner.stash_error(lost.sequence, lost.request, &self.doubt_error(node));
     }
 
     pub(super) fn doubt_error(&self, node: Option<crate::topology::NodeId>) -> String {
@@ -199,7 +196,7 @@ impl Session {
                 inner.last_write = Some(*sequence);
             }
             inner.in_lane += 1;
-            lane.submit(self, *sequence, request, *effect);
+            lane.submit(self, *sequence, request, *effect, replies_to(request));
             self.context.workspace.counters.replays.increment();
             false
         });
@@ -212,9 +209,8 @@ impl Session {
     fn give_up(&self, inner: &mut Inner) {
         let words = self.hold_error();
         for (_, stashed) in &mut inner.stash {
-            if let Stashed::Retry { .. } = stashed {
-                let mut bytes = Vec::new();
-                encode::error(&mut bytes, &words);
+            if let Stashed::Retry { request, .. } = stashed {
+                let bytes = failure(request, &words);
                 *stashed = Stashed::Answers { count: 1, bytes };
             }
         }
@@ -235,6 +231,27 @@ fn demand_of(inner: &Inner) -> Demand {
         }
     }
     demand
+}
+
+/// How many replies a request has: a transaction that rode the lane in one piece has one for each of its commands.
+fn replies_to(request: &[u8]) -> u32 {
+    let (mut at, mut replies) = (0, 0);
+    while let Ok(Request::Command(frame)) = RequestScanner::new().scan(&request[at..], &Bounds::AUTHENTICATED) {
+        at += frame.len;
+        replies += 1;
+    }
+    replies
+}
+
+/// The answer to a request that failed as a whole: an error, of a transaction as EXEC's answer.
+pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for before_exec in (1..replies_to(request)).rev() {
+        let last = replies_to(request) - 1;
+        encode::simple(&mut bytes, if before_exec == last { "OK" } else { "QUEUED" });
+    }
+    encode::error(&mut bytes, words);
+    bytes
 }
 
 fn may_leave_master(request: &[u8]) -> bool {
