@@ -45,7 +45,8 @@ impl Session {
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
                 alone: inner.is_in_severed_transaction(),
-                blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On,
+                // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
+                blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
             };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
