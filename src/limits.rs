@@ -2,6 +2,8 @@
 //!
 //! Read by whoever enforces a bound; nothing here may depend on another module.
 
+use std::time::Duration;
+
 /// Groups in one configuration. Each costs a control loop of probes and one gauge per worker; more groups than
 /// this belong into several processes, where one cannot starve the other.
 pub(crate) const GROUPS: usize = 64;
@@ -78,3 +80,6 @@ pub(crate) const IN_FLIGHT: usize = 1024;
 /// Where waiting does not help it waits ever less often, at last three rounds of 3 ms per 4096 reads: 4 %.
 pub(crate) const PATIENCE: u32 = 32;
 pub(crate) const LONGEST_PATIENCE: u32 = 4096;
+
+/// A session that stays on one node chooses again after so long: one read in 2 s waits a few milliseconds for it.
+pub(crate) const CHOOSE_AGAIN: Duration = Duration::from_secs(2);

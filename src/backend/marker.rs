@@ -2,7 +2,7 @@
 //!
 //! One task per worker and group. It asks only while a session wants a mark, and at most once per [`INTERVAL`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -40,7 +40,7 @@ pub(super) async fn run(pool: Weak<Pool>) {
         round(&strong).await;
         tokio::time::sleep_until(started + INTERVAL).await;
         // Also those for whom nothing new is known: how long they go on waiting is theirs to bound.
-        strong.waiting_for_mark.take().into_iter().for_each(Waker::wake);
+        strong.wake_waiting_for_mark();
     }
 }
 
@@ -64,13 +64,17 @@ async fn round(pool: &Rc<Pool>) {
         return;
     };
     pool.marks.borrow_mut().master_at(epoch, generation, offset);
+    let missing = Rc::new(Cell::new(replicas.len()));
     for replica in replicas {
-        let pool = Rc::clone(pool);
+        let (pool, missing) = (Rc::clone(pool), Rc::clone(&missing));
         tokio::task::spawn_local(async move {
-            if let Some(offset) = offset_of(&pool, &replica, Asked::Replica).await
-                && pool.marks.borrow_mut().replica_at(epoch, replica.id, offset)
-            {
-                pool.waiting_for_mark.take().into_iter().for_each(Waker::wake);
+            if let Some(offset) = offset_of(&pool, &replica, Asked::Replica).await {
+                pool.marks.borrow_mut().replica_at(epoch, replica.id, offset);
+            }
+            missing.set(missing.get() - 1);
+            // Not at the first answer: everyone would go to the one replica that was a little faster.
+            if missing.get() == 0 {
+                pool.wake_waiting_for_mark();
             }
         });
     }
@@ -166,6 +170,10 @@ impl Pool {
     pub(crate) fn wait_for_mark(&self, waker: &Waker) {
         self.waiting_for_mark.borrow_mut().push(waker.clone());
         self.want_mark();
+    }
+
+    fn wake_waiting_for_mark(&self) {
+        self.waiting_for_mark.take().into_iter().for_each(Waker::wake);
     }
 
     fn take_mark_request(&self) -> bool {

@@ -93,6 +93,9 @@ struct Inner {
     kept_from_replicas: u32,
     /// How many of them before it waits for a mark.
     patience: u32,
+    /// When it last chose among all nodes that may serve it, and how many rounds it waits to do so now.
+    chosen_at: Instant,
+    choosing: u32,
     dialect: Dialect,
     authenticated: bool,
     identity: Box<Identity>,
@@ -142,6 +145,8 @@ impl Session {
             sight: context.pool.first_sight(),
             kept_from_replicas: 0,
             patience: limits::PATIENCE,
+            chosen_at: now,
+            choosing: 0,
             dialect: Dialect { resp3: false, db: 0 },
             authenticated: context.listener.users.is_none(),
             identity: Box::new(Identity::new(id, peer, now)),

@@ -49,7 +49,10 @@ pub(super) enum Expect {
     Reply,
     /// `+OK` to MULTI, `+QUEUED`: given again when a transaction begins again.
     Opening,
-    Exec,
+    /// To EXEC. Where keys were watched nil is an answer, on which the client begins again.
+    Exec {
+        watched: bool,
+    },
     /// To SELECT of this database.
     Select(u32),
     /// To a write in front of WAIT, which gives WAIT something to wait for; not shown.
@@ -71,6 +74,8 @@ pub(super) struct Pinned {
     pub(super) subscribed: bool,
     /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
     pub(super) subscribing: usize,
+    /// The node refused to queue a command of the transaction, and the client was told that it is queued.
+    pub(super) doomed: bool,
     /// A SUBSCRIBE is queued in the transaction.
     pub(super) subscribes_at_exec: bool,
     /// SELECT is queued in the transaction.
@@ -129,6 +134,7 @@ impl Pinned {
             for_session: false,
             subscribed: false,
             subscribing: 0,
+            doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,
             blocking: false,
@@ -153,6 +159,11 @@ impl Pinned {
     fn is_done(&self) -> bool {
         let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
         used && self.expected.is_empty() && !self.in_multi && !self.watching && !self.for_session && !self.uploading
+    }
+
+    /// EXEC may be answered with nil.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true }))
     }
 
     fn is_clean(&self) -> bool {
@@ -193,6 +204,10 @@ impl Session {
 
     /// The command in front is too long to be gathered: it is streamed over a pin, or discarded as it comes.
     pub(super) fn enter_large(self: &Rc<Self>, inner: &mut Inner, buf: &[u8], cx: &mut task::Context<'_>) -> Flow {
+        if inner.is_in_severed_transaction() {
+            inner.discarding = Some(NOT_EXECUTED.to_owned());
+            return Flow::Again;
+        }
         if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
@@ -259,8 +274,7 @@ impl Session {
 
     /// Moves bytes both ways until both would wait.
     fn turn(self: &Rc<Self>, inner: &mut Inner, pinned: &mut Pinned, cx: &mut task::Context<'_>) -> After {
-        let in_transaction = pinned.in_multi || pinned.watching;
-        if in_transaction && self.context.pool.snapshot().master().is_some_and(|master| master.id != pinned.pin.node) {
+        if self.is_left_behind(pinned) {
             return After::Lost("its node is not the master any more".to_owned());
         }
         loop {
@@ -312,6 +326,15 @@ impl Session {
         }
     }
 
+    /// An open transaction or watch is on a node that is not the master any more. What it still owes comes first, unless
+    /// it does not answer.
+    fn is_left_behind(&self, pinned: &Pinned) -> bool {
+        let snapshot = self.context.pool.snapshot();
+        let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
+        let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.trouble.is_some());
+        demoted && (pinned.in_multi || pinned.watching) && (pinned.expected.is_empty() || silent())
+    }
+
     /// `true` when something came, the end included.
     fn read_client(&self, inner: &mut Inner, pinned: &Pinned, cx: &mut task::Context<'_>) -> bool {
         let workspace = &self.context.workspace;
@@ -339,8 +362,10 @@ impl Session {
     fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
         pool.look();
-        let executing =
-            pinned.expected.iter().any(|expect| matches!(expect, Expect::Exec | Expect::Reply | Expect::Select(_)));
+        let executing = pinned
+            .expected
+            .iter()
+            .any(|expect| matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Select(_)));
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
         if pinned.for_session || pinned.subscribed || pinned.in_piece {
             // What the connection stood for cannot be had again without the client's doing.
@@ -359,7 +384,7 @@ impl Session {
                 Expect::Replace(bytes) => reply = bytes,
                 Expect::Drop | Expect::Barrier => continue,
                 Expect::Reply if pinned.watching && !pinned.in_multi => encode::error(&mut reply, NOT_EXECUTED),
-                Expect::Reply | Expect::Exec | Expect::Select(_) => {
+                Expect::Reply | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
                 }

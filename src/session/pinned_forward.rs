@@ -297,7 +297,7 @@ impl Session {
                     pinned.subscribed = !pinned.pin.dialect.resp3;
                 }
                 if !pinned.subscribed {
-                    pinned.expected.push_back(Expect::Exec);
+                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching });
                 }
                 pinned.in_multi = false;
                 pinned.watching = false;

@@ -46,7 +46,7 @@ impl Session {
             let value = &input[start..pinned.scanned];
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
-                let shown = matches!(pinned.expected.front(), None | Some(Expect::Reply | Expect::Exec));
+                let shown = matches!(pinned.expected.front(), None | Some(Expect::Reply | Expect::Exec { .. }));
                 if length > limits::GATHERED_REPLY as u64 && shown {
                     pinned.in_piece = true;
                     pinned.journal = None;
@@ -125,7 +125,7 @@ impl Session {
                 }
                 self.give(inner, pinned, reply);
             }
-            Expect::Exec => return self.exec_came(inner, pinned, reply),
+            Expect::Exec { watched } => return self.exec_came(inner, pinned, reply, watched),
             Expect::Opening | Expect::Reply => return self.plain_came(inner, pinned, &expect, reply),
         }
         Ok(())
@@ -156,12 +156,18 @@ impl Session {
             return Err(After::Restart);
         }
         let mut instead = Vec::new();
-        encode::error(&mut instead, NOT_EXECUTED);
+        if *expect == Expect::Opening && pinned.is_guarded() {
+            // EXEC will fail, and then says what a client that watches keys knows how to go on from.
+            pinned.doomed = true;
+            encode::simple(&mut instead, "QUEUED");
+        } else {
+            encode::error(&mut instead, NOT_EXECUTED);
+        }
         self.give(inner, pinned, &instead);
         Ok(())
     }
 
-    fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
+    fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], watched: bool) -> Result<(), After> {
         let of_role = matches!(refusal(reply), Some(Refusal::NotMaster | Refusal::NotReady));
         if of_role {
             self.context.workspace.counters.bounces.increment();
@@ -181,7 +187,15 @@ impl Session {
         }
         pinned.journal = None;
         inner.retrying_since = None;
-        self.give(inner, pinned, reply);
+        let doomed = std::mem::take(&mut pinned.doomed) && reply.starts_with(b"-EXECABORT");
+        if watched && (of_role || doomed) {
+            // Nothing of it was executed. As if a watched key had changed: the client begins again.
+            let mut nil = Vec::new();
+            encode::null_array(&mut nil, inner.dialect.resp3);
+            self.give(inner, pinned, &nil);
+        } else {
+            self.give(inner, pinned, reply);
+        }
         Ok(())
     }
 

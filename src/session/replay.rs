@@ -276,9 +276,8 @@ fn replies_to(request: &[u8]) -> u32 {
 /// The answer to a request that failed as a whole: an error, of a transaction as EXEC's answer.
 pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for before_exec in (1..replies_to(request)).rev() {
-        let last = replies_to(request) - 1;
-        encode::simple(&mut bytes, if before_exec == last { "OK" } else { "QUEUED" });
+    for before_exec in 1..replies_to(request) {
+        encode::simple(&mut bytes, if before_exec == 1 { "OK" } else { "QUEUED" });
     }
     encode::error(&mut bytes, words);
     bytes

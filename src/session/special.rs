@@ -288,6 +288,11 @@ enum Verdict {
 }
 
 impl Inner {
+    /// The client believes that its commands are queued; none may be executed.
+    pub(super) fn is_in_severed_transaction(&self) -> bool {
+        matches!(self.severed, Some(Severed::Transaction | Severed::WatchedTransaction))
+    }
+
     /// RESET: the session is as if it had just connected.
     pub(super) fn reset(&mut self, authenticated: bool) {
         self.dialect = Dialect { resp3: false, db: 0 };
