@@ -70,6 +70,10 @@ pub(super) struct Pinned {
     pub(super) watching: bool,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
+    /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
+    pub(super) irreplaceable: bool,
+    /// It has subscriptions, or had.
+    pub(super) subscribes: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
     /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
@@ -99,6 +103,7 @@ pub(super) struct Pinned {
     /// Scanned bytes of `pin.input`.
     pub(super) scanned: usize,
     pub(super) in_piece: bool,
+    pub(super) push_in_piece: bool,
     _open: Open,
 }
 
@@ -132,6 +137,8 @@ impl Pinned {
             in_multi: false,
             watching: false,
             for_session: false,
+            irreplaceable: false,
+            subscribes: false,
             subscribed: false,
             subscribing: 0,
             doomed: false,
@@ -147,6 +154,7 @@ impl Pinned {
             to_skip,
             scanned: 0,
             in_piece: false,
+            push_in_piece: false,
             _open: Open(Arc::clone(counters)),
         }
     }
@@ -172,7 +180,7 @@ impl Pinned {
 }
 
 impl Session {
-    /// The command in front needs a pin. `None`: there is none within the hold, and it was answered with an error.
+    /// The command in front needs a pin. `None`: there is none within the hold, and the caller answers.
     pub(super) fn enter_pin(
         self: &Rc<Self>,
         inner: &mut Inner,
@@ -185,6 +193,9 @@ impl Session {
         if !inner.owes_nothing() {
             return Some(Flow::Again);
         }
+        if self.pauses(inner, cx) == Flow::Wait {
+            return Some(Flow::Wait);
+        }
         let pool = &self.context.pool;
         let master = pool.snapshot().master().filter(|master| !pool.is_troubled(master.id)).cloned();
         let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
@@ -193,8 +204,7 @@ impl Session {
                 return Some(Flow::Wait);
             }
             inner.retrying_since = None;
-            inner.skip_replies = 0;
-            self.answer_error(inner, &self.hold_error());
+            inner.attempts = 0;
             return None;
         };
         self.context.workspace.counters.pins.of(reason).increment();
@@ -212,16 +222,10 @@ impl Session {
             inner.discarding = Some(words);
             return Flow::Again;
         }
-        let next = inner.next;
-        match self.enter_pin(inner, PinReason::Large, cx) {
-            Some(flow) => flow,
-            None => {
-                // `enter_pin` answered it; what it answers is moved behind the rest of the command.
-                debug_assert!(inner.next == next + 1);
-                inner.discarding = Some(String::new());
-                Flow::Again
-            }
-        }
+        self.enter_pin(inner, PinReason::Large, cx).unwrap_or_else(|| {
+            inner.discarding = Some(self.hold_error());
+            Flow::Again
+        })
     }
 
     pub(super) fn step_pinned(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
@@ -275,6 +279,11 @@ impl Session {
     /// Moves bytes both ways until both would wait.
     fn turn(self: &Rc<Self>, inner: &mut Inner, pinned: &mut Pinned, cx: &mut task::Context<'_>) -> After {
         if self.is_left_behind(pinned) {
+            // A command that Redan does not know may have left nothing on the connection: then it is not missed.
+            let missed = pinned.in_multi || pinned.watching || pinned.irreplaceable || !pinned.expected.is_empty();
+            if pinned.for_session && !missed && !pinned.subscribed {
+                return After::Release;
+            }
             return After::Lost("its node is not the master any more".to_owned());
         }
         loop {
@@ -326,13 +335,15 @@ impl Session {
         }
     }
 
-    /// An open transaction or watch is on a node that is not the master any more. What it still owes comes first, unless
-    /// it does not answer.
+    /// What is open on the pin is on a node that is not the master any more. What that still owes comes first, unless it
+    /// does not answer. Subscriptions stay: a replica passes on what is published at its master.
     fn is_left_behind(&self, pinned: &Pinned) -> bool {
         let snapshot = self.context.pool.snapshot();
         let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
         let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.trouble.is_some());
-        demoted && (pinned.in_multi || pinned.watching) && (pinned.expected.is_empty() || silent())
+        let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
+        let kept = pinned.for_session && !pinned.subscribes;
+        demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
     }
 
     /// `true` when something came, the end included.
@@ -383,7 +394,6 @@ impl Session {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
                 Expect::Drop | Expect::Barrier => continue,
-                Expect::Reply if pinned.watching && !pinned.in_multi => encode::error(&mut reply, NOT_EXECUTED),
                 Expect::Reply | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
@@ -406,6 +416,7 @@ impl Session {
 /// Puts everything sent on the pin back in front of the input. Replies that the client has are skipped the second time.
 fn restart(inner: &mut Inner, pinned: &mut Pinned) {
     inner.retrying_since.get_or_insert_with(std::time::Instant::now);
+    inner.attempts += 1;
     inner.skip_replies = pinned.given + pinned.to_skip;
     if inner.muted && inner.reply_mode == ReplyMode::On {
         // CLIENT REPLY SKIP holds for a command that is about to be sent again.

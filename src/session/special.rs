@@ -60,7 +60,13 @@ impl Session {
                 self.reply_mode(inner, raw);
                 None
             }
-            Kind::Pin(pin) => self.enter_pin(inner, reason(pin), cx),
+            Kind::Pin(pin) => {
+                let entered = self.enter_pin(inner, reason(pin), cx);
+                if entered.is_none() {
+                    self.answer_without_pin(inner, pin);
+                }
+                entered
+            }
             Kind::Admin(_) if self.context.listener.allow_admin_commands => self.enter_pin(inner, PinReason::Admin, cx),
             Kind::Admin(_) => {
                 self.answer_error(inner, &admin_refused(spec));
@@ -227,7 +233,13 @@ impl Session {
                 inner.dialect.db = db;
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
-            Ok(_) => return self.enter_pin(inner, PinReason::Stateful, cx),
+            Ok(_) => {
+                let entered = self.enter_pin(inner, PinReason::Stateful, cx);
+                if entered.is_none() {
+                    self.answer_error(inner, &self.hold_error());
+                }
+                return entered;
+            }
         }
         None
     }
@@ -243,6 +255,27 @@ impl Session {
             b"SKIP" if inner.reply_mode == ReplyMode::On => inner.reply_mode = ReplyMode::SkipNext,
             b"SKIP" => {}
             _ => self.answer_error(inner, "ERR syntax error"),
+        }
+    }
+
+    /// There is no pin. A client whose MULTI fails sends what belongs into the transaction all the same, and believes that
+    /// it is queued: it is told so, and at EXEC that nothing was executed.
+    fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
+        if pin == Pin::Multi {
+            inner.severed = Some(Severed::Transaction);
+            self.answer_unless_given(inner, |out| encode::simple(out, "OK"));
+        } else {
+            inner.skip_replies = 0;
+            self.answer_error(inner, &self.hold_error());
+        }
+    }
+
+    /// An answer of a severed transaction, unless the client has it from before the transaction began again.
+    fn answer_unless_given(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
+        if inner.skip_replies > 0 {
+            inner.skip_replies -= 1;
+        } else {
+            self.answer_with(inner, write);
         }
     }
 
@@ -274,7 +307,7 @@ impl Session {
                 self.answer_error(inner, SEVERED);
             }
             (Kind::Local(Local::Quit | Local::Reset), _) => return false,
-            _ => self.answer_with(inner, |out| encode::simple(out, "QUEUED")),
+            _ => self.answer_unless_given(inner, |out| encode::simple(out, "QUEUED")),
         }
         true
     }
@@ -304,7 +337,7 @@ impl Inner {
     }
 }
 
-const SEVERED: &str = "EXECABORT Transaction discarded because of: the connection to the master was lost before EXEC; \
+const SEVERED: &str = "EXECABORT Transaction discarded because of: there was no connection to the master before EXEC; \
      nothing of it was executed";
 
 pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
