@@ -112,24 +112,31 @@ impl Session {
     pub(super) fn judge(&self, inner: &mut Inner, origin: Origin, judged: Judged<'_>) {
         let Judged { sequence, request, effect, reply, refusal } = judged;
         let pool = &self.context.pool;
-        let from_master = pool.snapshot().master().is_some_and(|master| master.id == origin.node);
+        let master = pool.snapshot().master().map(|master| master.id);
+        let (has_master, from_master) = (master.is_some(), master == Some(origin.node));
         let again = match refusal {
             Some(Refusal::NotMaster | Refusal::NotReady) => {
-                self.pause(inner);
+                // What a replica refused the master takes at once; what the master refused waits for what control finds.
+                if from_master || !has_master {
+                    self.pause(inner);
+                } else {
+                    pool.look();
+                }
                 if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
                     inner.stash_error(sequence, request, NOT_EXECUTED);
+                    inner.emit_stashed(&self.context);
                     return;
                 }
                 // A script that goes on saying so on a node that is the master says it itself.
                 inner.attempts < limits::ATTEMPTS
             }
             // What the master does not know nobody knows.
-            Some(Refusal::NoScript) => !from_master && effect == Effect::Read,
+            Some(Refusal::NoScript) => has_master && !from_master && effect == Effect::Read,
             Some(Refusal::Unblocked) | None => false,
         };
         if again {
             self.context.workspace.counters.bounces.increment();
-            inner.stash_request(sequence, request, effect, refusal == Some(Refusal::NoScript));
+            inner.stash_request(sequence, request, effect, has_master && !from_master);
         } else if inner.has_retries() {
             inner.saw(origin, sequence);
             inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });
