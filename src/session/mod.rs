@@ -89,6 +89,8 @@ struct Inner {
     /// The last write on the lane that is not answered.
     last_write: Option<u64>,
     sight: Sight,
+    /// The topology's epoch when the last write was answered.
+    write_epoch: u64,
     /// Reads in a row that went to the master only for want of a mark.
     kept_from_replicas: u32,
     /// How many of them before it waits for a mark.
@@ -143,6 +145,7 @@ impl Session {
             lane: None,
             last_write: None,
             sight: context.pool.first_sight(),
+            write_epoch: 0,
             kept_from_replicas: 0,
             patience: limits::PATIENCE,
             chosen_at: now,
@@ -421,7 +424,7 @@ impl Inner {
     }
 
     /// Commands up to `sequence` were answered by `origin`: remembers what the client has seen.
-    fn saw(&mut self, origin: Origin, sequence: u64) {
+    fn saw(&mut self, origin: Origin, sequence: u64, context: &Context) {
         self.sight.node = Some(origin.node);
         self.sight.generation = origin.generation;
         if !self.retrying {
@@ -431,6 +434,7 @@ impl Inner {
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
             self.sight.write = origin.generation;
+            self.write_epoch = context.pool.snapshot().epoch;
         }
     }
 
@@ -448,7 +452,7 @@ impl Recipient for Session {
     fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
         let inner = &mut *self.inner.borrow_mut();
         inner.in_lane -= count as usize;
-        inner.saw(origin, first + u64::from(count) - 1);
+        inner.saw(origin, first + u64::from(count) - 1, &self.context);
         if first == inner.front {
             inner.front += u64::from(count);
             inner.emit(bytes, &self.context);
@@ -473,7 +477,7 @@ impl Recipient for Session {
         }
         if last {
             inner.in_lane -= 1;
-            inner.saw(origin, sequence);
+            inner.saw(origin, sequence, &self.context);
             if sequence == inner.front {
                 inner.front += 1;
             }

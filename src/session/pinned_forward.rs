@@ -5,7 +5,7 @@ use std::task;
 
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
-use super::special::{admin_refused, database, is_endless};
+use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
 use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
@@ -183,6 +183,9 @@ impl Session {
             }
             Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
                 self.refuse(inner, pinned, &admin_refused(spec))
+            }
+            Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
+                self.refuse(inner, pinned, WAIT_IS_VOID)
             }
             Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
             Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),

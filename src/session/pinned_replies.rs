@@ -223,6 +223,7 @@ impl Session {
         inner.sight.node = Some(pinned.pin.node);
         inner.sight.generation = generation;
         inner.sight.write = generation;
+        inner.write_epoch = self.context.pool.snapshot().epoch;
     }
 }
 

@@ -138,10 +138,10 @@ impl Session {
             self.context.workspace.counters.bounces.increment();
             inner.stash_request(sequence, request, effect, has_master && !from_master);
         } else if inner.has_retries() {
-            inner.saw(origin, sequence);
+            inner.saw(origin, sequence, &self.context);
             inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });
         } else {
-            inner.saw(origin, sequence);
+            inner.saw(origin, sequence, &self.context);
             if sequence == inner.front {
                 inner.front += 1;
                 inner.emit(reply, &self.context);

@@ -60,6 +60,10 @@ impl Session {
                 self.reply_mode(inner, raw);
                 None
             }
+            Kind::Pin(Pin::Wait | Pin::WaitAof) if self.wait_is_void(inner) => {
+                self.answer_error(inner, WAIT_IS_VOID);
+                None
+            }
             Kind::Pin(pin) => {
                 let entered = self.enter_pin(inner, reason(pin), cx);
                 if entered.is_none() {
@@ -258,6 +262,12 @@ impl Session {
         }
     }
 
+    /// The master has changed since the session's last write. What it would wait for now is not that write, which the new
+    /// master may not have.
+    pub(super) fn wait_is_void(&self, inner: &Inner) -> bool {
+        inner.sight.write > 0 && inner.write_epoch != self.context.pool.snapshot().epoch
+    }
+
     /// There is no pin. A client whose MULTI fails sends what belongs into the transaction all the same, and believes that
     /// it is queued: it is told so, and at EXEC that nothing was executed.
     fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
@@ -339,6 +349,9 @@ impl Inner {
 
 const SEVERED: &str = "EXECABORT Transaction discarded because of: there was no connection to the master before EXEC; \
      nothing of it was executed";
+
+pub(super) const WAIT_IS_VOID: &str = "INDOUBT the master has changed since the last write of this connection: nobody can \
+     say how many replicas have that write";
 
 pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
      replicate from the node itself";

@@ -410,3 +410,18 @@ fn blocked_clients_and_subscribers_when_the_master_moves() {
     other.integer(&["PUBLISH", "news", "hello"]);
     assert_eq!(subscriber.reply(), format!("*3\r\n{}{}{}", bulk("message"), bulk("news"), bulk("hello")));
 }
+
+/// The new master may not have the write that WAIT is asked about.
+#[test]
+fn wait_does_not_speak_of_a_write_to_another_master() {
+    let group = Group::start("");
+    let mut client = group.endpoint.client();
+    client.ok(&["SET", "k", "v"]);
+    assert_eq!(client.ask(&["WAIT", "0", "100"]), ":2\r\n");
+    group.move_master(0, 1);
+    group.wait_for_master(1);
+    let reply = client.ask(&["WAIT", "1", "100"]);
+    assert!(reply.starts_with("-INDOUBT the master has changed"), "{reply}");
+    client.ok(&["SET", "k", "again"]);
+    assert_eq!(client.ask(&["WAIT", "1", "5000"]), ":1\r\n", "a write to the new master counts again");
+}
