@@ -112,12 +112,22 @@ impl Session {
     pub(super) fn judge(&self, inner: &mut Inner, origin: Origin, judged: Judged<'_>) {
         let Judged { sequence, request, effect, reply, refusal } = judged;
         let pool = &self.context.pool;
-        let from_master = pool.snapshot().master().is_some_and(|master| master.id == origin.node);
+        let (has_master, from_master) = {
+            let snapshot = pool.snapshot();
+            (snapshot.master.is_some(), snapshot.master().is_some_and(|master| master.id == origin.node))
+        };
+        // The master answers what a replica does not.
+        let to_master = effect == Effect::Read && has_master && !from_master;
         let again = match refusal {
+            Some(Refusal::NotMaster | Refusal::NotReady) if to_master => {
+                pool.look();
+                true
+            }
             Some(Refusal::NotMaster | Refusal::NotReady) => {
                 self.pause(inner);
                 if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
                     inner.stash_error(sequence, request, NOT_EXECUTED);
+                    inner.emit_stashed(&self.context);
                     return;
                 }
                 // A script that goes on saying so on a node that is the master says it itself.
@@ -129,7 +139,8 @@ impl Session {
         };
         if again {
             self.context.workspace.counters.bounces.increment();
-            inner.stash_request(sequence, request, effect, refusal == Some(Refusal::NoScript));
+            let to_master = to_master || refusal == Some(Refusal::NoScript);
+            inner.stash_request(sequence, request, effect, to_master);
         } else if inner.has_retries() {
             inner.saw(origin, sequence);
             inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });
