@@ -36,7 +36,7 @@ clean:
 	cargo clean
 
 # Stamps, so that a second `make test` needs neither root nor a registry.
-clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready
+clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready $(CLIENTS)/hiredis
 
 $(CLIENTS)/venv/.ready: $(SCRIPTS)/requirements.txt | needs-clients
 	rm -rf $(@D)
@@ -51,6 +51,12 @@ $(CLIENTS)/node/.ready: $(SCRIPTS)/package.json $(SCRIPTS)/package-lock.json | n
 	cp $^ $(@D)/
 	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
+
+# Debian 12 has hiredis 0.14, which came before hiredis_ssl.
+$(CLIENTS)/hiredis: $(SCRIPTS)/hiredis.c | needs-clients
+	mkdir -p $(CLIENTS)
+	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -O1 -o $@ $< \
+	  $$(pkg-config --cflags --libs $$(pkg-config --exists hiredis_ssl && echo hiredis_ssl) hiredis openssl)
 
 needs-build:
 	@.ci/install build

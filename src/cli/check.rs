@@ -148,7 +148,10 @@ impl Report {
 
     /// What an answering node does wrong.
     fn judge(&mut self, group: &Group, address: &str, node: Option<&Node>, answer: &Answer) {
-        if let Some(Err(why)) = node.filter(|node| node.role != Role::Master).map(|node| &node.readable) {
+        let is_old = answer.observation.version.is_some_and(|version| version < Version(3, 2, 0));
+        let replica = node.filter(|node| node.role != Role::Master);
+        // What an old version never does is not wrong with this server.
+        if let Some(Err(why)) = replica.filter(|_| !is_old).map(|node| &node.readable) {
             self.wrong.push(format!("{address} serves no reads: {why}"));
         }
         if answer.means != Means::Info {
@@ -156,9 +159,10 @@ impl Report {
                 "{address}: the user may not ask INFO, so its health is known only in part: grant +info (ACL SETUSER)"
             ));
         }
-        if answer.observation.version.is_some_and(|version| version < Version(3, 2, 0)) {
-            self.notes
-                .push(format!("{address} is older than 3.2: its replicas return expired data and serve no reads"));
+        if is_old && replica.is_some() {
+            self.notes.push(format!(
+                "{address} serves no reads: replicas before version 3.2 return expired data; upgrade it to use it"
+            ));
         }
         if answer.auth == Auth::NotNeeded {
             self.notes

@@ -112,19 +112,16 @@ impl Session {
     pub(super) fn judge(&self, inner: &mut Inner, origin: Origin, judged: Judged<'_>) {
         let Judged { sequence, request, effect, reply, refusal } = judged;
         let pool = &self.context.pool;
-        let (has_master, from_master) = {
-            let snapshot = pool.snapshot();
-            (snapshot.master.is_some(), snapshot.master().is_some_and(|master| master.id == origin.node))
-        };
-        // The master answers what a replica does not.
-        let to_master = effect == Effect::Read && has_master && !from_master;
+        let master = pool.snapshot().master().map(|master| master.id);
+        let (has_master, from_master) = (master.is_some(), master == Some(origin.node));
         let again = match refusal {
-            Some(Refusal::NotMaster | Refusal::NotReady) if to_master => {
-                pool.look();
-                true
-            }
             Some(Refusal::NotMaster | Refusal::NotReady) => {
-                self.pause(inner);
+                // What a replica refused the master takes at once; what the master refused waits for what control finds.
+                if from_master || !has_master {
+                    self.pause(inner);
+                } else {
+                    pool.look();
+                }
                 if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
                     inner.stash_error(sequence, request, NOT_EXECUTED);
                     inner.emit_stashed(&self.context);
@@ -134,13 +131,12 @@ impl Session {
                 inner.attempts < limits::ATTEMPTS
             }
             // What the master does not know nobody knows.
-            Some(Refusal::NoScript) => !from_master && effect == Effect::Read,
+            Some(Refusal::NoScript) => has_master && !from_master && effect == Effect::Read,
             Some(Refusal::Unblocked) | None => false,
         };
         if again {
             self.context.workspace.counters.bounces.increment();
-            let to_master = to_master || refusal == Some(Refusal::NoScript);
-            inner.stash_request(sequence, request, effect, to_master);
+            inner.stash_request(sequence, request, effect, has_master && !from_master);
         } else if inner.has_retries() {
             inner.saw(origin, sequence);
             inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });

@@ -7,7 +7,7 @@ use crate::support::certs::Certs;
 use crate::support::redis::{Redis, eventually};
 
 /// What it printed, and its exit code.
-fn check(group: &str, files: &[(&str, &str)]) -> (String, i32) {
+pub(crate) fn check(group: &str, files: &[(&str, &str)]) -> (String, i32) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).expect("writable");

@@ -35,6 +35,11 @@ fn redis_cli() {
 }
 
 #[test]
+fn hiredis() {
+    everywhere(|address, ca| run(&mut hiredis_program(address, ca)));
+}
+
+#[test]
 fn redis_rs() {
     everywhere(redis_rs::check);
 }
@@ -48,6 +53,7 @@ fn the_programs_can_fail() {
         node("ioredis.cjs", nobody, None),
         node("node_redis.cjs", nobody, None),
         script(Path::new("bash"), "redis_cli.sh", nobody, None),
+        hiredis_program(nobody, None),
     ];
     for program in &mut programs {
         let why = run(program).expect_err("a program that was satisfied by a server that does not exist");
@@ -71,9 +77,21 @@ fn node(name: &str, address: &str, ca: Option<&Path>) -> Command {
 }
 
 fn script(interpreter: &Path, name: &str, address: &str, ca: Option<&Path>) -> Command {
-    // No check takes half a minute; one that hangs must not take the whole test run with it.
+    let mut command = bounded(interpreter);
+    command.arg(Path::new(SCRIPTS).join(name)).arg(address).args(ca);
+    command
+}
+
+fn hiredis_program(address: &str, ca: Option<&Path>) -> Command {
+    let mut command = bounded(&installed("hiredis"));
+    command.arg(address).args(ca);
+    command
+}
+
+/// No check takes a minute; one that hangs must not take the whole test run with it.
+fn bounded(program: &Path) -> Command {
     let mut command = Command::new("timeout");
-    command.arg("180").arg(interpreter).arg(Path::new(SCRIPTS).join(name)).arg(address).args(ca);
+    command.arg("180").arg(program);
     command
 }
 

@@ -1,5 +1,6 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
+mod addresses;
 mod auth;
 mod check;
 mod clients;
@@ -16,3 +17,4 @@ mod rolechange;
 mod sessions;
 mod shutdown;
 mod support;
+mod versions;

@@ -314,7 +314,8 @@ fn a_master_that_is_killed_leaves_connections_and_readers_alone() {
     assert!(killed.elapsed() >= Duration::from_millis(600), "nobody waited for a master");
     let transaction: &[&[&str]] = &[&["MULTI"], &["INCR", "k"], &["EXEC"]];
     writers[0].raw(&pipeline(transaction));
-    // A transaction fails at its end, however it is sent: its client goes on to EXEC in any case.
+    // Sent in one piece or command by command, it is refused at EXEC: a client that pipelines has sent what belongs into
+    // the transaction before it can know, and none of that may be executed outside of one.
     let replies = [writers[0].reply(), writers[0].reply(), writers[0].reply()];
     assert_eq!(replies[..2], ["+OK\r\n", "+QUEUED\r\n"]);
     assert!(replies[2].starts_with("-LOADING Redan has"), "{replies:?}");
@@ -414,4 +415,29 @@ fn blocked_clients_and_subscribers_when_the_master_moves() {
     });
     other.integer(&["PUBLISH", "news", "hello"]);
     assert_eq!(subscriber.reply(), format!("*3\r\n{}{}{}", bulk("message"), bulk("news"), bulk("hello")));
+}
+
+/// A replaced master that was told nothing goes on saying that it is one. What it has not answered soon is in doubt;
+/// nothing new goes there.
+#[test]
+fn a_replaced_master_that_does_not_know_it_gets_nothing_new() {
+    let group = Group::start("");
+    let (mut waiting, mut other) = (group.endpoint.client(), group.endpoint.client());
+    waiting.ok(&["SET", "k", "v"]);
+    group.servers[0].ok(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    waiting.send(&["INCR", "doubtful"]);
+    eventually("the write waits at the old master", || {
+        group.servers[0].command(&["CLIENT", "LIST"]).lines().any(|line| line.contains("flags=b"))
+    });
+    group.servers[1].replica_of(None);
+    group.servers[2].replica_of(Some(&group.servers[1]));
+    group.wait_for_master(1);
+    for number in 1..=100 {
+        assert_eq!(other.integer(&["INCR", "certain"]), number);
+    }
+    let reply = waiting.reply();
+    assert!(reply.starts_with(&format!("-INDOUBT {}", group.servers[0].address())), "{reply}");
+    assert_eq!(waiting.text(&["GET", "certain"]).as_deref(), Some("100"));
+    group.servers[0].ok(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(group.servers[0].command(&["GET", "certain"]), "$-1\r\n");
 }

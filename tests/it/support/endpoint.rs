@@ -58,6 +58,11 @@ impl Endpoint {
         Client::resp3(&self.address())
     }
 
+    /// Everything Redan has printed.
+    pub(crate) fn said(&self) -> String {
+        self.proxy.said()
+    }
+
     /// One number: the series is written as in the exposition, labels included.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let metrics = self.metrics();
