@@ -27,6 +27,9 @@ use crate::transport::CipherBuffer;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
+/// How long a replaced master may go on saying that it is one: two probes at the usual interval.
+const RIVAL_GRACE: Duration = Duration::from_secs(1);
+
 /// What control and workers share about one group.
 #[derive(Clone)]
 pub(crate) struct GroupView {
@@ -62,6 +65,8 @@ pub(crate) struct Pool {
     /// Asked for since the last round began.
     pub(super) mark_request: Cell<bool>,
     pub(super) waiting_for_mark: RefCell<Vec<Waker>>,
+    /// When the epoch changed last.
+    master_since: Cell<Instant>,
     /// Snapshots taken over so far.
     changes: Cell<u64>,
     /// Sessions that wait for a change: another snapshot, or a node that may be dialled again.
@@ -97,6 +102,7 @@ impl Pool {
             mark_wanted: Notify::new(),
             mark_request: Cell::new(false),
             waiting_for_mark: RefCell::default(),
+            master_since: Cell::new(Instant::now()),
             changes: Cell::new(0),
             waiting_for_change: RefCell::default(),
             troubles: RefCell::default(),
@@ -176,6 +182,9 @@ impl Pool {
         }
         self.marks.borrow_mut().retain(|id| new.node(id).is_some());
         self.generation.set(self.marks.borrow().current());
+        if new.epoch != self.snapshot.borrow().epoch {
+            self.master_since.set(Instant::now());
+        }
         if new.master.is_none() {
             if self.snapshot.borrow().master.is_some() {
                 // Whatever trouble there was before is another story: this outage gets a whole hold.
@@ -195,20 +204,32 @@ impl Pool {
     }
 
     /// A lane to a node that is gone, or that is not the master and does not answer, is closed: its reads go elsewhere,
-    /// its writes are in doubt. A lane for writes to a demoted node that answers finishes what it owes: the answers
-    /// tell which writes were executed. A silent master keeps its lanes while no other is proven: it may be busy.
+    /// its writes are in doubt. A lane for writes to a replaced node that answers finishes what it owes: the answers
+    /// tell which writes were executed ([`Self::close_rivals`] ends its patience). A silent master keeps its lanes while no other is proven: it may be busy.
     fn fence(&self, new: &Snapshot) {
         let master = new.master().map(|node| node.id);
         for lane in self.lanes.borrow().iter() {
             match new.node(lane.key.node) {
                 None => lane.close("the node left the group"),
                 Some(node) if Some(node.id) == master => {}
-                Some(node) if master.is_some() && node.role_is_master() => {
-                    lane.close("it says it is the master, and another node is");
-                }
                 Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// A node that goes on saying that it is the master would acknowledge writes that are lost. Not at once: it may have been
+    /// demoted since it was last asked, and then its answers prove that nothing was executed.
+    fn close_rivals(&self, now: Instant) {
+        let snapshot = self.snapshot.borrow();
+        let settled = now.saturating_duration_since(self.master_since.get()) >= RIVAL_GRACE;
+        let Some(master) = snapshot.master().filter(|_| settled) else {
+            return;
+        };
+        for lane in self.lanes.borrow().iter().filter(|lane| lane.key.node != master.id) {
+            if snapshot.node(lane.key.node).is_some_and(Node::role_is_master) {
+                lane.close("it says it is the master, and another node is");
             }
         }
     }
@@ -344,6 +365,7 @@ impl Pool {
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
+        self.close_rivals(now);
     }
 }
 

@@ -71,7 +71,13 @@ impl Session {
                 }
                 entered
             }
-            Kind::Admin(_) if self.context.listener.allow_admin_commands => self.enter_pin(inner, PinReason::Admin, cx),
+            Kind::Admin(_) if self.context.listener.allow_admin_commands => {
+                let entered = self.enter_pin(inner, PinReason::Admin, cx);
+                if entered.is_none() {
+                    self.answer_error(inner, &self.hold_error());
+                }
+                entered
+            }
             Kind::Admin(_) => {
                 self.answer_error(inner, &admin_refused(spec));
                 None

@@ -353,6 +353,24 @@ fn refusals_are_not_shown() {
     assert_eq!(sent[sent.len() - 4..], ["SET a", "GET a", "SET b", "GET b"], "{sent:?}");
 }
 
+/// A node that goes on refusing what it should execute: the client is told so, and not for ever later.
+#[test]
+fn a_master_that_refuses_for_ever() {
+    let master = Fake::master();
+    master.script(|command| Act::reply(if command.name() == "SET" { READONLY } else { LOADING }));
+    let endpoint = Endpoint::start(&[master.address()], "", "");
+    let mut client = endpoint.client();
+    for words in [&["SET", "a", "1"][..], &["GET", "a"]] {
+        let reply = client.ask(words);
+        assert!(reply.starts_with("-LOADING Redan: "), "{reply}");
+    }
+    client.raw(&pipeline(&[&["SET", "a", "1"], &["PING"], &["SET", "b", "1"], &["GET", "b"]]));
+    for expected in ["-LOADING Redan: ", "+PONG", "-LOADING Redan: ", "-LOADING Redan: "] {
+        let reply = client.reply();
+        assert!(reply.starts_with(expected), "{reply}");
+    }
+}
+
 /// A write must not be executed after one that the client sent behind it.
 #[test]
 fn a_refused_write_is_not_executed_behind_a_later_one() {

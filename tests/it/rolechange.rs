@@ -34,7 +34,8 @@ impl Group {
 
     fn promote(&self, from: usize, to: usize) {
         self.servers[to].replica_of(None);
-        for index in [3 - from - to, from] {
+        // The old master first: while it says it is the master, what it was sent and has not answered is in doubt.
+        for index in [from, 3 - from - to] {
             self.servers[index].replica_of(Some(&self.servers[to]));
         }
     }
@@ -278,7 +279,7 @@ fn a_replica_that_is_killed_is_not_missed() {
 /// What is said to a writer while there is no master: nothing until the hold is over, or that its write is in doubt.
 #[test]
 fn a_master_that_is_killed_leaves_connections_and_readers_alone() {
-    let mut group = Group::start("hold = \"700ms\"");
+    let mut group = Group::start("hold = \"700ms\"\nadmin_commands = \"allow\"");
     let mut writers: Vec<Client> = (0..10).map(|_| group.endpoint.client()).collect();
     let mut readers: Vec<Client> = (0..10).map(|_| group.endpoint.client()).collect();
     // Nothing was written before the readers came, so replicas serve them from the beginning.
@@ -318,9 +319,14 @@ fn a_master_that_is_killed_leaves_connections_and_readers_alone() {
     let replies = [writers[0].reply(), writers[0].reply(), writers[0].reply()];
     assert_eq!(replies[..2], ["+OK\r\n", "+QUEUED\r\n"]);
     assert!(replies[2].starts_with("-LOADING Redan has"), "{replies:?}");
-    let replies = transaction.iter().map(|words| writers[0].ask(words)).collect::<Vec<_>>();
+    let replies = [&transaction[0], &transaction[1], &transaction[2]].map(|words| writers[0].ask(words));
     assert_eq!(replies[..2], ["+OK\r\n", "+QUEUED\r\n"]);
-    assert!(replies[2].starts_with("-EXECABORT"), "{replies:?}");
+    assert!(replies[2].starts_with("-EXECABORT "), "{replies:?}");
+    // Whatever takes a connection of its own is answered too.
+    for words in [&["BLPOP", "queue", "1"][..], &["SUBSCRIBE", "c"], &["SELECT", "9"], &["CONFIG", "SET", "hz", "10"]] {
+        let reply = writers[0].ask(words);
+        assert!(reply.starts_with("-LOADING Redan has"), "{words:?}: {reply}");
+    }
 
     group.servers[1].replica_of(None);
     group.servers[2].replica_of(Some(&group.servers[1]));
@@ -417,11 +423,36 @@ fn wait_does_not_speak_of_a_write_to_another_master() {
     let group = Group::start("");
     let mut client = group.endpoint.client();
     client.ok(&["SET", "k", "v"]);
-    assert_eq!(client.ask(&["WAIT", "0", "100"]), ":2\r\n");
+    assert_eq!(client.ask(&["WAIT", "2", "5000"]), ":2\r\n");
     group.move_master(0, 1);
     group.wait_for_master(1);
     let reply = client.ask(&["WAIT", "1", "100"]);
     assert!(reply.starts_with("-INDOUBT the master has changed"), "{reply}");
     client.ok(&["SET", "k", "again"]);
     assert_eq!(client.ask(&["WAIT", "1", "5000"]), ":1\r\n", "a write to the new master counts again");
+}
+
+/// A replaced master that was told nothing goes on saying that it is one. What it has not answered soon is in doubt;
+/// nothing new goes there.
+#[test]
+fn a_replaced_master_that_does_not_know_it_gets_nothing_new() {
+    let group = Group::start("");
+    let (mut waiting, mut other) = (group.endpoint.client(), group.endpoint.client());
+    waiting.ok(&["SET", "k", "v"]);
+    group.servers[0].ok(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    waiting.send(&["INCR", "doubtful"]);
+    eventually("the write waits at the old master", || {
+        group.servers[0].command(&["CLIENT", "LIST"]).lines().any(|line| line.contains("flags=b"))
+    });
+    group.servers[1].replica_of(None);
+    group.servers[2].replica_of(Some(&group.servers[1]));
+    group.wait_for_master(1);
+    for number in 1..=100 {
+        assert_eq!(other.integer(&["INCR", "certain"]), number);
+    }
+    let reply = waiting.reply();
+    assert!(reply.starts_with(&format!("-INDOUBT {}", group.servers[0].address())), "{reply}");
+    assert_eq!(waiting.text(&["GET", "certain"]).as_deref(), Some("100"));
+    group.servers[0].ok(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(group.servers[0].command(&["GET", "certain"]), "$-1\r\n");
 }
