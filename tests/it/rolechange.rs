@@ -429,7 +429,7 @@ fn wait_does_not_speak_of_a_write_to_another_master() {
     let reply = client.ask(&["WAIT", "1", "100"]);
     assert!(reply.starts_with("-INDOUBT the master has changed"), "{reply}");
     client.ok(&["SET", "k", "again"]);
-    assert_eq!(client.ask(&["WAIT", "1", "5000"]), ":1\r\n", "a write to the new master counts again");
+    assert!(client.integer(&["WAIT", "1", "5000"]) >= 1, "a write to the new master counts again");
 }
 
 /// A replaced master that was told nothing goes on saying that it is one. What it has not answered soon is in doubt;
