@@ -31,6 +31,9 @@ mod admin;
 mod drain;
 mod app;
 pub mod cli;
+// For the test that counts allocations alone: it must share a process with what it counts.
+#[doc(hidden)]
+pub mod testing;
 // For the fuzzer and property tests alone.
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

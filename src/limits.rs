@@ -2,6 +2,8 @@
 //!
 //! Read by whoever enforces a bound; nothing here may depend on another module.
 
+use std::time::Duration;
+
 /// Groups in one configuration. Each costs a control loop of probes and one gauge per worker; more groups than
 /// this belong into several processes, where one cannot starve the other.
 pub(crate) const GROUPS: usize = 64;
@@ -47,6 +49,14 @@ pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 
+/// Seconds without a command after which a lane is closed. It is opened again when it is wanted.
+pub(crate) const LANE_IDLE_S: u64 = 60;
+
+/// Times that one command may be sent again because a node refused it or died over it. Each time control is asked to
+/// look and the session waits for what it finds, 20 ms doubled from time to time: a node that refuses after that means it.
+pub(crate) const ATTEMPTS: u32 = 5;
+pub(crate) const FIRST_PAUSE_MS: u64 = 20;
+
 /// Capacity a lane or a session keeps when it has nothing to say.
 pub(crate) const KEPT_BUFFER: usize = 64 * 1024;
 
@@ -70,3 +80,6 @@ pub(crate) const IN_FLIGHT: usize = 1024;
 /// Where waiting does not help it waits ever less often, at last three rounds of 3 ms per 4096 reads: 4 %.
 pub(crate) const PATIENCE: u32 = 32;
 pub(crate) const LONGEST_PATIENCE: u32 = 4096;
+
+/// A session that stays on one node chooses again after so long: one read in 2 s waits a few milliseconds for it.
+pub(crate) const CHOOSE_AGAIN: Duration = Duration::from_secs(2);

@@ -93,7 +93,7 @@ pub(crate) fn read(
                 }
             }
         }
-        if reads == Reads::Any && consistency == Consistency::Session {
+        if reads == Reads::Any && later.len() > 0 {
             stay(&mut set, sight, snapshot);
         }
         if reads == Reads::Nearest && keep_nearest(&mut set, &later, snapshot) {
@@ -139,8 +139,8 @@ fn fit(node: &Node, consistency: Consistency, sight: &Sight, marks: &Marks) -> F
     }
 }
 
-/// A session that reads from a replica stays there. At the master, which is always in the set, no replica would be
-/// proven for it any more, so one visit would keep it there for long.
+/// A session that reads from a replica stays there until it may choose among all. At the master, which is always in the set, no
+/// replica would be proven for it any more, so one visit would keep it there.
 fn stay(set: &mut NodeSet, sight: &Sight, snapshot: &Snapshot) {
     let here = set.iter().find(|&index| sight.node == Some(snapshot.nodes[index].id));
     if let Some(index) = here.filter(|&index| snapshot.master != Some(index)) {

@@ -32,17 +32,19 @@ enum Socket {
 pub(crate) struct Stream {
     socket: Socket,
     tls: Option<Box<rustls::Connection>>,
+    /// The peer said under TLS that it will send no more.
+    ended: bool,
 }
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self { socket: Socket::Tcp(socket), tls: None }
+        Self { socket: Socket::Tcp(socket), tls: None, ended: false }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), tls: None }
+        Self { socket: Socket::Unix(socket), tls: None, ended: false }
     }
 }
 
@@ -64,7 +66,7 @@ impl Stream {
     fn with_tls(socket: TcpStream, mut connection: rustls::Connection) -> Self {
         // What is written is flushed at once, and what the socket refuses is the caller's to bound.
         connection.set_buffer_limit(None);
-        Self { socket: Socket::Tcp(socket), tls: Some(Box::new(connection)) }
+        Self { socket: Socket::Tcp(socket), tls: Some(Box::new(connection)), ended: false }
     }
 
     /// Reads what there is into `buf`; `Ok(0)` is the end. `buf` must hold `limits::CLIENT_READ` bytes under TLS.
@@ -78,7 +80,7 @@ impl Stream {
             return self.socket.poll_read(cx, buf);
         };
         let mut filled = drain_plaintext(tls, buf)?;
-        if filled > 0 {
+        if filled > 0 || self.ended {
             return Poll::Ready(Ok(filled));
         }
         loop {
@@ -87,18 +89,17 @@ impl Stream {
                 return Poll::Ready(Ok(0));
             }
             let mut ciphertext = &cipher.0[..n];
-            let mut closed = false;
-            while !ciphertext.is_empty() && !closed {
-                closed = tls.read_tls(&mut ciphertext)? == 0;
+            while !ciphertext.is_empty() && !self.ended {
+                self.ended = tls.read_tls(&mut ciphertext)? == 0;
                 let state = tls.process_new_packets().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-                closed |= state.peer_has_closed();
+                self.ended |= state.peer_has_closed();
                 filled += drain_plaintext(tls, &mut buf[filled..])?;
             }
             if tls.wants_write() {
                 // Key updates and alerts; a full socket keeps them for the next flush.
                 flush_tls(tls, &self.socket)?;
             }
-            if filled > 0 || closed {
+            if filled > 0 || self.ended {
                 return Poll::Ready(Ok(filled));
             }
         }

@@ -178,7 +178,8 @@ fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
     };
     let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
     match asked {
-        "CLIENT" if !text.starts_with("NOAUTH") => Ok(()),
+        // These refuse the connection, not the command; the node closes it now.
+        "CLIENT" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => Ok(()),
         "SELECT" if text.starts_with("ERR") || text.starts_with("NOPERM") => Err(DialError::Dialect(text)),
         "HELLO" if text.starts_with("ERR unknown command") || text.starts_with("NOPROTO") => {
             Err(DialError::Dialect(text))

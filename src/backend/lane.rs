@@ -89,6 +89,8 @@ pub(super) struct Inner {
     pub(super) clogged: Option<Rc<dyn Recipient>>,
     /// Sessions that wait for room in the log.
     waiting: Vec<Waker>,
+    /// Ticks, a second apart, at which nothing was in flight; a command between two of them starts the count again.
+    idle_ticks: u64,
 }
 
 impl Lane {
@@ -104,6 +106,7 @@ impl Lane {
                 replies: Replies::new(),
                 clogged: None,
                 waiting: Vec::new(),
+                idle_ticks: 0,
             }),
             waker: RefCell::new(None),
             woken: Cell::new(false),
@@ -144,6 +147,7 @@ impl Lane {
         debug_assert!(self.serves());
         let mut inner = self.inner.borrow_mut();
         inner.log.push(command);
+        inner.idle_ticks = 0;
         let to = Rc::clone(to) as Rc<dyn Recipient>;
         // A gathered command is at most `limits::GATHERED_COMMAND` long.
         inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, replies, effect });
@@ -170,8 +174,17 @@ impl Lane {
     }
 
     /// Called about once a second: gives back memory that a burst took.
+    /// A lane that has carried nothing for a minute is closed: clients that wander through many databases must not use up
+    /// the node's connections.
     pub(crate) fn tick(&self) {
-        self.inner.borrow_mut().log.trim();
+        let mut inner = self.inner.borrow_mut();
+        inner.log.trim();
+        inner.idle_ticks = if inner.flights.is_empty() { inner.idle_ticks + 1 } else { 0 };
+        let idle = inner.idle_ticks >= limits::LANE_IDLE_S;
+        drop(inner);
+        if idle {
+            self.retire();
+        }
     }
 
     fn wake(&self) {

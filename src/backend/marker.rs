@@ -2,7 +2,7 @@
 //!
 //! One task per worker and group. It asks only while a session wants a mark, and at most once per [`INTERVAL`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -40,7 +40,7 @@ pub(super) async fn run(pool: Weak<Pool>) {
         round(&strong).await;
         tokio::time::sleep_until(started + INTERVAL).await;
         // Also those for whom nothing new is known: how long they go on waiting is theirs to bound.
-        strong.waiting_for_mark.take().into_iter().for_each(Waker::wake);
+        strong.wake_waiting_for_mark();
     }
 }
 
@@ -60,30 +60,34 @@ async fn round(pool: &Rc<Pool>) {
     };
     pool.generation.set(pool.marks.borrow().current());
     pool.counters.marks_asked.increment();
-    let Some(offset) = offset_of(pool, &master).await else {
+    let Some(offset) = offset_of(pool, &master, Asked::Master).await else {
         return;
     };
     pool.marks.borrow_mut().master_at(epoch, generation, offset);
+    let missing = Rc::new(Cell::new(replicas.len()));
     for replica in replicas {
-        let pool = Rc::clone(pool);
+        let (pool, missing) = (Rc::clone(pool), Rc::clone(&missing));
         tokio::task::spawn_local(async move {
-            if let Some(offset) = offset_of(&pool, &replica).await
-                && pool.marks.borrow_mut().replica_at(epoch, replica.id, offset)
-            {
-                pool.waiting_for_mark.take().into_iter().for_each(Waker::wake);
+            if let Some(offset) = offset_of(&pool, &replica, Asked::Replica).await {
+                pool.marks.borrow_mut().replica_at(epoch, replica.id, offset);
+            }
+            missing.set(missing.get() - 1);
+            // Not at the first answer: everyone would go to the one replica that was a little faster.
+            if missing.get() == 0 {
+                pool.wake_waiting_for_mark();
             }
         });
     }
 }
 
 /// The node's replication offset by ROLE; `None` when it does not tell, or is a replica that is not connected.
-async fn offset_of(pool: &Rc<Pool>, node: &Node) -> Option<u64> {
+async fn offset_of(pool: &Rc<Pool>, node: &Node, asked: Asked) -> Option<u64> {
     let lane = pool.lane(node, Purpose::Marks, DIALECT)?;
-    let question = Rc::new(Question { state: RefCell::new(State::Asked(None)) });
+    let question = Rc::new(Question { asked, state: RefCell::new(State::Waiting(None)) });
     lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read, 1);
     let answer = poll_fn(|cx| match &mut *question.state.borrow_mut() {
         State::Answered(offset) => Poll::Ready(*offset),
-        State::Asked(waker) => {
+        State::Waiting(waker) => {
             *waker = Some(cx.waker().clone());
             Poll::Pending
         }
@@ -91,30 +95,38 @@ async fn offset_of(pool: &Rc<Pool>, node: &Node) -> Option<u64> {
     tokio::time::timeout(PATIENCE, answer).await.ok().flatten()
 }
 
+/// As what a node was asked. One that has changed its role meanwhile counts in another history, and tells nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Master,
+    Replica,
+}
+
 /// The offset in a reply to ROLE: of a master its own, of a connected replica what it has applied.
-fn offset_in(reply: &[u8]) -> Option<u64> {
+fn offset_in(reply: &[u8], asked: Asked) -> Option<u64> {
     let (value, _) = value::decode(reply, false).ok()??;
     let items = value.items()?;
     let offset = match items.first()?.text()? {
-        "master" => items.get(1)?,
-        "slave" if items.get(3)?.text()? == "connected" => items.get(4)?,
+        "master" if asked == Asked::Master => items.get(1)?,
+        "slave" if asked == Asked::Replica && items.get(3)?.text()? == "connected" => items.get(4)?,
         _ => return None,
     };
     offset.integer().and_then(|offset| u64::try_from(offset).ok())
 }
 
 struct Question {
+    asked: Asked,
     state: RefCell<State>,
 }
 
 enum State {
-    Asked(Option<Waker>),
+    Waiting(Option<Waker>),
     Answered(Option<u64>),
 }
 
 impl Question {
     fn answer(&self, offset: Option<u64>) {
-        if let State::Asked(Some(waker)) = self.state.replace(State::Answered(offset)) {
+        if let State::Waiting(Some(waker)) = self.state.replace(State::Answered(offset)) {
             waker.wake();
         }
     }
@@ -122,7 +134,7 @@ impl Question {
 
 impl Recipient for Question {
     fn replies(&self, _: Origin, _: u64, _: u32, bytes: &[u8]) {
-        self.answer(offset_in(bytes));
+        self.answer(offset_in(bytes, self.asked));
     }
 
     fn piece(&self, _: Origin, _: u64, _: &[u8], _: bool) {
@@ -131,7 +143,7 @@ impl Recipient for Question {
     }
 
     fn judged(&self, _: Origin, judged: Judged<'_>) {
-        self.answer(offset_in(judged.reply));
+        self.answer(offset_in(judged.reply, self.asked));
     }
 
     fn lost(&self, _: Lost<'_>) {
@@ -160,6 +172,10 @@ impl Pool {
         self.want_mark();
     }
 
+    fn wake_waiting_for_mark(&self) {
+        self.waiting_for_mark.take().into_iter().for_each(Waker::wake);
+    }
+
     fn take_mark_request(&self) -> bool {
         self.mark_request.take()
     }
@@ -167,22 +183,24 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::offset_in;
+    use super::{Asked, offset_in};
 
     #[test]
     fn only_a_connected_node_tells_an_offset() {
         #[rustfmt::skip]
-        let table: &[(&str, Option<u64>)] = &[
-            ("*3\r\n$6\r\nmaster\r\n:3129659\r\n*0\r\n", Some(3_129_659)),
-            ("*3\r\n$6\r\nmaster\r\n:77\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$2\r\n76\r\n", Some(77)),
-            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$9\r\nconnected\r\n:3167038\r\n", Some(3_167_038)),
-            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$4\r\nsync\r\n:-1\r\n", None),
-            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$7\r\nconnect\r\n:55\r\n", None),
-            ("-NOPERM this user has no permissions to run the 'role' command\r\n", None),
-            ("*2\r\n$8\r\nsentinel\r\n*0\r\n", None),
+        let table: &[(&str, Asked, Option<u64>)] = &[
+            ("*3\r\n$6\r\nmaster\r\n:3129659\r\n*0\r\n", Asked::Master, Some(3_129_659)),
+            ("*3\r\n$6\r\nmaster\r\n:77\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$2\r\n76\r\n", Asked::Master, Some(77)),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$9\r\nconnected\r\n:3167038\r\n", Asked::Replica, Some(3_167_038)),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$4\r\nsync\r\n:-1\r\n", Asked::Replica, None),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$7\r\nconnect\r\n:55\r\n", Asked::Replica, None),
+            ("-NOPERM this user has no permissions to run the 'role' command\r\n", Asked::Replica, None),
+            ("*2\r\n$8\r\nsentinel\r\n*0\r\n", Asked::Replica, None),
+            ("*3\r\n$6\r\nmaster\r\n:77\r\n*0\r\n", Asked::Replica, None),
+            ("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:9000\r\n$9\r\nconnected\r\n:3167038\r\n", Asked::Master, None),
         ];
-        for (reply, expected) in table {
-            assert_eq!(offset_in(reply.as_bytes()), *expected, "{reply}");
+        for (reply, asked, expected) in table {
+            assert_eq!(offset_in(reply.as_bytes(), *asked), *expected, "{asked:?} {reply}");
         }
     }
 }

@@ -27,6 +27,9 @@ use crate::transport::CipherBuffer;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
+/// How long a replaced master may go on saying that it is one: two probes at the usual interval.
+const RIVAL_GRACE: Duration = Duration::from_secs(1);
+
 /// What control and workers share about one group.
 #[derive(Clone)]
 pub(crate) struct GroupView {
@@ -62,6 +65,10 @@ pub(crate) struct Pool {
     /// Asked for since the last round began.
     pub(super) mark_request: Cell<bool>,
     pub(super) waiting_for_mark: RefCell<Vec<Waker>>,
+    /// When the epoch changed last.
+    master_since: Cell<Instant>,
+    /// Snapshots taken over so far.
+    changes: Cell<u64>,
     /// Sessions that wait for a change: another snapshot, or a node that may be dialled again.
     waiting_for_change: RefCell<Vec<Waker>>,
     troubles: RefCell<Vec<Trouble>>,
@@ -95,6 +102,8 @@ impl Pool {
             mark_wanted: Notify::new(),
             mark_request: Cell::new(false),
             waiting_for_mark: RefCell::default(),
+            master_since: Cell::new(Instant::now()),
+            changes: Cell::new(0),
             waiting_for_change: RefCell::default(),
             troubles: RefCell::default(),
             unserved_since: Cell::new(Some(Instant::now())),
@@ -173,7 +182,14 @@ impl Pool {
         }
         self.marks.borrow_mut().retain(|id| new.node(id).is_some());
         self.generation.set(self.marks.borrow().current());
+        if new.epoch != self.snapshot.borrow().epoch {
+            self.master_since.set(Instant::now());
+        }
         if new.master.is_none() {
+            if self.snapshot.borrow().master.is_some() {
+                // Whatever trouble there was before is another story: this outage gets a whole hold.
+                self.unserved_since.set(None);
+            }
             self.mark_unserved();
         } else if new.epoch != self.snapshot.borrow().epoch {
             self.unserved_since.set(None);
@@ -183,12 +199,13 @@ impl Pool {
         self.idle_pins.borrow_mut().keep_only(new.master().map(|master| master.id));
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
         *self.snapshot.borrow_mut() = new;
+        self.changes.set(self.changes.get() + 1);
         self.wake_waiting();
     }
 
     /// A lane to a node that is gone, or that is not the master and does not answer, is closed: its reads go elsewhere,
-    /// its writes are in doubt. A lane for writes to a demoted node that answers finishes what it owes: the answers
-    /// tell which writes were executed. A silent master keeps its lanes while no other is proven: it may be busy.
+    /// its writes are in doubt. A lane for writes to a replaced node that answers finishes what it owes: the answers
+    /// tell which writes were executed ([`Self::close_rivals`] ends its patience). A silent master keeps its lanes while no other is proven: it may be busy.
     fn fence(&self, new: &Snapshot) {
         let master = new.master().map(|node| node.id);
         for lane in self.lanes.borrow().iter() {
@@ -198,6 +215,21 @@ impl Pool {
                 Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// A node that goes on saying that it is the master would acknowledge writes that are lost. Not at once: it may have been
+    /// demoted since it was last asked, and then its answers prove that nothing was executed.
+    fn close_rivals(&self, now: Instant) {
+        let snapshot = self.snapshot.borrow();
+        let settled = now.saturating_duration_since(self.master_since.get()) >= RIVAL_GRACE;
+        let Some(master) = snapshot.master().filter(|_| settled) else {
+            return;
+        };
+        for lane in self.lanes.borrow().iter().filter(|lane| lane.key.node != master.id) {
+            if snapshot.node(lane.key.node).is_some_and(Node::role_is_master) {
+                lane.close("it says it is the master, and another node is");
             }
         }
     }
@@ -260,6 +292,11 @@ impl Pool {
         handle
     }
 
+    /// Grows with every snapshot.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.get()
+    }
+
     pub(crate) fn wait_for_change(&self, waker: &Waker) {
         self.waiting_for_change.borrow_mut().push(waker.clone());
     }
@@ -281,19 +318,26 @@ impl Pool {
         if self.snapshot.borrow().master().is_some_and(|master| master.id == node) {
             self.mark_unserved();
         }
-        let back_off = {
+        let (already, back_off) = {
             let mut troubles = self.troubles.borrow_mut();
             let index = troubles.iter().position(|trouble| trouble.node == node).unwrap_or_else(|| {
                 troubles.push(Trouble { node, until: Instant::now(), failures: 0 });
                 troubles.len() - 1
             });
             let trouble = &mut troubles[index];
+            let now = Instant::now();
+            let already = trouble.until > now;
             let back_off = (FIRST_BACK_OFF * 2u32.pow(trouble.failures.min(5))).min(LONGEST_BACK_OFF);
-            trouble.failures += 1;
-            trouble.until = Instant::now() + back_off;
-            back_off
+            if !already {
+                trouble.failures += 1;
+                trouble.until = now + back_off;
+            }
+            (already, back_off)
         };
         self.look();
+        if already {
+            return;
+        }
         let pool = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(back_off + Duration::from_millis(1)).await;
@@ -321,6 +365,7 @@ impl Pool {
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
+        self.close_rivals(now);
     }
 }
 
@@ -341,6 +386,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
         }
         Err(DialError::Unreachable(words)) => {
             tracing::warn!("no connection for commands: {words}");
+            pool.marks.borrow_mut().interrupt(lane.key.node);
             pool.trouble(lane.key.node);
             return;
         }
@@ -360,6 +406,8 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
         End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
         End::Broken(words) => {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
+            // It may have been restarted, and be back before a probe sees it.
+            pool.marks.borrow_mut().interrupt(lane.key.node);
             if lane.load() > 0 {
                 // What is unanswered and may be asked again goes to another node first: this one accepts connections
                 // and may break them over the same commands for ever.

@@ -139,6 +139,9 @@ impl Inner {
         let Some(front) = self.flights.front_mut() else {
             return Err(format!("the node sent what nobody asked for: {}", String::from_utf8_lossy(value).trim_end()));
         };
+        if !self.log.has_sent(front.len as usize) {
+            return Err("the node answered a command that it does not have".to_owned());
+        }
         front.replies -= 1;
         let last = front.replies == 0;
         if replies.in_piece {

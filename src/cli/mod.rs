@@ -71,11 +71,15 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run { file } => with_config(&file, run_proxy),
+        Command::Run { file } => serve(&file),
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Demo(demo) => demo::run(&demo),
         Command::Passwd { generate } => passwd::run(generate),
     }
+}
+
+pub(crate) fn serve(file: &Path) -> ExitCode {
+    with_config(file, run_proxy)
 }
 
 fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {

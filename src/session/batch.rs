@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::local::{self, Facts};
-use super::pinned::Severed;
 use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
+use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
@@ -44,8 +44,9 @@ impl Session {
             let mut items = self.context.workspace.plan.take();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: matches!(inner.severed, Some(Severed::Transaction | Severed::WatchedTransaction)),
-                blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On,
+                alone: inner.is_in_severed_transaction(),
+                // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
+                blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
             };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
@@ -271,14 +272,14 @@ impl Session {
         let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
         match route.to {
             Read::Nodes(set) => {
-                // `any` and `nearest` allow the master, but a session that wrote must not stay there for good.
-                if set.len() == 1 && snapshot.master == Some(set.at(0)) {
-                    if self.waits_for_mark(inner, &route, cx) {
-                        return Err(NoLane::Mark);
-                    }
-                } else {
+                // `nearest` allows the master, but while a nearer one only waits for its proof a session must not stay.
+                let far = listener.reads == Reads::Nearest && set.len() == 1 && snapshot.master == Some(set.at(0));
+                if !far {
                     inner.kept_from_replicas = 0;
                     inner.patience = limits::PATIENCE;
+                }
+                if (far && self.waits_for_mark(inner, &route, cx)) || self.waits_to_choose(inner, &route, cx) {
+                    return Err(NoLane::Mark);
                 }
                 pool.read_lane(&set, &snapshot, dialect).map_or_else(master, Ok)
             }

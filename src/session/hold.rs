@@ -59,8 +59,6 @@ impl Session {
     /// a mark, a few milliseconds, and then reads from a replica. Bounded, since a replica may be further behind than that:
     /// then the session tries again after twice as many reads.
     pub(super) fn waits_for_mark(&self, inner: &mut Inner, route: &route::ReadRoute, cx: &task::Context<'_>) -> bool {
-        /// Rounds of questions it waits for.
-        const ROUNDS: u32 = 3;
         if !route.wanted_mark {
             inner.kept_from_replicas = 0;
             return false;
@@ -78,4 +76,23 @@ impl Session {
         self.context.pool.wait_for_mark(cx.waker());
         true
     }
+
+    /// The session could choose among more nodes if a mark proved them: now and then it waits for one, so that sessions
+    /// spread again after a node was away, or after a write took them to the master.
+    pub(super) fn waits_to_choose(&self, inner: &mut Inner, route: &route::ReadRoute, cx: &task::Context<'_>) -> bool {
+        let long_ago = inner.last_active.saturating_duration_since(inner.chosen_at) >= limits::CHOOSE_AGAIN;
+        if long_ago && route.wanted_mark && inner.choosing < ROUNDS {
+            inner.choosing += 1;
+            self.context.pool.wait_for_mark(cx.waker());
+            return true;
+        }
+        if long_ago {
+            inner.chosen_at = inner.last_active;
+            inner.choosing = 0;
+        }
+        false
+    }
 }
+
+/// Rounds of questions that a session waits for.
+const ROUNDS: u32 = 3;

@@ -16,6 +16,7 @@ mod pinned;
 mod pinned_forward;
 mod pinned_replies;
 mod plan;
+mod recipient;
 mod replay;
 mod special;
 
@@ -34,7 +35,7 @@ use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
-use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::Origin;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -80,15 +81,24 @@ struct Inner {
     retrying: bool,
     /// Since when commands have been refused or lost, and none answered.
     retrying_since: Option<Instant>,
+    /// How often commands have been sent again since the last answer.
+    attempts: u32,
+    /// What was refused is not sent again before this is over, or the pool has taken over so many snapshots.
+    pause: Option<(Sleeping, u64)>,
     /// The lane of everything in flight.
     lane: Option<Rc<Lane>>,
     /// The last write on the lane that is not answered.
     last_write: Option<u64>,
     sight: Sight,
+    /// The topology's epoch when the last write was answered.
+    write_epoch: u64,
     /// Reads in a row that went to the master only for want of a mark.
     kept_from_replicas: u32,
     /// How many of them before it waits for a mark.
     patience: u32,
+    /// When it last chose among all nodes that may serve it, and how many rounds it waits to do so now.
+    chosen_at: Instant,
+    choosing: u32,
     dialect: Dialect,
     authenticated: bool,
     identity: Box<Identity>,
@@ -131,11 +141,16 @@ impl Session {
             stash: VecDeque::new(),
             retrying: false,
             retrying_since: None,
+            attempts: 0,
+            pause: None,
             lane: None,
             last_write: None,
             sight: context.pool.first_sight(),
+            write_epoch: 0,
             kept_from_replicas: 0,
             patience: limits::PATIENCE,
+            chosen_at: now,
+            choosing: 0,
             dialect: Dialect { resp3: false, db: 0 },
             authenticated: context.listener.users.is_none(),
             identity: Box::new(Identity::new(id, peer, now)),
@@ -181,7 +196,12 @@ impl Session {
             };
             if flow == Flow::Wait {
                 // What the step appended must go out before the task sleeps.
+                let paused = inner.output.len() > limits::OUTPUT_PAUSE;
                 let flushed = inner.output.poll_flush(cx, &mut inner.stream, workspace);
+                if paused && matches!(flushed, Poll::Ready(Ok(()))) && !inner.dead {
+                    // A pin was left unread, and nothing else would wake the task for it.
+                    continue;
+                }
                 if matches!(flushed, Poll::Ready(Err(_))) || inner.dead || (flushed.is_ready() && inner.is_finished()) {
                     break;
                 }
@@ -303,15 +323,11 @@ impl Session {
         }
     }
 
-    fn wake(&self) {
+    /// Lets the session look again at what it waits for: the topology has changed, or the worker is draining.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
-    }
-
-    /// Ends the session when nothing is in flight: a drain.
-    pub(crate) fn drain(&self) {
-        self.wake();
     }
 
     /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
@@ -409,15 +425,17 @@ impl Inner {
     }
 
     /// Commands up to `sequence` were answered by `origin`: remembers what the client has seen.
-    fn saw(&mut self, origin: Origin, sequence: u64) {
+    fn saw(&mut self, origin: Origin, sequence: u64, context: &Context) {
         self.sight.node = Some(origin.node);
         self.sight.generation = origin.generation;
         if !self.retrying {
             self.retrying_since = None;
+            self.attempts = 0;
         }
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
             self.sight.write = origin.generation;
+            self.write_epoch = context.pool.snapshot().epoch;
         }
     }
 
@@ -428,79 +446,6 @@ impl Inner {
             || !self.output.is_empty()
             || self.stream.wants_flush()
             || (self.in_lane == 0 && (self.closing || self.ended_input || self.has_retries()))
-    }
-}
-
-impl Recipient for Session {
-    fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.in_lane -= count as usize;
-        inner.saw(origin, first + u64::from(count) - 1);
-        if first == inner.front {
-            inner.front += u64::from(count);
-            inner.emit(bytes, &self.context);
-            if !inner.stash.is_empty() {
-                inner.emit_stashed(&self.context);
-            }
-        } else {
-            inner.stash_answers(first, count, bytes.to_vec());
-        }
-        if inner.wants_turn() {
-            self.wake();
-        }
-    }
-
-    fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
-        let inner = &mut *self.inner.borrow_mut();
-        if sequence == inner.front {
-            inner.emit(bytes, &self.context);
-        } else {
-            inner.extend_stashed(sequence, bytes);
-        }
-        if last {
-            inner.in_lane -= 1;
-            inner.saw(origin, sequence);
-            if sequence == inner.front {
-                inner.front += 1;
-            }
-            inner.emit_stashed(&self.context);
-        }
-        if inner.wants_turn() {
-            self.wake();
-        }
-    }
-
-    fn judged(&self, origin: Origin, judged: Judged<'_>) {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.in_lane -= 1;
-        self.judge(inner, origin, judged);
-        if inner.wants_turn() {
-            self.wake();
-        }
-    }
-
-    fn lost(&self, lost: Lost<'_>) {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.in_lane -= 1;
-        match (lost.fate, lost.effect) {
-            (Fate::Torn, _) => inner.dead = true,
-            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
-            (Fate::NotSent, _) | (Fate::Unanswered, Effect::Read) => inner.stash_retry(&lost),
-            (Fate::Unanswered, Effect::Write) => self.doubt(inner, &lost),
-        }
-        inner.emit_stashed(&self.context);
-        if inner.wants_turn() {
-            self.wake();
-        }
-    }
-
-    fn backlog(&self) -> usize {
-        let inner = self.inner.borrow();
-        if inner.dead { 0 } else { inner.output.len() }
-    }
-
-    fn wake_when_drained(&self, waker: &Waker) {
-        self.inner.borrow_mut().output.block(waker);
     }
 }
 

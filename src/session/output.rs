@@ -17,8 +17,9 @@ pub(super) struct Output {
     sent: usize,
     /// When the client last took something, while something waits for it.
     waiting_since: Option<Instant>,
-    /// Lanes whose other sessions wait until this client has taken its reply.
+    /// Lanes whose other sessions wait until this client has taken its reply, and since when.
     in_the_way_of: Vec<Waker>,
+    in_the_way_since: Option<Instant>,
 }
 
 impl Output {
@@ -71,7 +72,9 @@ impl Output {
             match result {
                 Ok(n) => {
                     self.sent += n;
-                    self.waiting_since = None;
+                    if n > 0 {
+                        self.waiting_since = None;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -87,6 +90,7 @@ impl Output {
             workspace.give_back(std::mem::take(&mut self.buf));
             self.sent = 0;
         }
+        self.in_the_way_since = None;
         self.in_the_way_of.drain(..).for_each(Waker::wake);
         Poll::Ready(Ok(()))
     }
@@ -101,12 +105,16 @@ impl Output {
 
     pub(super) fn block(&mut self, other: &Waker) {
         self.in_the_way_of.push(other.clone());
+        self.in_the_way_since.get_or_insert_with(Instant::now);
     }
 
-    /// The client has taken nothing for longer than it may.
+    /// The client has taken nothing for longer than it may or, while others wait behind its reply, not all of it: a client
+    /// that takes a little now and then holds them up as well.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        let limit = if self.in_the_way_of.is_empty() { limits::STALLED_ALONE_S } else { limits::STALLED_IN_THE_WAY_S };
-        self.waiting_since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
+        let over = |since: Option<Instant>, limit| {
+            since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
+        };
+        over(self.waiting_since, limits::STALLED_ALONE_S) || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
     }
 }
 

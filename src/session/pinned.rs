@@ -49,7 +49,10 @@ pub(super) enum Expect {
     Reply,
     /// `+OK` to MULTI, `+QUEUED`: given again when a transaction begins again.
     Opening,
-    Exec,
+    /// To EXEC. Where keys were watched nil is an answer, on which the client begins again.
+    Exec {
+        watched: bool,
+    },
     /// To SELECT of this database.
     Select(u32),
     /// To a write in front of WAIT, which gives WAIT something to wait for; not shown.
@@ -67,10 +70,16 @@ pub(super) struct Pinned {
     pub(super) watching: bool,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
+    /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
+    pub(super) irreplaceable: bool,
+    /// It has subscriptions, or had.
+    pub(super) subscribes: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
     /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
     pub(super) subscribing: usize,
+    /// The node refused to queue a command of the transaction, and the client was told that it is queued.
+    pub(super) doomed: bool,
     /// A SUBSCRIBE is queued in the transaction.
     pub(super) subscribes_at_exec: bool,
     /// SELECT is queued in the transaction.
@@ -94,6 +103,7 @@ pub(super) struct Pinned {
     /// Scanned bytes of `pin.input`.
     pub(super) scanned: usize,
     pub(super) in_piece: bool,
+    pub(super) push_in_piece: bool,
     _open: Open,
 }
 
@@ -127,8 +137,11 @@ impl Pinned {
             in_multi: false,
             watching: false,
             for_session: false,
+            irreplaceable: false,
+            subscribes: false,
             subscribed: false,
             subscribing: 0,
+            doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,
             blocking: false,
@@ -141,6 +154,7 @@ impl Pinned {
             to_skip,
             scanned: 0,
             in_piece: false,
+            push_in_piece: false,
             _open: Open(Arc::clone(counters)),
         }
     }
@@ -155,13 +169,18 @@ impl Pinned {
         used && self.expected.is_empty() && !self.in_multi && !self.watching && !self.for_session && !self.uploading
     }
 
+    /// EXEC may be answered with nil.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true }))
+    }
+
     fn is_clean(&self) -> bool {
         !self.spoiled && self.pin.backlog() == 0 && self.pin.input.is_empty()
     }
 }
 
 impl Session {
-    /// The command in front needs a pin. `None`: there is none within the hold, and it was answered with an error.
+    /// The command in front needs a pin. `None`: there is none within the hold, and the caller answers.
     pub(super) fn enter_pin(
         self: &Rc<Self>,
         inner: &mut Inner,
@@ -174,6 +193,9 @@ impl Session {
         if !inner.owes_nothing() {
             return Some(Flow::Again);
         }
+        if self.pauses(inner, cx) == Flow::Wait {
+            return Some(Flow::Wait);
+        }
         let pool = &self.context.pool;
         let master = pool.snapshot().master().filter(|master| !pool.is_troubled(master.id)).cloned();
         let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
@@ -182,8 +204,7 @@ impl Session {
                 return Some(Flow::Wait);
             }
             inner.retrying_since = None;
-            inner.skip_replies = 0;
-            self.answer_error(inner, &self.hold_error());
+            inner.attempts = 0;
             return None;
         };
         self.context.workspace.counters.pins.of(reason).increment();
@@ -193,20 +214,18 @@ impl Session {
 
     /// The command in front is too long to be gathered: it is streamed over a pin, or discarded as it comes.
     pub(super) fn enter_large(self: &Rc<Self>, inner: &mut Inner, buf: &[u8], cx: &mut task::Context<'_>) -> Flow {
+        if inner.is_in_severed_transaction() {
+            inner.discarding = Some(NOT_EXECUTED.to_owned());
+            return Flow::Again;
+        }
         if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
         }
-        let next = inner.next;
-        match self.enter_pin(inner, PinReason::Large, cx) {
-            Some(flow) => flow,
-            None => {
-                // `enter_pin` answered it; what it answers is moved behind the rest of the command.
-                debug_assert!(inner.next == next + 1);
-                inner.discarding = Some(String::new());
-                Flow::Again
-            }
-        }
+        self.enter_pin(inner, PinReason::Large, cx).unwrap_or_else(|| {
+            inner.discarding = Some(self.hold_error());
+            Flow::Again
+        })
     }
 
     pub(super) fn step_pinned(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
@@ -259,8 +278,12 @@ impl Session {
 
     /// Moves bytes both ways until both would wait.
     fn turn(self: &Rc<Self>, inner: &mut Inner, pinned: &mut Pinned, cx: &mut task::Context<'_>) -> After {
-        let in_transaction = pinned.in_multi || pinned.watching;
-        if in_transaction && self.context.pool.snapshot().master().is_some_and(|master| master.id != pinned.pin.node) {
+        if self.is_left_behind(pinned) {
+            // A command that Redan does not know may have left nothing on the connection: then it is not missed.
+            let missed = pinned.in_multi || pinned.watching || pinned.irreplaceable || !pinned.expected.is_empty();
+            if pinned.for_session && !missed && !pinned.subscribed {
+                return After::Release;
+            }
             return After::Lost("its node is not the master any more".to_owned());
         }
         loop {
@@ -312,6 +335,17 @@ impl Session {
         }
     }
 
+    /// What is open on the pin is on a node that is not the master any more. What that still owes comes first, unless it
+    /// does not answer. Subscriptions stay: a replica passes on what is published at its master.
+    fn is_left_behind(&self, pinned: &Pinned) -> bool {
+        let snapshot = self.context.pool.snapshot();
+        let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
+        let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.trouble.is_some());
+        let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
+        let kept = pinned.for_session && !pinned.subscribes;
+        demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
+    }
+
     /// `true` when something came, the end included.
     fn read_client(&self, inner: &mut Inner, pinned: &Pinned, cx: &mut task::Context<'_>) -> bool {
         let workspace = &self.context.workspace;
@@ -339,8 +373,10 @@ impl Session {
     fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
         pool.look();
-        let executing =
-            pinned.expected.iter().any(|expect| matches!(expect, Expect::Exec | Expect::Reply | Expect::Select(_)));
+        let executing = pinned
+            .expected
+            .iter()
+            .any(|expect| matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Select(_)));
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
         if pinned.for_session || pinned.subscribed || pinned.in_piece {
             // What the connection stood for cannot be had again without the client's doing.
@@ -358,8 +394,7 @@ impl Session {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
                 Expect::Drop | Expect::Barrier => continue,
-                Expect::Reply if pinned.watching && !pinned.in_multi => encode::error(&mut reply, NOT_EXECUTED),
-                Expect::Reply | Expect::Exec | Expect::Select(_) => {
+                Expect::Reply | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
                 }
@@ -381,6 +416,7 @@ impl Session {
 /// Puts everything sent on the pin back in front of the input. Replies that the client has are skipped the second time.
 fn restart(inner: &mut Inner, pinned: &mut Pinned) {
     inner.retrying_since.get_or_insert_with(std::time::Instant::now);
+    inner.attempts += 1;
     inner.skip_replies = pinned.given + pinned.to_skip;
     if inner.muted && inner.reply_mode == ReplyMode::On {
         // CLIENT REPLY SKIP holds for a command that is about to be sent again.

@@ -5,7 +5,7 @@ use std::task;
 
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
-use super::special::{admin_refused, database, is_endless};
+use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
 use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
@@ -115,7 +115,8 @@ impl Session {
     /// Half a command stands in the input. One that is too long to be gathered is sent on as it comes.
     fn upload(&self, inner: &mut Inner, pinned: &mut Pinned, input: &[u8], used: &mut usize) -> Result<(), After> {
         let rest = &input[*used..];
-        if inner.scanner.announced() <= limits::GATHERED_COMMAND as u64 && !pinned.uploading {
+        let large = inner.scanner.announced() > limits::GATHERED_COMMAND as u64 && is_known(&inner.scanner, rest);
+        if !large && !pinned.uploading {
             return Ok(());
         }
         if !pinned.uploading {
@@ -129,6 +130,7 @@ impl Session {
                 return Ok(());
             }
             pinned.uploading = true;
+            pinned.spoiled |= !is_plain(&inner.scanner, rest);
             pinned.journal = None;
             let expect = if pinned.in_multi { Expect::Opening } else { Expect::Reply };
             if !pinned.subscribed {
@@ -153,6 +155,13 @@ impl Session {
         match spec.map(|spec| spec.kind) {
             Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => Err(admin_refused(spec)),
             Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),
+            // What it does to the connection is decided by arguments that have not come.
+            Some(Kind::Pin(pin)) if !matches!(pin, Pin::Blocking | Pin::Unknown) => {
+                Err("ERR this command is too long".to_owned())
+            }
+            _ if second.is_none() && spec.is_some_and(|spec| matches!(spec.name, "client" | "function" | "script")) => {
+                Err("ERR this command is too long".to_owned())
+            }
             Some(Kind::Local(local)) if !matches!(local, Local::Ping | Local::Echo) => {
                 Err("ERR this command takes no argument of such a length".to_owned())
             }
@@ -175,10 +184,14 @@ impl Session {
             Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
                 self.refuse(inner, pinned, &admin_refused(spec))
             }
+            Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
+                self.refuse(inner, pinned, WAIT_IS_VOID)
+            }
             Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
             Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),
             Kind::Admin(admin) => {
                 pinned.for_session |= is_endless(admin);
+                pinned.irreplaceable |= is_endless(admin);
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
@@ -268,6 +281,13 @@ impl Session {
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
+        if let Some(penance) = &mut inner.penance {
+            if penance.as_mut().poll(cx).is_pending() {
+                return Step::NotYet;
+            }
+            inner.penance = None;
+            inner.penance_done = true;
+        }
         if self.special(inner, arrived, cx).is_some() {
             return Step::NotYet;
         }
@@ -290,14 +310,17 @@ impl Session {
                 pinned.in_multi = true;
                 return Step::Sent;
             }
+            // Refused, and what is watched stays watched.
+            Pin::Exec | Pin::Discard if !pinned.in_multi => {}
             Pin::Exec => {
                 note(pinned, raw);
                 if std::mem::take(&mut pinned.subscribes_at_exec) {
                     pinned.for_session = true;
+                    pinned.subscribes = true;
                     pinned.subscribed = !pinned.pin.dialect.resp3;
                 }
                 if !pinned.subscribed {
-                    pinned.expected.push_back(Expect::Exec);
+                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching });
                 }
                 pinned.in_multi = false;
                 pinned.watching = false;
@@ -321,6 +344,7 @@ impl Session {
             }
             Pin::Subscribe => {
                 pinned.for_session = true;
+                pinned.subscribes = true;
                 if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
                     pinned.subscribed = true;
                     pinned.subscribing += 1;
@@ -337,6 +361,7 @@ impl Session {
             Pin::Stateful | Pin::Tracking | Pin::Unknown => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
                 pinned.for_session = true;
+                pinned.irreplaceable |= pin != Pin::Unknown;
             }
         }
         relay(pinned, raw)
@@ -345,6 +370,8 @@ impl Session {
     /// Puts a write in front of WAIT, where the server has WAITAOF only if it is asked for.
     fn put_barrier(&self, pinned: &mut Pinned, pin: Pin) {
         pinned.blocking = true;
+        // It speaks of writes that another master may not have: it is not asked there.
+        pinned.from_now = true;
         let barrier = if pin == Pin::Wait {
             WAIT_BARRIER
         } else {
@@ -358,6 +385,17 @@ impl Session {
         encode::command(&mut pinned.pin.output, barrier);
         pinned.expected.push_back(Expect::Barrier);
     }
+}
+
+/// Whether a command that is sent on as it comes leaves the connection as it was.
+fn is_plain(scanner: &RequestScanner, buf: &[u8]) -> bool {
+    let spec = scanner.name().and_then(|name| command::lookup(name.of(buf), scanner.second().map(|s| s.of(buf))));
+    spec.is_some_and(|spec| !matches!(spec.kind, Kind::Pin(_) | Kind::Admin(_)))
+}
+
+/// Whether enough of a command has come to say what it is: its second argument, or more than either may take.
+pub(super) fn is_known(scanner: &RequestScanner, buf: &[u8]) -> bool {
+    scanner.second().is_some() || buf.len() > limits::INLINE
 }
 
 /// SELECT is the node's to judge; the session follows it when it said OK.

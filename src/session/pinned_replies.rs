@@ -46,8 +46,10 @@ impl Session {
             let value = &input[start..pinned.scanned];
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
-                let shown = matches!(pinned.expected.front(), None | Some(Expect::Reply | Expect::Exec));
+                let shown = matches!(pinned.expected.front(), None | Some(Expect::Reply | Expect::Exec { .. }));
                 if length > limits::GATHERED_REPLY as u64 && shown {
+                    // Only its first piece tells what it is.
+                    pinned.push_in_piece = if pinned.in_piece { pinned.push_in_piece } else { value.starts_with(b">") };
                     pinned.in_piece = true;
                     pinned.journal = None;
                     inner.emit(value, &self.context);
@@ -72,8 +74,12 @@ impl Session {
     /// One complete reply, or the last piece of one.
     fn reply_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
         if std::mem::take(&mut pinned.in_piece) {
-            if !pinned.subscribed {
-                pinned.expected.pop_front();
+            if !pinned.subscribed && !pinned.push_in_piece {
+                self.note_sight(inner, pinned);
+                if let Some(Expect::Exec { .. }) = pinned.expected.pop_front() {
+                    pinned.exec_ended();
+                }
+                inner.retrying_since = None;
             }
             inner.emit(reply, &self.context);
             return Ok(());
@@ -125,7 +131,7 @@ impl Session {
                 }
                 self.give(inner, pinned, reply);
             }
-            Expect::Exec => return self.exec_came(inner, pinned, reply),
+            Expect::Exec { watched } => return self.exec_came(inner, pinned, reply, watched),
             Expect::Opening | Expect::Reply => return self.plain_came(inner, pinned, &expect, reply),
         }
         Ok(())
@@ -136,10 +142,11 @@ impl Session {
         let Some(refused) = refused else {
             if *expect != Expect::Opening || reply[0] == b'-' {
                 // Answered for good: nothing of this connection may be sent again, save what a transaction queues.
-                if !pinned.in_multi {
+                if !pinned.in_multi || *expect == Expect::Reply {
                     pinned.journal = None;
                 }
                 inner.retrying_since = None;
+                inner.attempts = 0;
             }
             self.give(inner, pinned, reply);
             return Ok(());
@@ -151,42 +158,52 @@ impl Session {
             return Ok(());
         }
         self.context.workspace.counters.bounces.increment();
-        self.context.pool.trouble(pinned.pin.node);
+        self.pause(inner);
         if self.may_restart(inner, pinned) {
             return Err(After::Restart);
         }
         let mut instead = Vec::new();
-        encode::error(&mut instead, NOT_EXECUTED);
+        if *expect == Expect::Opening && pinned.is_guarded() {
+            // EXEC will fail, and then says what a client that watches keys knows how to go on from.
+            pinned.doomed = true;
+            encode::simple(&mut instead, "QUEUED");
+        } else {
+            encode::error(&mut instead, NOT_EXECUTED);
+        }
         self.give(inner, pinned, &instead);
+        // Its subscriptions hold it on a node that takes no writes: the client begins anew on the right one.
+        inner.closing |= pinned.for_session && refused == Refusal::NotMaster;
         Ok(())
     }
 
-    fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
+    fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], watched: bool) -> Result<(), After> {
         let of_role = matches!(refusal(reply), Some(Refusal::NotMaster | Refusal::NotReady));
         if of_role {
             self.context.workspace.counters.bounces.increment();
-            self.context.pool.trouble(pinned.pin.node);
+            self.pause(inner);
             if self.may_restart(inner, pinned) {
                 return Err(After::Restart);
             }
         }
-        let selected = pinned.selects_at_exec.take();
-        if reply[0] == b'*' && !reply.starts_with(b"*-1") {
-            if let Some(db) = selected {
-                inner.dialect.db = db;
-                pinned.spoiled = true;
-            }
-        } else {
-            pinned.spoiled |= selected.is_some();
-        }
+        pinned.exec_ended();
         pinned.journal = None;
         inner.retrying_since = None;
-        self.give(inner, pinned, reply);
+        inner.attempts = 0;
+        let doomed = std::mem::take(&mut pinned.doomed) && reply.starts_with(b"-EXECABORT");
+        if watched && (of_role || doomed) {
+            // Nothing of it was executed. As if a watched key had changed: the client begins again.
+            let mut nil = Vec::new();
+            encode::null_array(&mut nil, inner.dialect.resp3);
+            self.give(inner, pinned, &nil);
+        } else {
+            self.give(inner, pinned, reply);
+        }
         Ok(())
     }
 
     fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
-        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold)
+            || inner.attempts >= limits::ATTEMPTS;
         pinned.journal.is_some() && !pinned.watching && !pinned.uploading && !expired
     }
 
@@ -206,6 +223,18 @@ impl Session {
         inner.sight.node = Some(pinned.pin.node);
         inner.sight.generation = generation;
         inner.sight.write = generation;
+        inner.write_epoch = self.context.pool.snapshot().epoch;
+    }
+}
+
+impl Pinned {
+    /// Which database a SELECT in a transaction led to only the node knows: the session stays on this connection.
+    fn exec_ended(&mut self) {
+        if self.selects_at_exec.take().is_some() {
+            self.for_session = true;
+            self.irreplaceable = true;
+            self.spoiled = true;
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! and a read in front of a write in the same batch cannot be overtaken by it.
 
 use super::local;
+use super::pinned_forward::is_known;
 use crate::command::{self, Kind, Local, Pin, Spec};
 use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
@@ -114,7 +115,8 @@ pub(super) fn plan<'a>(
                 return plan;
             }
             Ok(Request::Incomplete) => {
-                if scanner.announced() > limits::GATHERED_COMMAND as u64 {
+                // Without its name nobody can say whether it may be streamed.
+                if is_known(scanner, &buf[start..]) && scanner.announced() > limits::GATHERED_COMMAND as u64 {
                     plan.next = Next::Large;
                 }
                 return plan;

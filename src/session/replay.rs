@@ -5,17 +5,20 @@
 //! executed, and not after a later write of the same session was executed; a read that came after a refused write is
 //! asked again, because it was answered without that write.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::task;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::batch::{Demand, NoLane};
 use super::context::Context;
+use super::pinned::NOT_EXECUTED;
 use super::plan::Arrived;
 use super::{Flow, Inner, Session};
 use crate::backend::recipient::{Effect, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
 use crate::command::Kind;
+use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestScanner};
 
@@ -46,14 +49,6 @@ impl Inner {
 
     pub(super) fn stash_error(&mut self, sequence: u64, request: &[u8], words: &str) {
         self.stash_answers(sequence, 1, failure(request, words));
-    }
-
-    /// A piece of a large reply whose turn has not come.
-    pub(super) fn extend_stashed(&mut self, sequence: u64, piece: &[u8]) {
-        match self.stash.iter_mut().find(|(other, _)| *other == sequence) {
-            Some((_, Stashed::Answers { bytes, .. })) => bytes.extend_from_slice(piece),
-            _ => self.stash_answers(sequence, 1, piece.to_vec()),
-        }
     }
 
     fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
@@ -117,23 +112,36 @@ impl Session {
     pub(super) fn judge(&self, inner: &mut Inner, origin: Origin, judged: Judged<'_>) {
         let Judged { sequence, request, effect, reply, refusal } = judged;
         let pool = &self.context.pool;
-        let from_master = pool.snapshot().master().is_some_and(|master| master.id == origin.node);
+        let master = pool.snapshot().master().map(|master| master.id);
+        let (has_master, from_master) = (master.is_some(), master == Some(origin.node));
         let again = match refusal {
             Some(Refusal::NotMaster | Refusal::NotReady) => {
-                pool.trouble(origin.node);
-                true
+                // What a replica refused the master takes at once; what the master refused waits for what control finds.
+                if from_master || !has_master {
+                    self.pause(inner);
+                } else {
+                    pool.look();
+                }
+                if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
+                    inner.stash_error(sequence, request, NOT_EXECUTED);
+                    inner.emit_stashed(&self.context);
+                    return;
+                }
+                // A script that goes on saying so on a node that is the master says it itself.
+                inner.attempts < limits::ATTEMPTS
             }
             // What the master does not know nobody knows.
-            Some(Refusal::NoScript) => !from_master && effect == Effect::Read,
+            Some(Refusal::NoScript) => has_master && !from_master && effect == Effect::Read,
             Some(Refusal::Unblocked) | None => false,
         };
         if again {
             self.context.workspace.counters.bounces.increment();
-            inner.stash_request(sequence, request, effect, refusal == Some(Refusal::NoScript));
+            inner.stash_request(sequence, request, effect, has_master && !from_master);
         } else if inner.has_retries() {
+            inner.saw(origin, sequence, &self.context);
             inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });
         } else {
-            inner.saw(origin, sequence);
+            inner.saw(origin, sequence, &self.context);
             if sequence == inner.front {
                 inner.front += 1;
                 inner.emit(reply, &self.context);
@@ -142,6 +150,31 @@ impl Session {
                 inner.stash_answers(sequence, 1, reply.to_vec());
             }
         }
+    }
+
+    /// A node refused: control looks at it now, and what was refused waits for what control finds. Only this session
+    /// waits: a script can say whatever it likes, and other sessions must not suffer for it.
+    pub(super) fn pause(&self, inner: &mut Inner) {
+        let pool = &self.context.pool;
+        pool.look();
+        if inner.pause.is_none() {
+            let length = Duration::from_millis(limits::FIRST_PAUSE_MS << inner.attempts);
+            inner.pause = Some((Box::pin(tokio::time::sleep(length)), pool.changes()));
+        }
+    }
+
+    /// `Wait` while the pause lasts.
+    pub(super) fn pauses(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        let pool = &self.context.pool;
+        if let Some((timer, changes)) = &mut inner.pause
+            && *changes == pool.changes()
+            && timer.as_mut().poll(cx).is_pending()
+        {
+            pool.wait_for_change(cx.waker());
+            return Flow::Wait;
+        }
+        inner.pause = None;
+        Flow::Again
     }
 
     /// A write was sent and will not be answered.
@@ -167,6 +200,9 @@ impl Session {
         inner.settle(&self.context);
         if !inner.retrying {
             return Flow::Again;
+        }
+        if self.pauses(inner, cx) == Flow::Wait {
+            return Flow::Wait;
         }
         let demand = demand_of(inner);
         let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
@@ -201,6 +237,7 @@ impl Session {
             false
         });
         inner.stash = stash;
+        inner.attempts += 1;
         // Their replies come in order like any others. `retrying_since` stands until one comes: a node that refuses
         // for ever is not asked for ever.
         inner.retrying = false;
@@ -246,12 +283,21 @@ fn replies_to(request: &[u8]) -> u32 {
 /// The answer to a request that failed as a whole: an error, of a transaction as EXEC's answer.
 pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for before_exec in (1..replies_to(request)).rev() {
-        let last = replies_to(request) - 1;
-        encode::simple(&mut bytes, if before_exec == last { "OK" } else { "QUEUED" });
+    for before_exec in 1..replies_to(request) {
+        encode::simple(&mut bytes, if before_exec == 1 { "OK" } else { "QUEUED" });
     }
     encode::error(&mut bytes, words);
     bytes
+}
+
+fn is_script(request: &[u8]) -> bool {
+    match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
+        Ok(Request::Command(frame)) => {
+            let name = frame.name.of(request).to_ascii_uppercase();
+            name.starts_with(b"EVAL") || name.starts_with(b"FCALL")
+        }
+        _ => false,
+    }
 }
 
 fn may_leave_master(request: &[u8]) -> bool {

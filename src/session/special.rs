@@ -60,8 +60,24 @@ impl Session {
                 self.reply_mode(inner, raw);
                 None
             }
-            Kind::Pin(pin) => self.enter_pin(inner, reason(pin), cx),
-            Kind::Admin(_) if self.context.listener.allow_admin_commands => self.enter_pin(inner, PinReason::Admin, cx),
+            Kind::Pin(Pin::Wait | Pin::WaitAof) if self.wait_is_void(inner) => {
+                self.answer_error(inner, WAIT_IS_VOID);
+                None
+            }
+            Kind::Pin(pin) => {
+                let entered = self.enter_pin(inner, reason(pin), cx);
+                if entered.is_none() {
+                    self.answer_without_pin(inner, pin);
+                }
+                entered
+            }
+            Kind::Admin(_) if self.context.listener.allow_admin_commands => {
+                let entered = self.enter_pin(inner, PinReason::Admin, cx);
+                if entered.is_none() {
+                    self.answer_error(inner, &self.hold_error());
+                }
+                entered
+            }
             Kind::Admin(_) => {
                 self.answer_error(inner, &admin_refused(spec));
                 None
@@ -227,7 +243,13 @@ impl Session {
                 inner.dialect.db = db;
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
-            Ok(_) => return self.enter_pin(inner, PinReason::Stateful, cx),
+            Ok(_) => {
+                let entered = self.enter_pin(inner, PinReason::Stateful, cx);
+                if entered.is_none() {
+                    self.answer_error(inner, &self.hold_error());
+                }
+                return entered;
+            }
         }
         None
     }
@@ -246,6 +268,33 @@ impl Session {
         }
     }
 
+    /// The master has changed since the session's last write. What it would wait for now is not that write, which the new
+    /// master may not have.
+    pub(super) fn wait_is_void(&self, inner: &Inner) -> bool {
+        inner.sight.write > 0 && inner.write_epoch != self.context.pool.snapshot().epoch
+    }
+
+    /// There is no pin. A client whose MULTI fails sends what belongs into the transaction all the same, and believes that
+    /// it is queued: it is told so, and at EXEC that nothing was executed.
+    fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
+        if pin == Pin::Multi {
+            inner.severed = Some(Severed::Transaction);
+            self.answer_unless_given(inner, |out| encode::simple(out, "OK"));
+        } else {
+            inner.skip_replies = 0;
+            self.answer_error(inner, &self.hold_error());
+        }
+    }
+
+    /// An answer of a severed transaction, unless the client has it from before the transaction began again.
+    fn answer_unless_given(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
+        if inner.skip_replies > 0 {
+            inner.skip_replies -= 1;
+        } else {
+            self.answer_with(inner, write);
+        }
+    }
+
     /// What a transaction or a watch that lost its connection is answered; `false`: the command is carried as ever.
     fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
         let Some(severed) = inner.severed else {
@@ -257,7 +306,8 @@ impl Session {
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
             (Kind::Pin(Pin::Watch), Severed::Watch) => self.answer_with(inner, |out| encode::simple(out, "OK")),
-            (Kind::Pin(Pin::Unwatch), Severed::Watch) | (Kind::Pin(Pin::Discard), _) => {
+            (Kind::Pin(Pin::Unwatch), Severed::Watch)
+            | (Kind::Pin(Pin::Discard), Severed::Transaction | Severed::WatchedTransaction) => {
                 inner.severed = None;
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
@@ -273,7 +323,7 @@ impl Session {
                 self.answer_error(inner, SEVERED);
             }
             (Kind::Local(Local::Quit | Local::Reset), _) => return false,
-            _ => self.answer_with(inner, |out| encode::simple(out, "QUEUED")),
+            _ => self.answer_unless_given(inner, |out| encode::simple(out, "QUEUED")),
         }
         true
     }
@@ -287,6 +337,11 @@ enum Verdict {
 }
 
 impl Inner {
+    /// The client believes that its commands are queued; none may be executed.
+    pub(super) fn is_in_severed_transaction(&self) -> bool {
+        matches!(self.severed, Some(Severed::Transaction | Severed::WatchedTransaction))
+    }
+
     /// RESET: the session is as if it had just connected.
     pub(super) fn reset(&mut self, authenticated: bool) {
         self.dialect = Dialect { resp3: false, db: 0 };
@@ -298,8 +353,11 @@ impl Inner {
     }
 }
 
-const SEVERED: &str = "EXECABORT Transaction discarded because of: the connection to the master was lost before EXEC; \
+const SEVERED: &str = "EXECABORT Transaction discarded because of: there was no connection to the master before EXEC; \
      nothing of it was executed";
+
+pub(super) const WAIT_IS_VOID: &str = "INDOUBT the master has changed since the last write of this connection: nobody can \
+     say how many replicas have that write";
 
 pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
      replicate from the node itself";

@@ -111,7 +111,7 @@ impl Worker {
                 mail = letters.next() => match mail {
                     Some(Mail::Accepted(arrival)) => self.admit(arrival),
                     // Control and workers number the groups alike.
-                    Some(Mail::Topology(group)) => self.pools[group].topology_changed(),
+                    Some(Mail::Topology(group)) => self.topology(group),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
@@ -134,11 +134,22 @@ impl Worker {
         self.workspace.tick();
     }
 
+    /// Another master: a session that waits for its own connection to the old one would wait for ever.
+    fn topology(&self, group: usize) {
+        let epoch = self.pools[group].snapshot().epoch;
+        self.pools[group].topology_changed();
+        if self.pools[group].snapshot().epoch != epoch {
+            for session in self.live.borrow().values() {
+                session.wake();
+            }
+        }
+    }
+
     /// Handshakes that are under way get no answer any more: nothing is owed to those clients.
     fn drain(&self) {
         self.workspace.draining.set(true);
         for session in self.live.borrow().values() {
-            session.drain();
+            session.wake();
         }
     }
 

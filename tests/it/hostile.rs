@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, binary, command};
+use crate::support::client::{Client, binary, command, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::fake::{Act, Fake};
 use crate::support::redis::{Redis, eventually};
@@ -315,4 +316,95 @@ fn a_node_that_talks_nonsense_is_left() {
         assert_eq!(reply, expected, "after {nonsense:?}");
         assert!(!replica.received().is_empty(), "the replica was asked");
     }
+}
+
+const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
+const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
+
+/// The names and first arguments of the commands a fake received.
+fn received(fake: &Fake) -> Vec<String> {
+    fake.received().iter().map(|command| command.words[..2].join(" ")).collect()
+}
+
+/// Words that prove a command was not executed are not shown: it is sent again, to whoever can execute it.
+#[test]
+fn refusals_are_not_shown() {
+    let master = Fake::master();
+    let replica = Fake::replica_of(&master);
+    replica.script(|_| Act::reply(LOADING));
+    let refused = AtomicUsize::new(0);
+    master.script(move |command| {
+        // Whatever is in the pipeline is refused once, as by a node that has just been demoted and promoted again.
+        let write = command.name() == "SET";
+        if write && refused.fetch_add(1, Ordering::SeqCst) < 2 {
+            return Act::reply(READONLY);
+        }
+        Act::Reply(format!("+{}\r\n", command.words.join(" ")).into_bytes())
+    });
+    let endpoint = Endpoint::start(&[master.address(), replica.address()], "", "");
+    let mut client = endpoint.client();
+    assert_eq!(client.ask(&["GET", "x"]), "+GET x\r\n", "the replica is loading and the master answers");
+    client.raw(&pipeline(&[&["GET", "before"], &["SET", "a", "1"], &["GET", "a"], &["SET", "b", "2"], &["GET", "b"]]));
+    for expected in ["+GET before\r\n", "+SET a 1\r\n", "+GET a\r\n", "+SET b 2\r\n", "+GET b\r\n"] {
+        assert_eq!(client.reply(), expected);
+    }
+    // What stood behind the refused write was asked again, in order: it had been answered without the write.
+    let sent = received(&master);
+    assert_eq!(sent[sent.len() - 4..], ["SET a", "GET a", "SET b", "GET b"], "{sent:?}");
+}
+
+/// A node that goes on refusing what it should execute: the client is told so, and not for ever later.
+#[test]
+fn a_master_that_refuses_for_ever() {
+    let master = Fake::master();
+    master.script(|command| Act::reply(if command.name() == "SET" { READONLY } else { LOADING }));
+    let endpoint = Endpoint::start(&[master.address()], "", "");
+    let mut client = endpoint.client();
+    for words in [&["SET", "a", "1"][..], &["GET", "a"]] {
+        let reply = client.ask(words);
+        assert!(reply.starts_with("-LOADING Redan: "), "{reply}");
+    }
+    client.raw(&pipeline(&[&["SET", "a", "1"], &["PING"], &["SET", "b", "1"], &["GET", "b"]]));
+    for expected in ["-LOADING Redan: ", "+PONG", "-LOADING Redan: ", "-LOADING Redan: "] {
+        let reply = client.reply();
+        assert!(reply.starts_with(expected), "{reply}");
+    }
+}
+
+/// A write must not be executed after one that the client sent behind it.
+#[test]
+fn a_refused_write_is_not_executed_behind_a_later_one() {
+    let master = Fake::master();
+    master.script(|command| match command.words[1].as_str() {
+        "refused" => Act::reply(READONLY),
+        _ => Act::reply("+OK\r\n"),
+    });
+    let endpoint = Endpoint::start(&[master.address()], "", "");
+    let mut client = endpoint.client();
+    client.raw(&pipeline(&[&["SET", "refused", "1"], &["SET", "executed", "2"], &["PING"]]));
+    assert!(client.reply().starts_with("-TRYAGAIN Redan did not execute this command"));
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.reply(), "+PONG\r\n");
+    assert_eq!(received(&master), ["SET refused", "SET executed"]);
+}
+
+/// Reads whose connection broke are asked again; a write may have been executed, and that is said.
+#[test]
+fn what_a_broken_connection_leaves_is_told_in_order() {
+    let master = Fake::master();
+    master.script(|command| Act::Hold(format!("+{}\r\n", command.words.join(" ")).into_bytes()));
+    let endpoint = Endpoint::start(&[master.address()], "", "");
+    let mut client = endpoint.client();
+    client.raw(&pipeline(&[&["GET", "a"], &["SET", "a", "1"], &["PING"], &["GET", "b"]]));
+    eventually("the commands are at the node", || !master.received().is_empty());
+    master.close_connections();
+    master.release();
+    assert_eq!(client.reply(), "+GET a\r\n");
+    let doubt = client.reply();
+    assert!(doubt.starts_with(&format!("-INDOUBT {} closed the connection", master.address())), "{doubt}");
+    assert_eq!(client.reply(), "+PONG\r\n");
+    assert_eq!(client.reply(), "+GET b\r\n");
+    assert_eq!(endpoint.metric("redan_in_doubt_total"), 1.0);
+    let writes = received(&master).iter().filter(|command| *command == "SET a").count();
+    assert!(writes <= 1, "a write was sent twice");
 }

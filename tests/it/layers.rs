@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["cli"],
     // The crate itself, and what opens parts of it to the fuzzer.
-    &["fuzzing", "lib", "main"],
+    &["fuzzing", "lib", "main", "testing"],
 ];
 
 /// How many lines of the table are the core: it decides and never does I/O.

@@ -1,6 +1,6 @@
 //! Commands that Redan answers itself, compared byte for byte with what Redis answers when it is asked directly.
 
-use crate::support::client::{Client, bulk, pipeline};
+use crate::support::client::{Client, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::Redis;
 

@@ -21,8 +21,6 @@ pub(crate) enum Act {
     Hold(Vec<u8>),
     /// Sends these bytes, then closes the connection.
     Close(Vec<u8>),
-    /// No reply, and the next command is read.
-    Silence,
 }
 
 impl Act {
@@ -128,11 +126,6 @@ impl Fake {
         self.shared.released.notify_all();
     }
 
-    /// Its replication offset: of a master the end of its history, of a replica what it has applied.
-    pub(crate) fn set_offset(&self, offset: u64) {
-        self.state().offset = offset;
-    }
-
     /// Probes take so much longer to it.
     pub(crate) fn set_distance(&self, distance: Duration) {
         self.state().distance = distance;
@@ -214,7 +207,6 @@ fn serve(mut stream: TcpStream, connection: usize, shared: &Shared) -> std::io::
                     stream.write_all(&bytes)?;
                     return stream.shutdown(Shutdown::Both);
                 }
-                Act::Silence => {}
             }
         }
         buf.drain(..used);

@@ -1,0 +1,86 @@
+//! What reaches a session from its lane: replies, pieces of large ones, refusals, losses.
+//!
+//! Runs on the lane's task, in the middle of its read. It writes to the client and notes what happened; it must never
+//! call the lane, and it wakes the session's task only when that has something to do.
+
+use std::task::Waker;
+
+use super::Session;
+use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
+use crate::limits;
+
+impl Recipient for Session {
+    fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.in_lane -= count as usize;
+        inner.saw(origin, first + u64::from(count) - 1, &self.context);
+        if first == inner.front {
+            inner.front += u64::from(count);
+            inner.emit(bytes, &self.context);
+            if !inner.stash.is_empty() {
+                inner.emit_stashed(&self.context);
+            }
+        } else {
+            inner.stash_answers(first, count, bytes.to_vec());
+        }
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
+        let inner = &mut *self.inner.borrow_mut();
+        if sequence == inner.front {
+            inner.emit(bytes, &self.context);
+        } else {
+            // A command before it was refused and must be asked again first, and this answer is too large to be kept.
+            inner.dead = true;
+        }
+        if last {
+            inner.in_lane -= 1;
+            inner.saw(origin, sequence, &self.context);
+            if sequence == inner.front {
+                inner.front += 1;
+            }
+            inner.emit_stashed(&self.context);
+        }
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn judged(&self, origin: Origin, judged: Judged<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.in_lane -= 1;
+        self.judge(inner, origin, judged);
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn lost(&self, lost: Lost<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.in_lane -= 1;
+        match (lost.fate, lost.effect) {
+            (Fate::Torn, _) => inner.dead = true,
+            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
+            (Fate::NotSent, _) => inner.stash_retry(&lost),
+            // A read over which node after node dies is not sent to the next for ever.
+            (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => inner.stash_retry(&lost),
+            (Fate::Unanswered, _) => self.doubt(inner, &lost),
+        }
+        inner.emit_stashed(&self.context);
+        if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        let inner = self.inner.borrow();
+        if inner.dead { 0 } else { inner.output.len() }
+    }
+
+    fn wake_when_drained(&self, waker: &Waker) {
+        self.inner.borrow_mut().output.block(waker);
+    }
+}
