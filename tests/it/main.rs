@@ -12,6 +12,7 @@ mod hostile;
 mod large;
 mod layers;
 mod marks;
+mod metrics;
 mod ordering;
 mod pinned;
 mod rolechange;
