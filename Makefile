@@ -17,7 +17,7 @@ BENCH ?=
 .PHONY: test demo bench lint fmt clean clients needs-build needs-redis needs-clients needs-bench
 
 test: needs-build needs-redis clients
-	cargo test
+	cargo test --no-fail-fast
 
 demo: needs-build needs-redis
 	cargo run --release -- demo
