@@ -3,6 +3,7 @@
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
 //! command. It reads what other threads publish and must never change it.
 
+mod exposition;
 mod health;
 mod prometheus;
 
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -90,7 +91,7 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
 /// One connection carries one request: then its time limit is the request's, and no idle connection is kept.
 async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Registry>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &state, &registry);
+        let response = answer(&request, &state, &registry);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -108,7 +109,8 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Reg
 
 type Answer = Response<Full<Bytes>>;
 
-fn answer(method: &Method, path: &str, state: &AdminState, registry: &Registry) -> Answer {
+fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
+    let (method, path) = (request.method(), request.uri().path());
     if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
         return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
     }
@@ -118,7 +120,7 @@ fn answer(method: &Method, path: &str, state: &AdminState, registry: &Registry) 
         return refusal;
     }
     match path {
-        "/metrics" => metrics(registry),
+        "/metrics" => metrics(registry, request.headers().get(ACCEPT)),
         "/healthz" => verdict(&health::unhealthy(state)),
         _ => verdict(&health::unready(state)),
     }
@@ -131,17 +133,18 @@ fn verdict(reasons: &[String]) -> Answer {
     text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
 }
 
-fn metrics(registry: &Registry) -> Answer {
-    let mut body = String::new();
-    if prometheus_client::encoding::text::encode(&mut body, registry).is_err() {
+fn metrics(registry: &Registry, accept: Option<&HeaderValue>) -> Answer {
+    // Whoever sends what is no text gets the format that everybody reads.
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Ok((body, format)) = exposition::expose(registry, accept) else {
         return text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be written: a defect of Redan\n".to_owned(),
         );
-    }
+    };
     let mut response = text(StatusCode::OK, body);
-    let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, format);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
     response
 }
 

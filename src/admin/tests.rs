@@ -99,9 +99,17 @@ fn metrics_sum_the_workers_and_show_the_snapshots() {
     second.topology_epoch_seen.of(0).set(6);
     let handles = [first.node(0, NodeId(1)), second.node(0, NodeId(1))];
     handles.iter().for_each(|node| node.commands.add(10));
-    let answer = get(state, "/metrics");
+    let (answer, older) = with_endpoint(Arc::new(state), async |address| {
+        let asked = b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n";
+        (exchange(address, asked).await, exchange(address, b"GET /metrics HTTP/1.1\r\n\r\n").await)
+    });
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert!(older.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{older}");
+    assert!(
+        older.contains("\n# TYPE redan_commands_total counter\nredan_commands_total{kind=\"read\"} 5\n"),
+        "{older}"
+    );
     for line in [
         "redan_build_info{version=\"0.1.0\"} 1",
         "redan_commands_total{kind=\"read\"} 5",

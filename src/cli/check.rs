@@ -129,7 +129,10 @@ impl Report {
     fn add(&mut self, group: &Group, seen: &Seen) {
         let snapshot = seen.tracker.snapshot();
         if snapshot.master.is_none() {
-            self.wrong.push(format!("group '{}' has no master: {}", group.name, snapshot.reason));
+            // Its words would repeat one node's trouble, and each node's own follows.
+            let mute = seen.answers.values().all(Result::is_err);
+            let why = if mute { "none of its nodes can be asked" } else { &snapshot.reason };
+            self.wrong.push(format!("group '{}' has no master: {why}", group.name));
         }
         if let Some(alarm) = seen.tracker.alarm() {
             self.wrong.push(format!("group '{}': {alarm}", group.name));
@@ -139,7 +142,7 @@ impl Report {
             let is_master = node.is_some() && snapshot.master().map(|master| master.id) == node.map(|node| node.id);
             self.rows.push(row(group, address, node, is_master, answer));
             match answer {
-                Err(failure) => self.wrong.push(format!("{address}: {}", failure.text)),
+                Err(failure) => self.wrong.push(unanswered(group, seen, address, failure)),
                 Ok(answer) => self.judge(group, address, node, answer),
             }
         }
@@ -154,11 +157,7 @@ impl Report {
         if let Some(Err(why)) = replica.filter(|_| !is_old).map(|node| &node.readable) {
             self.wrong.push(format!("{address} serves no reads: {why}"));
         }
-        if answer.means != Means::Info {
-            self.wrong.push(format!(
-                "{address}: the user may not ask INFO, so its health is known only in part: grant +info (ACL SETUSER)"
-            ));
-        }
+        self.wrong.extend(missing_right(answer).map(|words| format!("{address}: the user may {words} (ACL SETUSER)")));
         if is_old && replica.is_some() {
             self.notes.push(format!(
                 "{address} serves no reads: replicas before version 3.2 return expired data; upgrade it to use it"
@@ -172,6 +171,44 @@ impl Report {
             self.notes
                 .push(format!("{address} is reached in plaintext: anyone on the way can read and change the data"));
         }
+    }
+}
+
+/// What Redan cannot do for want of a right, and which.
+fn missing_right(answer: &Answer) -> Option<&'static str> {
+    match answer.means {
+        Means::Hello => Some(
+            "ask neither INFO nor ROLE, so no replica is discovered or serves reads, and after a failover the new master \
+             is harder to prove: grant +info +role",
+        ),
+        Means::Role => {
+            Some("not ask INFO, so its version, its history and whether it is empty are unknown: grant +info")
+        }
+        Means::Info if !answer.may_ask_role => {
+            Some("not ask ROLE, so the reads of a client that has written stay on the master: grant +role")
+        }
+        Means::Info => None,
+    }
+}
+
+/// The sentence about a node that could not be asked.
+fn unanswered(group: &Group, seen: &Seen, address: &str, failure: &Failure) -> String {
+    let names_it = |answer: &Result<Answer, Failure>| {
+        answer.as_ref().is_ok_and(|answer| {
+            let seen = &answer.observation;
+            let listed = seen.replicas.iter().flatten().any(|replica| replica.address == address);
+            listed || seen.parent.as_deref() == Some(address)
+        })
+    };
+    let is_seed = group.seeds.iter().any(|seed| &*seed.address == address);
+    let speaker = seen.answers.iter().filter(|_| !is_seed).find(|(_, answer)| names_it(answer));
+    match speaker {
+        None => format!("{address}: {}", failure.text),
+        Some((speaker, _)) => format!(
+            "{address}, as {speaker} calls it: {}; where it has another address for Redan, set replica-announce-ip and \
+             replica-announce-port there, or list it in `nodes`",
+            failure.text
+        ),
     }
 }
 

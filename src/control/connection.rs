@@ -50,16 +50,23 @@ impl Connection {
     /// Connects, shakes hands and authenticates, all within `timeout`.
     pub(super) async fn open(address: &str, access: &Access, timeout: Duration) -> Result<Self, Failure> {
         let deadline = Instant::now() + timeout;
-        let late = |what: &str| failure(FailureKind::Timeout, format!("{what} within {} ms", timeout.as_millis()));
+        let late = |what: &str, then: &str| {
+            failure(FailureKind::Timeout, format!("no answer to {what} within {} ms{then}", timeout.as_millis()))
+        };
         let tcp = net::dial(address, timeout).await.map_err(dial_failure)?;
         let mut connection = match &access.tls {
             None => Self::over(Box::new(tcp), None),
             Some(tls) => timeout_at(deadline, shake_hands(address, tls, tcp)).await.map_err(|_| {
                 // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
-                late("no answer to the TLS handshake (does the node speak TLS on this port?)")
+                late(
+                    "the TLS handshake",
+                    ": does the node speak TLS on this port? If not, use its `tls-port` or remove `tls`",
+                )
             })??,
         };
-        timeout_at(deadline, connection.authenticate(access)).await.map_err(|_| late("no answer to AUTH"))??;
+        timeout_at(deadline, connection.authenticate(access))
+            .await
+            .map_err(|_| late("AUTH", ": it is frozen, overloaded or cut off"))??;
         Ok(connection)
     }
 
@@ -161,8 +168,11 @@ fn dial_failure(error: DialError) -> Failure {
 
 /// A connection that broke in the middle of a question.
 pub(super) fn broken(error: &io::Error) -> Failure {
+    // In TLS 1.3 the node judges Redan's certificate after the handshake, and says so where a reply should be.
+    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        return failure(FailureKind::Tls, client::handshake_trouble(error));
+    }
     if error.kind() == io::ErrorKind::InvalidData {
-        // TLS errors of an established connection come this way as well.
         return failure(FailureKind::Protocol, error.to_string());
     }
     let text = "the node closed the connection: it is stopping, or it expects TLS on this port";

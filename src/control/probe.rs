@@ -28,6 +28,7 @@ struct Open {
     means: Means,
     /// The text of INFO server, which does not change while a connection lives.
     server: Option<String>,
+    may_ask_role: bool,
 }
 
 /// Which question the user may ask.
@@ -47,6 +48,8 @@ pub(crate) struct Answer {
     /// The TLS version; `None` for plaintext.
     pub(crate) tls: Option<String>,
     pub(crate) auth: Auth,
+    /// Workers ask ROLE to see how far a replica is, whatever probes ask. Asked once on each connection.
+    pub(crate) may_ask_role: bool,
 }
 
 /// What became of one question.
@@ -100,7 +103,7 @@ impl Probe {
             None => {
                 let opening = Connection::open(&self.address, &self.access, self.connect_timeout);
                 let connection = opening.await.map_err(Trouble::Said)?;
-                Open { connection, means: Means::Info, server: None }
+                Open { connection, means: Means::Info, server: None, may_ask_role: true }
             }
         };
         let asked = Instant::now();
@@ -128,6 +131,7 @@ impl Probe {
             means: open.means,
             tls: open.connection.tls.clone(),
             auth: open.connection.auth,
+            may_ask_role: open.may_ask_role,
         };
         self.open = Some(open);
         Ok(answer)
@@ -155,9 +159,13 @@ impl Open {
     /// All sections in one write. A server before 7.0 takes one section per INFO.
     async fn info(&mut self) -> Result<Reply, Trouble> {
         const CHANGING: [&[&str]; 3] = [&["INFO", "replication"], &["INFO", "persistence"], &["INFO", "keyspace"]];
-        const ALL: [&[&str]; 4] = [&["INFO", "server"], CHANGING[0], CHANGING[1], CHANGING[2]];
+        const ALL: [&[&str]; 5] = [&["INFO", "server"], CHANGING[0], CHANGING[1], CHANGING[2], &["ROLE"]];
         let commands: &[&[&str]] = if self.server.is_some() { &CHANGING } else { &ALL };
-        let replies = self.connection.ask(commands).await.map_err(Trouble::Broken)?;
+        let mut replies = self.connection.ask(commands).await.map_err(Trouble::Broken)?;
+        if replies.len() == ALL.len() {
+            let role = replies.pop();
+            self.may_ask_role = !role.as_ref().and_then(Value::error).is_some_and(is_forbidden);
+        }
         let mut texts = Vec::with_capacity(replies.len());
         for reply in replies {
             match reply {

@@ -57,15 +57,27 @@ pub(crate) fn handshake_trouble(error: &io::Error) -> String {
         Some(rustls::Error::InvalidMessage(_)) => {
             "the node does not speak TLS on this port; use its `tls-port`, or remove `tls` here".to_owned()
         }
-        Some(rustls::Error::AlertReceived(alert)) => {
-            format!(
-                "the node refused the handshake ({alert:?}); it may ask for a client certificate: set `cert` and `key`"
-            )
-        }
+        Some(rustls::Error::AlertReceived(alert)) => refused(*alert),
         Some(other) => other.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof || error.kind() == io::ErrorKind::ConnectionReset => {
             "the node closed the connection during the TLS handshake; does it speak TLS on this port?".to_owned()
         }
         None => error.to_string(),
     }
+}
+
+/// What a node's alert means. Until TLS 1.3 a missing certificate was answered with HandshakeFailure.
+fn refused(alert: rustls::AlertDescription) -> String {
+    use rustls::AlertDescription as Alert;
+    let todo = match alert {
+        Alert::CertificateRequired => "it asks for a certificate: set `cert` and `key`",
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown | Alert::DecryptError => {
+            "it does not trust the certificate in `cert`: have it signed by the CA that the node trusts"
+        }
+        Alert::CertificateExpired => "the certificate in `cert` has expired: renew it",
+        Alert::CertificateRevoked => "the certificate in `cert` is revoked: make a new one",
+        Alert::ProtocolVersion => "it speaks neither TLS 1.3 nor 1.2: set its `tls-protocols`",
+        _ => "it may ask for a certificate: set `cert` and `key`",
+    };
+    format!("the node refused the connection ({alert:?}); {todo}")
 }

@@ -105,7 +105,7 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// Something that `make clients` put beside the build.
-fn installed(path: &str) -> PathBuf {
+pub(crate) fn installed(path: &str) -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let found = temporary.parent().unwrap_or(temporary).join("clients").join(path);
     assert!(

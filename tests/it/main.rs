@@ -1,5 +1,6 @@
 //! One test binary: every end-to-end and property test is a module of it.
 
+mod access;
 mod addresses;
 mod auth;
 mod check;
@@ -11,6 +12,7 @@ mod hostile;
 mod large;
 mod layers;
 mod marks;
+mod metrics;
 mod ordering;
 mod pinned;
 mod rolechange;

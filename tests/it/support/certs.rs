@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
 /// A CA with one certificate for 127.0.0.1, ::1 and localhost. Removed on drop.
 pub(crate) struct Certs {
@@ -13,6 +13,20 @@ pub(crate) struct Certs {
 
 impl Certs {
     pub(crate) fn make() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// Valid until the year 2000.
+    pub(crate) fn expired() -> Self {
+        Self::with(|leaf| leaf.not_after = rcgen::date_time_ymd(2000, 1, 1))
+    }
+
+    /// For another name alone.
+    pub(crate) fn named(name: &str) -> Self {
+        Self::with(|leaf| leaf.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a DNS name"))])
+    }
+
+    fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         // Without a name of its own it would share the leaf's, and OpenSSL would take the leaf for self-signed.
@@ -21,7 +35,9 @@ impl Certs {
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
         let key = KeyPair::generate().expect("a key");
         let names = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
-        let leaf = CertificateParams::new(names).expect("names").signed_by(&key, &ca).expect("a certificate");
+        let mut params = CertificateParams::new(names).expect("names");
+        change(&mut params);
+        let leaf = params.signed_by(&key, &ca).expect("a certificate");
         let certs = Self { folder };
         for (path, text) in [(certs.ca(), ca.pem()), (certs.cert(), leaf.pem()), (certs.key(), key.serialize_pem())] {
             std::fs::write(path, text).expect("writable");
