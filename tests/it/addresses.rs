@@ -171,6 +171,8 @@ fn names_and_ipv6_and_three_addresses_for_one_server() {
         let _beside = Running::start(
             Command::new("redis-server")
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "::1", "--save", ""])
+                // What it gets from its master it keeps in a file.
+                .args(["--dir", env!("CARGO_TARGET_TMPDIR")])
                 .args(["--repl-diskless-sync-delay", "0", "--replicaof"])
                 .args(a.address().split(':')),
         );
