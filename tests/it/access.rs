@@ -106,11 +106,16 @@ fn all_nodes_down_at_the_start_and_a_client_that_waits_for_them() {
     let mut client = endpoint.client();
     client.send(&["SET", "key", "value"]);
     eventually("Redan says what is missing", || endpoint.said().contains("writes stay held: no node can be asked"));
+    // A replica saves what it copies; each server has its own folder, so that none loads another's data.
+    let folder = tempfile::tempdir().expect("a folder");
     let run = |port: u16, more: &[&str]| {
+        let own = folder.path().join(port.to_string());
+        std::fs::create_dir(&own).expect("a folder of its own");
         crate::support::network::Running::start(
             Command::new("redis-server")
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-                .args(["--repl-diskless-sync-delay", "0"])
+                .args(["--repl-diskless-sync-delay", "0", "--dir"])
+                .arg(own)
                 .args(more),
         )
     };
