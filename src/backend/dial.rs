@@ -172,6 +172,9 @@ where
     if start == buf.len() { Ok(()) } else { Err(lost("sent more than it was asked".to_owned())) }
 }
 
+/// In the words of servers before and since 6.0.
+const NO_PASSWORD_NEEDED: [&str; 2] = ["no password is set", "without any password configured"];
+
 fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
     let Some(b'-') = reply.first() else {
         return Ok(());
@@ -180,6 +183,8 @@ fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
     match asked {
         // These refuse the connection, not the command; the node closes it now.
         "CLIENT" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => Ok(()),
+        // The node asks for no password. `redan check` says so; commands are carried all the same, as probes are.
+        "AUTH" if NO_PASSWORD_NEEDED.iter().any(|words| text.contains(words)) => Ok(()),
         "SELECT" if text.starts_with("ERR") || text.starts_with("NOPERM") => Err(DialError::Dialect(text)),
         "HELLO" if text.starts_with("ERR unknown command") || text.starts_with("NOPROTO") => {
             Err(DialError::Dialect(text))

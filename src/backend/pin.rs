@@ -86,6 +86,7 @@ impl Pool {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {
                 tracing::warn!("no connection for a session of its own: {words}");
+                self.last_failure.replace(words.clone());
                 self.trouble(node.id);
             }
             Err(DialError::Dialect(_)) => {}

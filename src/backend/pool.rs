@@ -72,6 +72,8 @@ pub(crate) struct Pool {
     /// Sessions that wait for a change: another snapshot, or a node that may be dialled again.
     waiting_for_change: RefCell<Vec<Waker>>,
     troubles: RefCell<Vec<Trouble>>,
+    /// Why the last connection to a node could not be opened.
+    pub(super) last_failure: RefCell<String>,
     /// Since when writes cannot be served.
     unserved_since: Cell<Option<Instant>>,
     node_counters: RefCell<Vec<(NodeId, NodeHandle)>>,
@@ -106,6 +108,7 @@ impl Pool {
             changes: Cell::new(0),
             waiting_for_change: RefCell::default(),
             troubles: RefCell::default(),
+            last_failure: RefCell::default(),
             unserved_since: Cell::new(Some(Instant::now())),
             node_counters: RefCell::default(),
             // xorshift stops at zero.
@@ -155,6 +158,10 @@ impl Pool {
 
     pub(crate) fn unserved_since(&self) -> Option<Instant> {
         self.unserved_since.get()
+    }
+
+    pub(crate) fn last_failure(&self) -> Ref<'_, String> {
+        self.last_failure.borrow()
     }
 
     pub(crate) fn known_databases(&self) -> u32 {
@@ -386,6 +393,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
         }
         Err(DialError::Unreachable(words)) => {
             tracing::warn!("no connection for commands: {words}");
+            pool.last_failure.replace(words);
             pool.marks.borrow_mut().interrupt(lane.key.node);
             pool.trouble(lane.key.node);
             return;

@@ -48,11 +48,15 @@ impl Session {
         let pool = &self.context.pool;
         let waited = pool.unserved_since().map_or(self.context.listener.hold, |since| since.elapsed());
         let snapshot = pool.snapshot();
-        let problem = match snapshot.master() {
-            None => format!("has had no master for group '{}'", pool.group_name()),
-            Some(master) => format!("has not reached {}, the master of group '{}',", master.address, pool.group_name()),
+        let failure = pool.last_failure();
+        let (problem, reason) = match snapshot.master() {
+            None => (format!("has had no master for group '{}'", pool.group_name()), &*snapshot.reason),
+            Some(master) => (
+                format!("has not reached {}, the master of group '{}',", master.address, pool.group_name()),
+                failure.as_str(),
+            ),
         };
-        format!("LOADING Redan {problem} for {:.1} s: {}", waited.as_secs_f64(), snapshot.reason)
+        format!("LOADING Redan {problem} for {:.1} s: {reason}", waited.as_secs_f64())
     }
 
     /// The session is kept from replicas only because it goes on reading from the master: after a while it waits for

@@ -187,3 +187,28 @@ fn a_right_that_is_missing_is_named_with_what_it_costs() {
         Client::connect(&endpoint.address()).ok(&["SET", "key", "value"]);
     }
 }
+
+/// `redan check` says that the password protects nothing; commands are carried all the same.
+#[test]
+fn a_password_for_a_node_that_asks_for_none() {
+    let node = Redis::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "needless").expect("writable");
+    let endpoint = Endpoint::start(&[node.address()], "", &format!("password_file = {file:?}"));
+    for mut client in [endpoint.client(), endpoint.resp3()] {
+        client.ok(&["SET", "key", "value"]);
+        assert_eq!(client.text(&["GET", "key"]).as_deref(), Some("value"));
+    }
+}
+
+/// A master that control can ask and commands cannot reach: the error says why, not that all is well.
+#[test]
+fn a_master_that_takes_no_more_connections_is_named_with_its_reason() {
+    let node = Redis::start();
+    let endpoint = Endpoint::start(&[node.address()], "hold = \"300ms\"", "");
+    node.ok(&["CONFIG", "SET", "maxclients", "1"]);
+    let reply = endpoint.client().ask(&["SET", "key", "value"]);
+    assert!(reply.starts_with(&format!("-LOADING Redan has not reached {}", node.address())), "{reply}");
+    assert!(reply.contains("max number of clients reached"), "{reply}");
+}
