@@ -116,12 +116,14 @@ fn a_session_that_only_reads_soon_reads_from_replicas() {
     for round in 0..5 {
         endpoint.client().ok(&["SET", "k", &round.to_string()]);
         let mut client = endpoint.client();
-        let before = gets(&group.replica);
-        for _ in 0..500 {
-            assert_eq!(client.text(&["GET", "k"]), Some(round.to_string()));
-        }
-        let served = gets(&group.replica) - before;
-        assert!(served >= 300, "of 500 reads in a row the replica served {served}");
+        // On a busy machine the replica may be too far behind for a while, and the session's patience doubles.
+        eventually("most of 500 reads in a row are served by the replica", || {
+            let before = gets(&group.replica);
+            for _ in 0..500 {
+                assert_eq!(client.text(&["GET", "k"]), Some(round.to_string()));
+            }
+            gets(&group.replica) - before >= 300
+        });
     }
     // Nor does it wait for a replica that does not come.
     group.relay.hold();
