@@ -212,7 +212,8 @@ impl Pool {
 
     /// A lane to a node that is gone, or that is not the master and does not answer, is closed: its reads go elsewhere,
     /// its writes are in doubt. A lane for writes to a replaced node that answers finishes what it owes: the answers
-    /// tell which writes were executed ([`Self::close_rivals`] ends its patience). A silent master keeps its lanes while no other is proven: it may be busy.
+    /// tell which writes were executed ([`Self::close_rivals`] ends its patience). A silent master keeps its lanes while no
+    /// other is proven: it may be busy.
     fn fence(&self, new: &Snapshot) {
         let master = new.master().map(|node| node.id);
         for lane in self.lanes.borrow().iter() {

@@ -214,12 +214,8 @@ impl Session {
 
     /// One step of a session without a pin.
     fn step(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
-        if let Some(penance) = &mut inner.penance {
-            if penance.as_mut().poll(cx).is_pending() {
-                return Flow::Wait;
-            }
-            inner.penance = None;
-            inner.penance_done = true;
+        if inner.does_penance(cx) {
+            return Flow::Wait;
         }
         if inner.has_retries() && self.replay(inner, cx) == Flow::Wait {
             return Flow::Wait;

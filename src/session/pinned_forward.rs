@@ -281,14 +281,7 @@ impl Session {
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        if let Some(penance) = &mut inner.penance {
-            if penance.as_mut().poll(cx).is_pending() {
-                return Step::NotYet;
-            }
-            inner.penance = None;
-            inner.penance_done = true;
-        }
-        if self.special(inner, arrived, cx).is_some() {
+        if inner.does_penance(cx) || self.special(inner, arrived, cx).is_some() {
             return Step::NotYet;
         }
         inner.muted = inner.reply_mode == ReplyMode::Off;

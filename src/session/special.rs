@@ -337,6 +337,19 @@ enum Verdict {
 }
 
 impl Inner {
+    /// Whether a password still waits to be verified, because wrong ones came from the same source before.
+    pub(super) fn does_penance(&mut self, cx: &mut task::Context<'_>) -> bool {
+        let Some(penance) = &mut self.penance else {
+            return false;
+        };
+        let over = penance.as_mut().poll(cx).is_ready();
+        if over {
+            self.penance = None;
+            self.penance_done = true;
+        }
+        !over
+    }
+
     /// The client believes that its commands are queued; none may be executed.
     pub(super) fn is_in_severed_transaction(&self) -> bool {
         matches!(self.severed, Some(Severed::Transaction | Severed::WatchedTransaction))
