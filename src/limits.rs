@@ -46,6 +46,11 @@ pub(crate) const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
 /// dying in its middle costs no client its connection. 64 KiB holds four values of 16 KB.
 pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 
+/// Different logins (user and password) that clients of one worker and group may have at once where the nodes judge them.
+/// Each has connections of its own, one or two to a node: 1024 of them are what a node of 10,000 `maxclients` can give to
+/// four workers and have half left.
+pub(crate) const LOGINS: usize = 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 

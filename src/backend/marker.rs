@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// RESP2 and database 0, whatever the sessions speak: one lane per node is enough for questions.
-const DIALECT: Dialect = Dialect { resp3: false, db: 0 };
+const DIALECT: Dialect = Dialect::GROUP;
 
 pub(super) async fn run(pool: Weak<Pool>) {
     loop {

@@ -15,12 +15,14 @@ use tokio::sync::Notify;
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::login::{Login, Logins, UserKey};
 use super::pin::IdlePins;
+use super::prove::Provers;
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::route::NodeSet;
 use crate::topology::{Node, NodeId, Snapshot};
-use crate::transport::CipherBuffer;
+use crate::transport::{CipherBuffer, Stream};
 
 /// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
 /// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
@@ -58,6 +60,9 @@ pub(crate) struct Pool {
     snapshot: RefCell<Arc<Snapshot>>,
     lanes: RefCell<Vec<Rc<Lane>>>,
     pub(super) idle_pins: RefCell<IdlePins>,
+    /// Of clients whom the nodes know; none where Redan has users of its own.
+    pub(super) logins: RefCell<Logins>,
+    pub(super) provers: Provers,
     pub(super) marks: RefCell<Marks>,
     /// `marks.current()`, where lanes can read it without a borrow.
     pub(super) generation: Cell<u64>,
@@ -99,6 +104,8 @@ impl Pool {
             cipher,
             lanes: RefCell::default(),
             idle_pins: RefCell::default(),
+            logins: RefCell::default(),
+            provers: Provers::default(),
             marks: RefCell::new(Marks::new()),
             generation: Cell::new(1),
             mark_wanted: Notify::new(),
@@ -249,10 +256,58 @@ impl Pool {
         if open.is_some() || self.is_troubled(node.id) {
             return open;
         }
+        if dialect.user != UserKey::GROUP
+            && self.login(dialect.user).is_none_or(|login| login.is_unknown_at(node.id, Instant::now()))
+        {
+            return None;
+        }
         let lane = Lane::new(key, self.counters_of(node.id));
         self.lanes.borrow_mut().push(Rc::clone(&lane));
-        tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), Arc::clone(&node.address)));
+        tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), node.clone()));
         Some(lane)
+    }
+
+    /// Opens a connection to the node. A login that it refuses has been seen to when this returns.
+    pub(crate) async fn dial(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
+        if dialect.user == UserKey::GROUP {
+            return self.dialer().dial(&node.address, dialect, None).await;
+        }
+        let ended = || DialError::Login("the login has ended".to_owned());
+        let login = self.login(dialect.user).ok_or_else(ended)?;
+        let stream = self.dialer().dial(&node.address, dialect, Some(&login.claim)).await;
+        if let Err(DialError::Login(words)) = &stream {
+            self.refused(&login, node, words);
+        }
+        // It may have ended in between: then this connection must not outlive it.
+        if login.is_revoked() { Err(ended()) } else { stream }
+    }
+
+    /// `None` for the group's own user, and for what has ended.
+    pub(super) fn login(&self, key: UserKey) -> Option<Rc<Login>> {
+        self.logins.borrow().get(key)
+    }
+
+    /// Connections under this key may be opened.
+    pub(super) fn knows(&self, key: UserKey) -> bool {
+        key == UserKey::GROUP || self.login(key).is_some()
+    }
+
+    pub(super) fn is_master(&self, node: NodeId) -> bool {
+        self.snapshot.borrow().master().is_some_and(|master| master.id == node)
+    }
+
+    /// Whether any connection speaks under this key.
+    pub(super) fn is_spoken(&self, key: UserKey) -> bool {
+        self.lanes.borrow().iter().any(|lane| lane.key.dialect.user == key) || self.idle_pins.borrow().has_of(key)
+    }
+
+    /// The login has ended: nothing may go over its connections.
+    pub(super) fn close_all_of(&self, key: UserKey) {
+        for lane in self.lanes.borrow().iter().filter(|lane| lane.key.dialect.user == key) {
+            lane.close("the node refuses its user");
+        }
+        self.idle_pins.borrow_mut().drop_of(key);
+        self.wake_waiting();
     }
 
     /// The better of two random nodes of the set: the one with fewer commands in flight. If it cannot be used, any other.
@@ -374,15 +429,18 @@ impl Pool {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
         self.close_rivals(now);
+        self.provers.tick(now);
+        self.logins.borrow_mut().tick(|key| self.is_spoken(key));
     }
 }
 
 /// The life of one lane: connect, serve, tell everyone who still waits.
-async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
+async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
+    let address = Arc::clone(&node.address);
     let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
     let dialed = tokio::select! {
         biased;
-        dialed = pool.view.dialer.dial(&address, lane.key.dialect) => dialed,
+        dialed = pool.dial(&node, lane.key.dialect) => dialed,
         why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
     };
     let mut stream = match dialed {
@@ -392,6 +450,8 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
             lane.fail(Some(&words));
             return;
         }
+        // Its sessions end, or read elsewhere.
+        Err(DialError::Login(_)) => return,
         Err(DialError::Unreachable(words)) => {
             tracing::warn!("no connection for commands: {words}");
             pool.last_failure.replace(words);
@@ -417,7 +477,12 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
             // It may have been restarted, and be back before a probe sees it.
             pool.marks.borrow_mut().interrupt(lane.key.node);
-            if lane.load() > 0 {
+            if lane.key.dialect.user != UserKey::GROUP {
+                // The node closes the connections of a user that is deleted; it is well, and others need it.
+                pool.counters_of(lane.key.node).failures.increment();
+                pool.look();
+                pool.suspect(lane.key.dialect.user);
+            } else if lane.load() > 0 {
                 // What is unanswered and may be asked again goes to another node first: this one accepts connections
                 // and may break them over the same commands for ever.
                 pool.trouble(lane.key.node);

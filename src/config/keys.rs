@@ -39,19 +39,19 @@ pub(super) static LISTENER: Kind = Kind {
         "tls",
         "plaintext",
         "users",
+        "auth",
         "authentication",
         "reads",
         "consistency",
         "max_lag",
         "hold",
         "admin_commands",
+        "allow",
+        "deny",
         "max_clients",
         "idle_timeout",
     ],
-    refused: &[
-        ("auth", "`auth` is not supported by this version; name a users file with `users`"),
-        ("password", "a password does not belong in this file; `redan passwd` makes a line for the users file"),
-    ],
+    refused: &[("password", "a password does not belong in this file; `redan passwd` makes a line for the users file")],
 };
 
 pub(super) static LISTENER_TLS: Kind =
@@ -92,7 +92,7 @@ pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user
 
 pub(super) static USER: Kind = Kind {
     title: "[[user]]",
-    keys: &["name", "passwords", "enabled"],
+    keys: &["name", "passwords", "enabled", "allow", "deny"],
     refused: &[("password", "the file holds only hashes; `redan passwd` makes one for `passwords = [\"sha256:…\"]`")],
 };
 

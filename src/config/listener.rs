@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::report::Source;
 use super::section::Section;
-use super::{Bind, Consistency, Listener, ListenerTls, Reads, Users, files, keys, users, values};
+use super::{Bind, Consistency, Listener, ListenerTls, Reads, Users, files, keys, permissions, users, values};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86400);
@@ -36,24 +36,33 @@ pub(super) fn read(section: Section<'_>, groups: &[Option<&str>], users_files: &
     let group = group(&section, groups);
     let tls = tls(&section);
     let users = users_file(&section, users_files);
+    let passthrough = section.choice("auth", &[("passthrough", true)]).unwrap_or(false);
     let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]);
     let authentication =
         section.choice("authentication", &[("required", Authentication::Required), ("none", Authentication::None)]);
     let (reads, consistency) = policy(&section);
     let hold = section.duration("hold", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(10));
     let allow_admin_commands = section.choice("admin_commands", &[("deny", false), ("allow", true)]).unwrap_or(false);
+    let permissions = permissions::read(&section);
     let max_clients = section.integer("max_clients", 1..=1_000_000).unwrap_or(10_000);
     let idle_timeout = section.duration("idle_timeout", Duration::ZERO..=365 * DAY).filter(|limit| !limit.is_zero());
 
     let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
     exposed_plaintext(&section, open, plaintext);
     exposed_to_anyone(&section, open, authentication);
+    if section.has("auth") && section.has("users") {
+        section.error(
+            "auth",
+            "`auth = \"passthrough\"` lets the nodes judge logins and `users` lets Redan; remove one of them",
+        );
+    }
     if tls.is_some() && matches!(bind, Some(Bind::Unix { .. })) {
         section.error("tls", "TLS on a Unix socket protects nothing that file permissions do not; remove `tls`");
     }
     if let Some(Bind::Unix { mode, .. }) = bind
         && mode & 0o002 != 0
         && !section.has("users")
+        && !section.has("auth")
     {
         section.warn("mode", "any user of this machine may connect, without a password; narrow it or add `users`");
     }
@@ -64,10 +73,12 @@ pub(super) fn read(section: Section<'_>, groups: &[Option<&str>], users_files: &
         group: group?,
         tls,
         users,
+        passthrough,
         reads,
         consistency,
         hold,
         allow_admin_commands,
+        permissions,
         max_clients,
         idle_timeout,
     })
@@ -191,7 +202,7 @@ fn exposed_plaintext(section: &Section<'_>, open: bool, plaintext: Option<bool>)
         Some(true) if encrypted => {
             section.error("plaintext", "`plaintext = \"allow\"` contradicts `tls`; remove one of them");
         }
-        Some(true) if open && section.has("users") => {
+        Some(true) if open && (section.has("users") || section.has("auth")) => {
             section
                 .warn("plaintext", "passwords and data cross the network readable by anyone on the way; prefer `tls`");
         }
@@ -209,7 +220,7 @@ fn exposed_plaintext(section: &Section<'_>, open: bool, plaintext: Option<bool>)
 
 /// So must serving whoever connects.
 fn exposed_to_anyone(section: &Section<'_>, open: bool, authentication: Option<Authentication>) {
-    let proof = ["users", "tls"].into_iter().find(|key| match *key {
+    let proof = ["users", "auth", "tls"].into_iter().find(|key| match *key {
         "tls" => section.table_has("tls", "client_ca"),
         key => section.has(key),
     });
@@ -222,14 +233,14 @@ fn exposed_to_anyone(section: &Section<'_>, open: bool, authentication: Option<A
             );
         }
         (Some(Authentication::Required), None) => {
-            let advice = "name a `users` file or, in `tls`, a `client_ca`";
+            let advice = "name a `users` file, set `auth = \"passthrough\"` or, in `tls`, name a `client_ca`";
             section.error("authentication", format!("nothing authenticates clients of this listener; {advice}"));
         }
         (None, None) if open && !section.has("authentication") => {
             section.error(
                 "bind",
-                "this address is reachable from other machines and anyone may use it; name a `users` file or, in \
-                 `tls`, a `client_ca`, or ask for it by name: `authentication = \"none\"`",
+                "this address is reachable from other machines and anyone may use it; name a `users` file, set \
+                 `auth = \"passthrough\"` or, in `tls`, name a `client_ca`, or ask for it by name: `authentication = \"none\"`",
             );
         }
         _ => {}

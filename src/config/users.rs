@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::report::{Findings, Source};
 use super::section::Section;
-use super::{User, Users, files, keys, values};
+use super::{User, Users, files, keys, permissions, values};
 
 impl Users {
     /// The enabled user of this name whose password this is. AUTH with one argument means the user `default`.
@@ -82,8 +82,9 @@ fn user<'a>(section: Section<'a>, names: &mut HashSet<&'a str>) -> Option<User> 
     });
     let password_hashes = hashes.collect();
     let enabled = section.boolean("enabled").unwrap_or(true);
+    let permissions = permissions::read(&section);
     section.close();
-    Some(User { name: name?.text.to_owned(), password_hashes, enabled })
+    Some(User { name: name?.text.to_owned(), password_hashes, enabled, permissions })
 }
 
 #[cfg(test)]
@@ -102,6 +103,7 @@ mod tests {
             name: name.to_owned(),
             password_hashes: passwords.iter().map(|password| hash(password)).collect(),
             enabled,
+            permissions: None,
         };
         let users = Users {
             users: vec![

@@ -6,7 +6,8 @@
 
 use super::local;
 use super::pinned_forward::is_known;
-use crate::command::{self, Kind, Local, Pin, Spec};
+use crate::command::permissions::Permissions;
+use crate::command::{self, Kind, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
 
@@ -39,6 +40,8 @@ pub(super) struct Rules<'a> {
     pub(super) alone: bool,
     /// A transaction that stands complete in the buffer rides the lane in one piece.
     pub(super) blocks: bool,
+    /// `None`: everything may be sent.
+    pub(super) permissions: Option<&'a Permissions>,
 }
 
 /// One complete command with what the table says of it.
@@ -56,6 +59,15 @@ impl<'a> Arrived<'a> {
         let raw = &buf[..frame.len];
         let spec = command::lookup(frame.name.of(raw), frame.second.map(|second| second.of(raw)));
         Self { raw, frame, kind: kind_of(spec, raw), spec }
+    }
+
+    /// The same, but that what the operator does not permit is forbidden.
+    #[inline]
+    pub(super) fn under(mut self, permissions: Option<&Permissions>) -> Self {
+        if permissions.is_some_and(|permissions| !permissions.permits(self.spec)) {
+            self.kind = Kind::Refused(Refused::Forbidden);
+        }
+        self
     }
 }
 
@@ -126,7 +138,7 @@ pub(super) fn plan<'a>(
                 return plan;
             }
         };
-        let arrived = Arrived::new(&buf[start..], frame);
+        let arrived = Arrived::new(&buf[start..], frame).under(rules.permissions);
         let in_batch = rules.bounds.authenticated && !rules.alone;
         let (mut len, mut replies) = (frame.len, 1);
         let part = match arrived.kind {
@@ -137,7 +149,7 @@ pub(super) fn plan<'a>(
             Kind::Pin(Pin::Multi)
                 if in_batch
                     && rules.blocks
-                    && let Some(block) = block(&buf[start..], &frame) =>
+                    && let Some(block) = block(&buf[start..], &frame, rules.permissions) =>
             {
                 (len, replies) = (block.len, block.replies);
                 if block.writes { Part::Write } else { Part::MasterRead }
@@ -164,7 +176,7 @@ struct Block {
 
 /// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
 /// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
-fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
+fn block(buf: &[u8], multi: &Frame, permissions: Option<&Permissions>) -> Option<Block> {
     let mut block = Block { len: multi.len, replies: 1, writes: false };
     if multi.arguments != 1 {
         return None;
@@ -176,7 +188,7 @@ fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
         };
         block.len += frame.len;
         block.replies += 1;
-        match Arrived::new(rest, frame).kind {
+        match Arrived::new(rest, frame).under(permissions).kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
             Kind::Pin(Pin::Exec) if frame.arguments == 1 => return Some(block),
             Kind::Write => block.writes = true,

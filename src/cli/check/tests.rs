@@ -123,10 +123,12 @@ fn tls_of_nodes_and_of_listeners() {
         group: 0,
         tls: Some(ListenerTls { cert: certs.cert(), key: certs.ca(), client_ca: None }),
         users: None,
+        passthrough: false,
         reads: Reads::Replica,
         consistency: Consistency::Session,
         hold: Duration::from_secs(1),
         allow_admin_commands: false,
+        permissions: None,
         max_clients: 1,
         idle_timeout: None,
     };
