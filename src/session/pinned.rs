@@ -163,8 +163,8 @@ impl Pinned {
 
     /// Another command may go over this pin now.
     pub(super) fn takes_more(&self) -> bool {
-        if self.expected.contains(&Expect::Login) {
-            // Until the node has said yes, the connection speaks as somebody else.
+        if self.expected.front() == Some(&Expect::Login) {
+            // Until the node has said yes, the connection speaks as somebody else. Nothing was outstanding before it.
             return false;
         }
         self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()

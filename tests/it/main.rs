@@ -14,6 +14,7 @@ mod layers;
 mod marks;
 mod metrics;
 mod ordering;
+mod passthrough;
 mod pinned;
 mod rolechange;
 mod sessions;
