@@ -15,6 +15,7 @@ mod marks;
 mod metrics;
 mod ordering;
 mod passthrough;
+mod permissions;
 mod pinned;
 mod rolechange;
 mod sessions;
