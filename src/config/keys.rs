@@ -55,7 +55,7 @@ pub(super) static LISTENER: Kind = Kind {
 };
 
 pub(super) static LISTENER_TLS: Kind =
-    Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca"], refused: &[] };
+    Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca", "client_auth", "user"], refused: &[] };
 
 pub(super) static GROUP: Kind = Kind {
     title: "[[group]]",
@@ -92,7 +92,7 @@ pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user
 
 pub(super) static USER: Kind = Kind {
     title: "[[user]]",
-    keys: &["name", "passwords", "enabled", "allow", "deny"],
+    keys: &["name", "passwords", "certificates", "enabled", "allow", "deny"],
     refused: &[("password", "the file holds only hashes; `redan passwd` makes one for `passwords = [\"sha256:…\"]`")],
 };
 

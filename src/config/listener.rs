@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use super::report::Source;
 use super::section::Section;
-use super::{Bind, Consistency, Listener, ListenerTls, Reads, Users, files, keys, permissions, users, values};
+use super::{
+    Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, permissions, users,
+    values,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86400);
@@ -28,15 +31,23 @@ enum Authentication {
     None,
 }
 
-/// `groups` are the names as they stand in the file, `None` for one that is not readable.
-pub(super) fn read(section: Section<'_>, groups: &[Option<&str>], users_files: &mut UsersFiles) -> Option<Listener> {
+/// The groups of the same file, in its order; `None` for what is not readable.
+pub(super) struct Groups<'a> {
+    pub(super) names: Vec<Option<&'a str>>,
+    pub(super) groups: &'a [Option<Group>],
+}
+
+pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut UsersFiles) -> Option<Listener> {
     let name = section.required("name", "\"app\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
     let bind = bind(&section);
-    let group = group(&section, groups);
+    let group = group(&section, &known.names);
     let tls = tls(&section);
     let users = users_file(&section, users_files);
     let passthrough = section.choice("auth", &[("passthrough", true)]).unwrap_or(false);
+    if passthrough && let Some(group) = group.and_then(|index| known.groups.get(index)?.as_ref()) {
+        readable_logins(&section, group);
+    }
     let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]);
     let authentication =
         section.choice("authentication", &[("required", Authentication::Required), ("none", Authentication::None)]);
@@ -141,8 +152,26 @@ fn tls(section: &Section<'_>) -> Option<ListenerTls> {
     if key.as_deref().is_some_and(files::readable_by_all) {
         tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
     }
+    let may_show_none = tls.choice("client_auth", &[("required", false), ("optional", true)]);
+    let user = tls.choice(
+        "user",
+        &[("cn", CertificateField::CommonName), ("dns", CertificateField::Dns), ("uri", CertificateField::Uri)],
+    );
+    for key in ["client_auth", "user"].into_iter().filter(|key| tls.has(key) && !tls.has("client_ca")) {
+        tls.error(key, format!("`{key}` is about clients' certificates; name the `client_ca` that signs them"));
+    }
+    if tls.has("user") && !section.has("users") {
+        tls.error("user", "`user` finds one of the listener's users; name a `users` file");
+    }
+    let may_show_none = may_show_none.unwrap_or(false);
+    if may_show_none && !section.has("users") && !section.has("auth") {
+        tls.error(
+            "client_auth",
+            "who shows no certificate would be let in like who shows one; remove it, or name a `users` file",
+        );
+    }
     tls.close();
-    Some(ListenerTls { cert: cert?, key: key?, client_ca })
+    Some(ListenerTls { cert: cert?, key: key?, client_ca, client_may_show_none: may_show_none, user })
 }
 
 fn users_file(section: &Section<'_>, users_files: &mut UsersFiles) -> Option<Arc<Users>> {
@@ -193,6 +222,16 @@ fn policy(section: &Section<'_>) -> (Reads, Consistency) {
         other => other.unwrap_or(Consistency::Session),
     };
     (reads.unwrap_or(Reads::Replica), consistency)
+}
+
+/// What clients say of themselves goes on to the nodes.
+fn readable_logins(section: &Section<'_>, group: &Group) {
+    if let Some(seed) = group.seeds.iter().find(|seed| seed.is_readable_on_the_way()) {
+        section.warn(
+            "auth",
+            format!("clients' passwords cross the network to {} unencrypted; prefer `tls` in its group", seed.address),
+        );
+    }
 }
 
 /// Plaintext that leaves the machine must be asked for by name.

@@ -112,6 +112,21 @@ pub(crate) struct ListenerTls {
     pub(crate) key: PathBuf,
     /// Clients must present a certificate that this CA signed.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Or may, and then log in otherwise.
+    pub(crate) client_may_show_none: bool,
+    /// The field of it that names one of the listener's users.
+    pub(crate) user: Option<CertificateField>,
+}
+
+/// Where a certificate names its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateField {
+    /// Of the subject.
+    CommonName,
+    /// The DNS names among the subject's alternative names.
+    Dns,
+    /// The URIs among them.
+    Uri,
 }
 
 /// Which nodes serve a listener's reads.
@@ -211,6 +226,8 @@ pub(crate) struct User {
     pub(crate) name: String,
     /// SHA-256 of each accepted password (several, so that passwords rotate without a gap).
     pub(crate) password_hashes: Vec<[u8; 32]>,
+    /// Names in certificates that are this user's, beside its own.
+    pub(crate) certificates: Vec<String>,
     pub(crate) enabled: bool,
     /// Beside the listener's; `None`: no command is forbidden.
     pub(crate) permissions: Option<Arc<Permissions>>,

@@ -311,6 +311,17 @@ impl Session {
         inner.identity.name = "".into();
         inner.reply_mode = ReplyMode::On;
         inner.severed = None;
+        let shown = inner.identity.by_certificate.as_deref();
+        if let Some(user) = shown.and_then(|name| listener.users.as_ref()?.named(name)) {
+            inner.become_user(user, listener);
+        }
+    }
+
+    /// The client has shown a certificate that names this user of the listener; called before its first byte.
+    pub(crate) fn recognise(&self, user: &User) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.identity.by_certificate = Some(user.name.as_str().into());
+        inner.become_user(user, &self.context.listener);
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod auth;
+mod certificates;
 mod check;
 mod clients;
 mod config;
