@@ -203,7 +203,7 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, item: &Item, raw: &[u8]) {
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8]) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;

@@ -17,6 +17,7 @@ mod ordering;
 mod pinned;
 mod rolechange;
 mod scans;
+mod scripts;
 mod sessions;
 mod shutdown;
 mod support;
