@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::learn::Learning;
 use super::pin::IdlePins;
 use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
@@ -83,6 +84,7 @@ pub(crate) struct Pool {
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
     scripts_seen: Seen,
+    pub(super) learning: Learning,
 }
 
 impl Pool {
@@ -118,6 +120,7 @@ impl Pool {
             // xorshift stops at zero.
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
+            learning: Learning::default(),
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
@@ -216,6 +219,7 @@ impl Pool {
         self.generation.set(self.marks.borrow().current());
         if new.epoch != self.snapshot.borrow().epoch {
             self.master_since.set(Instant::now());
+            self.learning.learned.borrow_mut().forget_all();
         }
         if new.master.is_none() {
             if self.snapshot.borrow().master.is_some() {
@@ -399,6 +403,7 @@ impl Pool {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
         self.close_rivals(now);
+        self.learning.learned.borrow_mut().tick();
     }
 }
 
