@@ -79,27 +79,33 @@ impl Dialer {
         &self.group
     }
 
-    /// `claim` is that of the dialect's user; `None` for the group's own.
+    /// `claim` is that of the dialect's user; `None` for the group's own. Loads scripts in the same round trip; `false` when the
+    /// node did not take all of them.
     pub(super) async fn dial(
         &self,
         address: &str,
         dialect: Dialect,
         claim: Option<&Claim>,
-    ) -> Result<Stream, DialError> {
+        scripts: &[Arc<[u8]>],
+    ) -> Result<(Stream, bool), DialError> {
         self.in_time(address, async {
             let access = self.group.access_to(address);
-            let opening = match claim {
+            let mut opening = match claim {
                 None => opening(access, dialect),
                 Some(claim) => opening_as(claim, dialect),
             };
+            for script in scripts {
+                opening.asked.push("SCRIPT");
+                encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
+            }
             match self.reach(address, access).await? {
                 Reached::Tcp(mut tcp) => {
-                    introduce(&mut tcp, address, opening).await?;
-                    Ok(tcp.into())
+                    let loaded = introduce(&mut tcp, address, opening).await?;
+                    Ok((tcp.into(), loaded))
                 }
                 Reached::Tls(mut stream) => {
-                    introduce(&mut stream, address, opening).await?;
-                    Ok((*stream).into())
+                    let loaded = introduce(&mut stream, address, opening).await?;
+                    Ok(((*stream).into(), loaded))
                 }
             }
         })
@@ -240,8 +246,10 @@ fn opening_as(claim: &Claim, dialect: Dialect) -> Opening {
     Opening { bytes, asked, of_client: true }
 }
 
-async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> Result<(), DialError> {
+/// `true` when the node took all scripts.
+async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> Result<bool, DialError> {
     let lost = |text: String| DialError::Unreachable(format!("{address} {text}"));
+    let mut loaded = true;
     stream.write_all(&opening.bytes).await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     let mut buf = Vec::with_capacity(1024);
@@ -261,9 +269,10 @@ async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> R
             }
         }
         judge(&buf[start..at], asked, address, opening.of_client)?;
+        loaded &= asked != "SCRIPT" || buf[start] == b'$';
         start = at;
     }
-    if start == buf.len() { Ok(()) } else { Err(lost("sent more than it was asked".to_owned())) }
+    if start == buf.len() { Ok(loaded) } else { Err(lost("sent more than it was asked".to_owned())) }
 }
 
 /// In the words of servers before and since 6.0.
@@ -281,6 +290,7 @@ fn judge(reply: &[u8], asked: &str, address: &str, of_client: bool) -> Result<()
         return Err(DialError::Login(text));
     }
     match asked {
+        "SCRIPT" => Ok(()),
         // These refuse the connection, not the command; the node closes it now.
         "CLIENT" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => Ok(()),
         // The node asks for no password. `redan check` says so; commands are carried all the same, as probes are.

@@ -5,12 +5,15 @@
 pub(crate) mod acknowledged;
 pub(crate) mod dial;
 pub(crate) mod lane;
+mod learn;
 mod log;
 pub(crate) mod login;
 mod marker;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod prove;
+mod question;
 pub(crate) mod recipient;
 pub(crate) mod refusal;
 mod replies;
+pub(crate) mod scripts;

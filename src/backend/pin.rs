@@ -90,7 +90,7 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let stream = self.dial(&node, dialect).await;
+        let stream = self.connect(&node, dialect).await;
         match &stream {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {

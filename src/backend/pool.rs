@@ -15,9 +15,11 @@ use tokio::sync::Notify;
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::learn::Learning;
 use super::login::{Login, Logins, UserKey};
 use super::pin::IdlePins;
 use super::prove::Provers;
+use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::route::NodeSet;
@@ -42,6 +44,7 @@ pub(crate) struct GroupView {
     pub(crate) look: Arc<Notify>,
     /// What new sessions must see.
     pub(crate) acknowledged: Acknowledged,
+    pub(crate) scripts: Scripts,
 }
 
 struct Trouble {
@@ -85,6 +88,8 @@ pub(crate) struct Pool {
     random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
+    scripts_seen: Seen,
+    pub(super) learning: Learning,
 }
 
 impl Pool {
@@ -98,6 +103,7 @@ impl Pool {
         let pool = Rc::new(Self {
             snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
             turns: view.acknowledged.join(),
+            scripts_seen: Seen::new(view.scripts.clone()),
             first_sight: Cell::new((0, 0)),
             view,
             counters,
@@ -121,6 +127,7 @@ impl Pool {
             // xorshift stops at zero.
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
+            learning: Learning::default(),
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
@@ -159,7 +166,7 @@ impl Pool {
         &self.view.dialer.group().name
     }
 
-    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
+    pub(super) fn dialer(&self) -> &Arc<Dialer> {
         &self.view.dialer
     }
 
@@ -169,6 +176,16 @@ impl Pool {
 
     pub(crate) fn last_failure(&self) -> Ref<'_, String> {
         self.last_failure.borrow()
+    }
+
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.view.scripts
+    }
+
+    /// A script is on its way to this node.
+    pub(crate) fn note_script(&self, text: &[u8], node: NodeId) {
+        let run = self.snapshot().node(node).map_or(0, |node| node.run);
+        self.scripts_seen.note(text, run);
     }
 
     pub(crate) fn known_databases(&self) -> u32 {
@@ -198,6 +215,7 @@ impl Pool {
         self.generation.set(self.marks.borrow().current());
         if new.epoch != self.snapshot.borrow().epoch {
             self.master_since.set(Instant::now());
+            self.learning.learned.borrow_mut().forget_all();
         }
         if new.master.is_none() {
             if self.snapshot.borrow().master.is_some() {
@@ -227,7 +245,7 @@ impl Pool {
             match new.node(lane.key.node) {
                 None => lane.close("the node left the group"),
                 Some(node) if Some(node.id) == master => {}
-                Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
+                Some(node) if node.silent && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
             }
@@ -267,19 +285,38 @@ impl Pool {
         Some(lane)
     }
 
-    /// Opens a connection to the node. A login that it refuses has been seen to when this returns.
-    pub(crate) async fn dial(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
+    /// A connection to the node. A login that it refuses has been seen to when this returns.
+    pub(crate) async fn connect(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
         if dialect.user == UserKey::GROUP {
-            return self.dialer().dial(&node.address, dialect, None).await;
+            return self.connect_as_group(node, dialect).await;
         }
         let ended = || DialError::Login("the login has ended".to_owned());
         let login = self.login(dialect.user).ok_or_else(ended)?;
-        let stream = self.dialer().dial(&node.address, dialect, Some(&login.claim)).await;
+        if self.is_master(node.id) && !self.view.scripts.missing_on(node.run).texts.is_empty() {
+            // Scripts are given by Redan's own user: this one may lack the right. Without them it goes on all the same.
+            let _ = self.connect_as_group(node, Dialect::GROUP).await;
+        }
+        let stream = self.dialer().dial(&node.address, dialect, Some(&login.claim), &[]).await;
         if let Err(DialError::Login(words)) = &stream {
             self.refused(&login, node, words);
         }
         // It may have ended in between: then this connection must not outlive it.
-        if login.is_revoked() { Err(ended()) } else { stream }
+        if login.is_revoked() { Err(ended()) } else { stream.map(|(stream, _)| stream) }
+    }
+
+    /// To the master not before it knows every script that Redan does, so that a transaction, which cannot be mended
+    /// half-way, finds them too.
+    async fn connect_as_group(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
+        let run = self.snapshot().master().filter(|master| master.id == node.id).map(|master| master.run);
+        let Some(run) = run else {
+            return self.dialer().dial(&node.address, dialect, None, &[]).await.map(|(stream, _)| stream);
+        };
+        let missing = self.view.scripts.missing_on(run);
+        let (stream, loaded) = self.dialer().dial(&node.address, dialect, None, &missing.texts).await?;
+        if loaded {
+            self.view.scripts.loaded(run, &missing);
+        }
+        Ok(stream)
     }
 
     /// `None` for the group's own user, and for what has ended.
@@ -431,6 +468,7 @@ impl Pool {
         self.close_rivals(now);
         self.provers.tick(now);
         self.logins.borrow_mut().tick(|key| self.is_spoken(key));
+        self.learning.learned.borrow_mut().tick();
     }
 }
 
@@ -440,7 +478,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
     let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
     let dialed = tokio::select! {
         biased;
-        dialed = pool.dial(&node, lane.key.dialect) => dialed,
+        dialed = pool.connect(&node, lane.key.dialect) => dialed,
         why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
     };
     let mut stream = match dialed {
