@@ -184,11 +184,16 @@ fn categories_agree_with_flags_and_every_row_has_one_speed() {
         let (flag, category) = (|flag: &str| flags.contains(&flag), |category: &str| categories.contains(&category));
         assert_eq!(category("@fast"), flag("fast"), "{line}");
         assert_ne!(category("@fast"), category("@slow"), "{line}");
-        assert_eq!(category("@admin"), flag("admin"), "{line}");
-        assert!(category("@dangerous") || !flag("admin"), "{line}");
         assert!(category("@read") || category("@scripting") || !flag("readonly"), "{line}");
-        for (of_flag, of_category) in [("write", "@write"), ("blocking", "@blocking"), ("pubsub", "@pubsub")] {
-            assert_eq!(category(of_category), flag(of_flag), "{line}");
+        for (of_flag, of_category) in [
+            ("admin", "@admin"),
+            ("admin", "@dangerous"),
+            ("blocking", "@blocking"),
+            ("pubsub", "@pubsub"),
+            ("write", "@write"),
+        ] {
+            // Some commands have a category without the flag: nobody may forget the other way round.
+            assert!(category(of_category) || !flag(of_flag), "{line}");
         }
         for category in &categories {
             let known = super::permissions::categories().any(|known| category.strip_prefix('@') == Some(known));

@@ -22,7 +22,9 @@ fn list(section: &Section<'_>, key: &str, sign: char) -> Option<Vec<Entry>> {
     let entry = |value: &toml::Spanned<toml::de::DeValue<'_>>| {
         let at = value.span().start;
         let Some(text) = value.get_ref().as_str() else {
-            section.source().error(at, format!("`{key}` holds names of commands and @categories in quotes"));
+            section
+                .source()
+                .error(at, format!("an entry of `{key}` is text in quotes; write for instance \"@dangerous\""));
             return None;
         };
         let why = match Entry::parse(text.strip_prefix(sign).unwrap_or(text)) {
