@@ -16,7 +16,7 @@ use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::learn::Learning;
-use super::login::{Login, Logins, UserKey};
+use super::login::{Logins, UserKey};
 use super::pin::IdlePins;
 use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
@@ -24,7 +24,7 @@ use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::route::NodeSet;
 use crate::topology::{Node, NodeId, Snapshot};
-use crate::transport::{CipherBuffer, Stream};
+use crate::transport::CipherBuffer;
 
 /// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
 /// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
@@ -54,14 +54,14 @@ struct Trouble {
 }
 
 pub(crate) struct Pool {
-    view: GroupView,
+    pub(super) view: GroupView,
     turns: Arc<Turns>,
     /// The last sum of `view.acknowledged` a session started with, and the generation in which it was first seen.
     first_sight: Cell<(u64, u64)>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) cipher: Rc<RefCell<CipherBuffer>>,
     snapshot: RefCell<Arc<Snapshot>>,
-    lanes: RefCell<Vec<Rc<Lane>>>,
+    pub(super) lanes: RefCell<Vec<Rc<Lane>>>,
     pub(super) idle_pins: RefCell<IdlePins>,
     /// Of clients whom the nodes know; none where Redan has users of its own.
     pub(super) logins: RefCell<Logins>,
@@ -285,66 +285,8 @@ impl Pool {
         Some(lane)
     }
 
-    /// A connection to the node. A login that it refuses has been seen to when this returns.
-    pub(crate) async fn connect(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
-        if dialect.user == UserKey::GROUP {
-            return self.connect_as_group(node, dialect).await;
-        }
-        let ended = || DialError::Login("the login has ended".to_owned());
-        let login = self.login(dialect.user).ok_or_else(ended)?;
-        if self.is_master(node.id) && !self.view.scripts.missing_on(node.run).texts.is_empty() {
-            // Scripts are given by Redan's own user: this one may lack the right. Without them it goes on all the same.
-            let _ = self.connect_as_group(node, Dialect::GROUP).await;
-        }
-        let stream = self.dialer().dial(&node.address, dialect, Some(&login.claim), &[]).await;
-        if let Err(DialError::Login(words)) = &stream {
-            self.refused(&login, node, words);
-        }
-        // It may have ended in between: then this connection must not outlive it.
-        if login.is_revoked() { Err(ended()) } else { stream.map(|(stream, _)| stream) }
-    }
-
-    /// To the master not before it knows every script that Redan does, so that a transaction, which cannot be mended
-    /// half-way, finds them too.
-    async fn connect_as_group(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
-        let run = self.snapshot().master().filter(|master| master.id == node.id).map(|master| master.run);
-        let Some(run) = run else {
-            return self.dialer().dial(&node.address, dialect, None, &[]).await.map(|(stream, _)| stream);
-        };
-        let missing = self.view.scripts.missing_on(run);
-        let (stream, loaded) = self.dialer().dial(&node.address, dialect, None, &missing.texts).await?;
-        if loaded {
-            self.view.scripts.loaded(run, &missing);
-        }
-        Ok(stream)
-    }
-
-    /// `None` for the group's own user, and for what has ended.
-    pub(super) fn login(&self, key: UserKey) -> Option<Rc<Login>> {
-        self.logins.borrow().get(key)
-    }
-
-    /// Connections under this key may be opened.
-    pub(super) fn knows(&self, key: UserKey) -> bool {
-        key == UserKey::GROUP || self.login(key).is_some()
-    }
-
     pub(super) fn is_master(&self, node: NodeId) -> bool {
         self.snapshot.borrow().master().is_some_and(|master| master.id == node)
-    }
-
-    /// Whether any connection speaks under this key.
-    pub(super) fn is_spoken(&self, key: UserKey) -> bool {
-        self.lanes.borrow().iter().any(|lane| lane.key.dialect.user == key) || self.idle_pins.borrow().has_of(key)
-    }
-
-    /// The login has ended: nothing may go over its connections.
-    pub(super) fn close_all_of(&self, key: UserKey) {
-        for lane in self.lanes.borrow().iter().filter(|lane| lane.key.dialect.user == key) {
-            lane.close("the node refuses its user");
-        }
-        self.idle_pins.borrow_mut().drop_of(key);
-        self.wake_waiting();
     }
 
     /// The better of two random nodes of the set: the one with fewer commands in flight. If it cannot be used, any other.

@@ -4,6 +4,7 @@
 //! that was opened with it would go on working. A client that says nothing is asked for too: whether the node
 //! takes commands from someone without a password.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 use super::dial::{DialError, Wire};
-use super::login::{Claim, LoggedIn, Login, UserKey};
+use super::login::Claim;
 use super::pool::Pool;
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
@@ -27,7 +28,13 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Provers {
     permits: Semaphore,
     /// At most `AT_ONCE`.
-    idle: std::cell::RefCell<Vec<(Instant, NodeId, Box<dyn Wire>)>>,
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    since: Instant,
+    node: NodeId,
+    wire: Box<dyn Wire>,
 }
 
 /// What the node says.
@@ -40,15 +47,15 @@ pub(crate) enum Proof {
 
 impl Default for Provers {
     fn default() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), idle: std::cell::RefCell::default() }
+        Self { permits: Semaphore::new(AT_ONCE), idle: RefCell::default() }
     }
 }
 
 impl Provers {
     fn take(&self, node: NodeId) -> Option<Box<dyn Wire>> {
         let mut idle = self.idle.borrow_mut();
-        let index = idle.iter().rposition(|(_, of, _)| *of == node)?;
-        Some(idle.swap_remove(index).2)
+        let index = idle.iter().rposition(|idle| idle.node == node)?;
+        Some(idle.swap_remove(index).wire)
     }
 
     fn keep(&self, node: NodeId, wire: Box<dyn Wire>) {
@@ -56,12 +63,12 @@ impl Provers {
         if idle.len() >= AT_ONCE {
             idle.remove(0);
         }
-        idle.push((Instant::now(), node, wire));
+        idle.push(Idle { since: Instant::now(), node, wire });
     }
 
     /// Called about once a second.
     pub(super) fn tick(&self, now: Instant) {
-        self.idle.borrow_mut().retain(|(since, ..)| now.saturating_duration_since(*since) < KEPT_FOR);
+        self.idle.borrow_mut().retain(|idle| now.saturating_duration_since(idle.since) < KEPT_FOR);
     }
 }
 
@@ -106,50 +113,6 @@ impl Pool {
     async fn ask(&self, wire: &mut Box<dyn Wire>, claim: &Claim, used: bool) -> Option<Proof> {
         let limit = self.dialer().group().connect_timeout;
         tokio::time::timeout(limit, ask(wire, claim, used)).await.ok().flatten()
-    }
-
-    /// A connection under this key was closed by its node. If that is because the user is gone, its sessions go too.
-    pub(crate) fn suspect(self: &Rc<Self>, key: UserKey) {
-        let Some(login) = self.login(key).filter(|login| !login.suspected.replace(true)) else {
-            return;
-        };
-        let pool = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let master = pool.witness().filter(|node| pool.is_master(node.id));
-            if let Some(master) = master
-                && let Ok(Proof::Wrong(words)) = Rc::clone(&pool).prove(master.clone(), login.claim.clone()).await
-            {
-                pool.refused(&login, &master, &words);
-            }
-            login.suspected.set(false);
-        });
-    }
-
-    /// `node` does not accept the login any more. The master's word ends it; a replica's only keeps its reads away.
-    pub(super) fn refused(&self, login: &Login, node: &Node, words: &str) {
-        let name = login.claim.name();
-        if !self.is_master(node.id) {
-            if login.note_unknown_at(node.id, Instant::now()) {
-                tracing::warn!(
-                    "user '{name}' reads from the master: {} refuses it ({words}); ACLs are not replicated, set them on \
-                     every node",
-                    node.address
-                );
-            }
-            return;
-        }
-        if let Some(sessions) = self.logins.borrow_mut().revoke(login) {
-            tracing::warn!(
-                "closed {sessions} clients that had logged in as '{name}': {} refuses it now ({words})",
-                node.address
-            );
-        }
-        self.close_all_of(login.key);
-    }
-
-    /// A proven claim becomes a login. `None`: there are too many.
-    pub(crate) fn log_in(&self, claim: &Claim) -> Option<LoggedIn> {
-        self.logins.borrow_mut().enter(claim, |key| self.is_spoken(key))
     }
 }
 

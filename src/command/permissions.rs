@@ -167,10 +167,13 @@ mod tests {
         permissions.permits(words.next().and_then(|name| lookup(name, words.next())))
     }
 
+    /// `allow`, `deny`, what they permit and what they refuse.
+    type Rules = (Option<&'static [&'static str]>, &'static [&'static str], &'static str, &'static str);
+
     #[test]
     fn the_most_exact_entry_decides_and_deny_among_equals() {
         #[rustfmt::skip]
-        let table: &[(Option<&[&str]>, &[&str], &str, &str)] = &[
+        let table: &[Rules] = &[
             (None, &[], "GET SET FLUSHALL MODULE.COMMAND", ""),
             (None, &["@dangerous"], "GET SET FT.SEARCH", "FLUSHALL KEYS SORT"),
             (None, &["flushall"], "FLUSHDB GET", "FLUSHALL flushall"),
