@@ -20,7 +20,7 @@ use crate::tls::{TlsError, client};
 use crate::transport::Stream;
 
 /// What a backend connection was opened as. Two commands may share one only if they agree on all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Dialect {
     pub(crate) resp3: bool,
     pub(crate) db: u32,

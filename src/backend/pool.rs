@@ -4,6 +4,7 @@
 //! decides nothing about routing. It belongs to one thread and is never shared.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -22,7 +23,6 @@ use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
-use crate::route::NodeSet;
 use crate::topology::{Node, NodeId, Snapshot};
 use crate::transport::CipherBuffer;
 
@@ -62,6 +62,10 @@ pub(crate) struct Pool {
     pub(super) cipher: Rc<RefCell<CipherBuffer>>,
     snapshot: RefCell<Arc<Snapshot>>,
     pub(super) lanes: RefCell<Vec<Rc<Lane>>>,
+    /// The newest lane of each key: with users of their own there may be thousands.
+    newest: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    /// Unanswered commands of each node.
+    pub(super) loads: RefCell<Vec<(NodeId, Rc<Cell<usize>>)>>,
     pub(super) idle_pins: RefCell<IdlePins>,
     /// Of clients whom the nodes know; none where Redan has users of its own.
     pub(super) logins: RefCell<Logins>,
@@ -85,7 +89,7 @@ pub(crate) struct Pool {
     /// Since when writes cannot be served.
     unserved_since: Cell<Option<Instant>>,
     node_counters: RefCell<Vec<(NodeId, NodeHandle)>>,
-    random: Cell<u64>,
+    pub(super) random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
     scripts_seen: Seen,
@@ -109,6 +113,8 @@ impl Pool {
             counters,
             cipher,
             lanes: RefCell::default(),
+            newest: RefCell::default(),
+            loads: RefCell::default(),
             idle_pins: RefCell::default(),
             logins: RefCell::default(),
             provers: Provers::default(),
@@ -227,6 +233,7 @@ impl Pool {
             self.unserved_since.set(None);
         }
         self.fence(&new);
+        self.loads.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
         self.node_counters.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
         self.idle_pins.borrow_mut().keep_only(new.master().map(|master| master.id));
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
@@ -270,7 +277,7 @@ impl Pool {
     /// The lane for this purpose, opened if there is none. `None` while the node is left alone after a failure.
     pub(crate) fn lane(self: &Rc<Self>, node: &Node, purpose: Purpose, dialect: Dialect) -> Option<Rc<Lane>> {
         let key = LaneKey { node: node.id, purpose, dialect };
-        let open = self.lanes.borrow().iter().find(|lane| lane.key == key && lane.serves()).map(Rc::clone);
+        let open = self.newest.borrow().get(&key).filter(|lane| lane.serves()).map(Rc::clone);
         if open.is_some() || self.is_troubled(node.id) {
             return open;
         }
@@ -279,49 +286,15 @@ impl Pool {
         {
             return None;
         }
-        let lane = Lane::new(key, self.counters_of(node.id));
+        let lane = Lane::new(key, self.counters_of(node.id), self.load_of(node.id));
         self.lanes.borrow_mut().push(Rc::clone(&lane));
+        self.newest.borrow_mut().insert(key, Rc::clone(&lane));
         tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), node.clone()));
         Some(lane)
     }
 
     pub(super) fn is_master(&self, node: NodeId) -> bool {
         self.snapshot.borrow().master().is_some_and(|master| master.id == node)
-    }
-
-    /// The better of two random nodes of the set: the one with fewer commands in flight. If it cannot be used, any other.
-    pub(crate) fn read_lane(self: &Rc<Self>, set: &NodeSet, snapshot: &Snapshot, dialect: Dialect) -> Option<Rc<Lane>> {
-        let first = self.better_of_two(set, snapshot);
-        let others = set.iter().filter(|&index| index != first);
-        std::iter::once(first)
-            .chain(others)
-            .find_map(|index| self.lane(&snapshot.nodes[index], Purpose::Reads, dialect))
-    }
-
-    fn better_of_two(&self, set: &NodeSet, snapshot: &Snapshot) -> usize {
-        if set.len() == 1 {
-            return set.at(0);
-        }
-        let random = self.random();
-        let first = (random % set.len() as u64) as usize;
-        // One of the others, so that the two differ.
-        let second = (first + 1 + ((random >> 32) % (set.len() as u64 - 1)) as usize) % set.len();
-        let load = |position: usize| self.load_of(snapshot.nodes[set.at(position)].id);
-        set.at(if load(second) < load(first) { second } else { first })
-    }
-
-    fn load_of(&self, node: NodeId) -> usize {
-        self.lanes.borrow().iter().filter(|lane| lane.key.node == node).map(|lane| lane.load()).sum()
-    }
-
-    /// xorshift64: good enough to spread load, and the same sequence for the same seed.
-    fn random(&self) -> u64 {
-        let mut x = self.random.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.random.set(x);
-        x
     }
 
     pub(crate) fn counters_of(&self, node: NodeId) -> NodeHandle {
@@ -483,6 +456,12 @@ struct FailOnDrop {
 impl Drop for FailOnDrop {
     fn drop(&mut self) {
         self.pool.lanes.borrow_mut().retain(|lane| !Rc::ptr_eq(lane, &self.lane));
+        let mut newest = self.pool.newest.borrow_mut();
+        if newest.get(&self.lane.key).is_some_and(|lane| Rc::ptr_eq(lane, &self.lane)) {
+            newest.remove(&self.lane.key);
+        }
+        // Whoever is told of the end may open another at once.
+        drop(newest);
         self.lane.fail(None);
     }
 }

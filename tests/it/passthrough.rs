@@ -370,6 +370,29 @@ fn two_users_never_share_a_connection() {
                 }
             });
         }
+        for _ in 0..2 {
+            let endpoint = &endpoint;
+            scope.spawn(move || {
+                let mut client = endpoint.client();
+                while !stopped() {
+                    // One connection that is two users by turns, in one piece.
+                    client.raw(&pipeline(&[
+                        &["AUTH", "a", "pass-a"],
+                        &["SET", "a:k", "a"],
+                        &["GET", "b:k"],
+                        &["AUTH", "b", "pass-b"],
+                        &["GET", "b:k"],
+                        &["GET", "a:k"],
+                    ]));
+                    let replies: Vec<String> = (0..6).map(|_| client.reply()).collect();
+                    for (login, others) in [(0, 2), (3, 5)] {
+                        let stolen = replies[login] == "+OK\r\n" && replies[others].starts_with('$');
+                        assert!(!stolen, "{replies:?}");
+                    }
+                    assert!(!replies[1].starts_with("-NOPERM") || replies[0] != "+OK\r\n", "{replies:?}");
+                }
+            });
+        }
         let after = |more: usize| {
             let goal = rounds.load(Relaxed) + more;
             eventually("the clients go on", || rounds.load(Relaxed) > goal);
@@ -429,4 +452,21 @@ fn a_login_waits_for_a_master_and_a_healthy_replica_stands_in_for_it() {
         assert!(reply == "+OK\r\n" || reply.starts_with("-LOADING Redan"), "{reply}");
         reply.starts_with("-LOADING")
     });
+}
+
+#[test]
+fn nodes_that_speak_tls() {
+    let certs = crate::support::certs::Certs::make();
+    let node = Redis::options().tls(&certs).start();
+    set_user(&[&node], "a on >pass-a ~a:* &* +@all");
+    let tls = format!("tls = {{ ca = \"{}\" }}", certs.ca().display());
+    let endpoint = Endpoint::start(&[node.address()], PASSTHROUGH, &tls);
+    for _ in 0..3 {
+        assert_eq!(endpoint.client().ask(&["AUTH", "a", "wrong"]), WRONG);
+        let mut a = logged_in(&endpoint, "a");
+        a.ok(&["SET", "a:k", "v"]);
+        assert!(a.ask(&["GET", "b:k"]).starts_with("-NOPERM"));
+        // The proofs' connection has been somebody, and is nobody again.
+        endpoint.client().ok(&["SET", "b:k", "v"]);
+    }
 }
