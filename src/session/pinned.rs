@@ -58,6 +58,8 @@ pub(super) enum Expect {
     Select(u32),
     /// To a write in front of WAIT, which gives WAIT something to wait for; not shown.
     Barrier,
+    /// To AUTH, by which the connection follows its session to another user; not shown.
+    Login,
     /// Not shown.
     Drop,
     /// The client gets this instead.
@@ -164,6 +166,10 @@ impl Pinned {
 
     /// Another command may go over this pin now.
     pub(super) fn takes_more(&self) -> bool {
+        if matches!(self.expected.front(), Some(Expect::Login)) {
+            // Until the node has said yes, the connection speaks as somebody else. Nothing was outstanding before it.
+            return false;
+        }
         self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()
     }
 
@@ -221,7 +227,7 @@ impl Session {
             inner.discarding = Some(NOT_EXECUTED.to_owned());
             return Flow::Again;
         }
-        if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
+        if let Err(words) = self.may_be_streamed(inner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
         }
@@ -249,6 +255,8 @@ impl Session {
                 }
                 // The node is in trouble now, so the next try holds.
                 Poll::Ready(Err(DialError::Unreachable(_))) => Flow::Again,
+                // The session ends with its login; the word of a node that is not the master any more counts for nothing.
+                Poll::Ready(Err(DialError::Login(_))) => Flow::Again,
                 Poll::Ready(Err(DialError::Dialect(words))) => {
                     inner.discarding = Some(words);
                     Flow::Again
@@ -271,7 +279,7 @@ impl Session {
             After::Release => {}
             After::Restart => restart(inner, &mut pinned),
             After::Reset => {
-                inner.reset(self.context.listener.users.is_none());
+                self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
             }
             After::Lost(words) => self.lost_pin(inner, &mut pinned, &words),
@@ -376,6 +384,7 @@ impl Session {
     fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
         pool.look();
+        pool.suspect(pinned.pin.dialect.user);
         let executing = pinned.expected.iter().any(|expect| {
             matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
         });
@@ -395,7 +404,7 @@ impl Session {
             match expect {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
-                Expect::Drop | Expect::Barrier => continue,
+                Expect::Drop | Expect::Barrier | Expect::Login => continue,
                 Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));

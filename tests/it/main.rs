@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod auth;
+mod certificates;
 mod check;
 mod clients;
 mod config;
@@ -15,6 +16,8 @@ mod marks;
 mod metrics;
 mod modules;
 mod ordering;
+mod passthrough;
+mod permissions;
 mod pinned;
 mod rolechange;
 mod scans;
