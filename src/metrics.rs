@@ -178,6 +178,17 @@ pub(crate) struct WorkerCounters {
     /// Pins taken, by reason.
     pub(crate) pins: PinCounters,
 
+    /// Channels, patterns and shard channels of clients, through the hub.
+    pub(crate) subscriptions: Gauge,
+    /// Of hubs, at nodes: confirmed now.
+    pub(crate) upstream_subscriptions: Gauge,
+    /// Times a hub had all its subscriptions again after its connection was lost or moved.
+    pub(crate) resubscriptions: Counter,
+    /// Microseconds from there to here, in total.
+    pub(crate) subscription_gap_us: Counter,
+    /// Messages handed to clients.
+    pub(crate) messages_delivered: Counter,
+
     /// AUTH and HELLO AUTH that named a wrong user or password.
     pub(crate) auth_failures: Counter,
     /// Sessions closed because what they sent was not the Redis protocol.

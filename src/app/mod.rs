@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::acceptor::descriptors;
 use crate::admin::AdminState;
 use crate::backend::acknowledged::Acknowledged;
+use crate::backend::hub::registry::Registry;
 use crate::backend::dial::Dialer;
 use crate::backend::pool::GroupView;
 use crate::config::{Bind, Config, Group, Listener};
@@ -206,6 +207,7 @@ impl Shared {
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
+            registry: Registry::default(),
         };
         dialers.into_iter().enumerate().map(view).collect()
     }

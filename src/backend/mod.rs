@@ -4,6 +4,7 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod dial;
+pub(crate) mod hub;
 pub(crate) mod lane;
 mod log;
 mod marker;

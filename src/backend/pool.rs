@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
+use super::hub::Hub;
+use super::hub::registry::Registry;
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::pin::IdlePins;
 use crate::mark::{Marks, Sight};
@@ -40,6 +42,8 @@ pub(crate) struct GroupView {
     pub(crate) look: Arc<Notify>,
     /// What new sessions must see.
     pub(crate) acknowledged: Acknowledged,
+    /// Who subscribes to what.
+    pub(crate) registry: Registry,
 }
 
 struct Trouble {
@@ -58,6 +62,7 @@ pub(crate) struct Pool {
     snapshot: RefCell<Arc<Snapshot>>,
     lanes: RefCell<Vec<Rc<Lane>>>,
     pub(super) idle_pins: RefCell<IdlePins>,
+    pub(super) hubs: RefCell<Vec<Rc<Hub>>>,
     pub(super) marks: RefCell<Marks>,
     /// `marks.current()`, where lanes can read it without a borrow.
     pub(super) generation: Cell<u64>,
@@ -99,6 +104,7 @@ impl Pool {
             cipher,
             lanes: RefCell::default(),
             idle_pins: RefCell::default(),
+            hubs: RefCell::default(),
             marks: RefCell::new(Marks::new()),
             generation: Cell::new(1),
             mark_wanted: Notify::new(),
@@ -150,6 +156,10 @@ impl Pool {
 
     pub(crate) fn group_name(&self) -> &str {
         &self.view.dialer.group().name
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.view.registry
     }
 
     pub(crate) fn dialer(&self) -> &Arc<Dialer> {
@@ -207,6 +217,7 @@ impl Pool {
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
         *self.snapshot.borrow_mut() = new;
         self.changes.set(self.changes.get() + 1);
+        self.hubs.borrow().iter().for_each(|hub| hub.wake());
         self.wake_waiting();
     }
 
@@ -373,6 +384,7 @@ impl Pool {
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
+        self.hubs.borrow().iter().for_each(|hub| hub.tick());
         self.close_rivals(now);
     }
 }
