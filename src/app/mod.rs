@@ -26,6 +26,7 @@ use crate::backend::acknowledged::Acknowledged;
 use crate::backend::hub::registry::Registry;
 use crate::backend::dial::Dialer;
 use crate::backend::pool::GroupView;
+use crate::backend::scripts::Scripts;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
 use crate::metrics::{AcceptorCounters, WorkerCounters};
@@ -208,6 +209,7 @@ impl Shared {
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
             registry: Registry::default(),
+            scripts: Scripts::default(),
         };
         dialers.into_iter().enumerate().map(view).collect()
     }

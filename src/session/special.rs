@@ -64,6 +64,7 @@ impl Session {
                 self.answer_error(inner, WAIT_IS_VOID);
                 None
             }
+            Kind::Pin(Pin::Script) => self.kill_script(inner, raw, cx),
             Kind::Pin(pin) => {
                 let entered = self.enter_pin(inner, reason(pin), cx);
                 if entered.is_none() {

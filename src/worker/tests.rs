@@ -45,6 +45,7 @@ fn setup() -> Setup {
         look: Arc::default(),
         acknowledged: Default::default(),
         registry: Default::default(),
+        scripts: Default::default(),
     };
     let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
     let (counters, throttle) = (Arc::default(), Arc::default());
