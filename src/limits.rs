@@ -101,6 +101,9 @@ pub(crate) const CHOOSE_AGAIN: Duration = Duration::from_secs(2);
 /// of a sane design has.
 pub(crate) const SUBSCRIPTIONS: usize = 64 * 1024;
 
+/// The longest SUBSCRIBE: as many channels as one session may have, with names of 60 bytes.
+pub(crate) const GATHERED_SUBSCRIBE: usize = 4 * 1024 * 1024;
+
 /// Subscriptions of all of one worker's sessions: one that shares its topic with nobody costs about 500 bytes, so 500 MB at
 /// worst.
 pub(crate) const WORKER_SUBSCRIPTIONS: u64 = 1024 * 1024;

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::adapted::Adapter;
+use super::subscribe::only_listens;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
+use crate::command;
 use crate::limits;
 use crate::metrics::{PinReason, WorkerCounters};
 use crate::resp::encode;
@@ -221,6 +223,12 @@ impl Session {
             inner.discarding = Some(NOT_EXECUTED.to_owned());
             return Flow::Again;
         }
+        if inner.only_listens() {
+            let name = inner.scanner.name();
+            let spec = name.and_then(|name| command::lookup(name.of(buf), inner.scanner.second().map(|s| s.of(buf))));
+            inner.discarding = Some(only_listens(spec, None, buf));
+            return Flow::Again;
+        }
         if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
@@ -271,6 +279,7 @@ impl Session {
             After::Release => {}
             After::Restart => restart(inner, &mut pinned),
             After::Reset => {
+                self.leave_all(inner);
                 inner.reset(self.context.listener.users.is_none());
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
             }

@@ -178,6 +178,13 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Step {
         let Arrived { raw, kind, spec, .. } = *arrived;
+        let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
+        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !pinned.in_multi && !pinned.subscribes;
+        if subscribes || (inner.only_listens() && !leaves) {
+            // Through the hub, as without a pin.
+            let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
+            return if waits { Step::NotYet } else { Step::Done };
+        }
         match kind {
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")

@@ -53,6 +53,7 @@ impl Session {
                     pinned.in_piece = true;
                     pinned.journal = None;
                     inner.emit(value, &self.context);
+                    inner.mid_reply(true, self);
                     start = pinned.scanned;
                 }
                 break Ok(());
@@ -82,6 +83,7 @@ impl Session {
                 inner.retrying_since = None;
             }
             inner.emit(reply, &self.context);
+            inner.mid_reply(false, self);
             return Ok(());
         }
         if reply[0] == b'>' {

@@ -41,7 +41,11 @@ impl Session {
         if inner.severed.is_some() && self.answer_severed(inner, kind) {
             return None;
         }
+        if inner.only_listens() && self.answer_listener(inner, arrived) {
+            return None;
+        }
         match kind {
+            Kind::Pin(Pin::Subscribe) => self.subscription(inner, arrived, cx),
             Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
             Kind::Local(Local::Hello) => self.hello(inner, raw, cx),
             Kind::Local(Local::Quit) => {
@@ -51,6 +55,7 @@ impl Session {
                 None
             }
             Kind::Local(Local::Reset) => {
+                self.leave_all(inner);
                 inner.reset(self.context.listener.users.is_none());
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
                 None
