@@ -69,7 +69,6 @@ pub(crate) enum PinReason {
     Blocking,
     /// WAIT and WAITAOF.
     Wait,
-    Subscribe,
     Tracking,
     /// A command that changes its connection in a way no other session may see.
     Stateful,
@@ -83,12 +82,11 @@ pub(crate) enum PinReason {
 }
 
 impl PinReason {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Multi,
         Self::Watch,
         Self::Blocking,
         Self::Wait,
-        Self::Subscribe,
         Self::Tracking,
         Self::Stateful,
         Self::Script,
@@ -103,7 +101,6 @@ impl PinReason {
             Self::Watch => "watch",
             Self::Blocking => "blocking",
             Self::Wait => "wait",
-            Self::Subscribe => "subscribe",
             Self::Tracking => "tracking",
             Self::Stateful => "stateful",
             Self::Script => "script",

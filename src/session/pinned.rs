@@ -81,8 +81,6 @@ pub(super) struct Pinned {
     pub(super) subscribes: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
-    /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
-    pub(super) subscribing: usize,
     /// The node refused to queue a command of the transaction, and the client was told that it is queued.
     pub(super) doomed: bool,
     /// A SUBSCRIBE is queued in the transaction.
@@ -145,7 +143,6 @@ impl Pinned {
             irreplaceable: false,
             subscribes: false,
             subscribed: false,
-            subscribing: 0,
             doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,

@@ -179,7 +179,8 @@ impl Session {
     ) -> Step {
         let Arrived { raw, kind, spec, .. } = *arrived;
         let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
-        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !pinned.in_multi && !pinned.subscribes;
+        let on_pin = pinned.in_multi || pinned.subscribed || (pinned.subscribes && inner.dialect.resp3);
+        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !on_pin;
         if subscribes || (inner.only_listens() && !leaves) {
             // Through the hub, as without a pin.
             let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
@@ -358,13 +359,8 @@ impl Session {
                 pinned.subscribes_at_exec = true;
                 pinned.journal = None;
             }
+            // Where EXEC has subscribed, the rest follows: the answers are messages, of which none is expected.
             Pin::Subscribe => {
-                pinned.for_session = true;
-                pinned.subscribes = true;
-                if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
-                    pinned.subscribed = true;
-                    pinned.subscribing += 1;
-                }
                 note(pinned, raw);
                 return Step::Sent;
             }

@@ -402,8 +402,8 @@ pub(super) fn reason(pin: Pin) -> PinReason {
         Pin::Blocking => PinReason::Blocking,
         Pin::Discard | Pin::Exec | Pin::Multi => PinReason::Multi,
         Pin::Script => PinReason::Script,
-        Pin::Stateful => PinReason::Stateful,
-        Pin::Subscribe => PinReason::Subscribe,
+        // Subscriptions take none: the hub carries them, and what stands in MULTI is MULTI's.
+        Pin::Stateful | Pin::Subscribe => PinReason::Stateful,
         Pin::Tracking => PinReason::Tracking,
         Pin::Unknown => PinReason::Unknown,
         Pin::Unwatch | Pin::Watch => PinReason::Watch,

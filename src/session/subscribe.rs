@@ -13,7 +13,7 @@ use super::subscriptions::{Pending, confirmation};
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::hub::subscriber::Outcome;
 use crate::backend::hub::topic::{Kind as Topic, Name};
-use crate::command::{Kind, Local, Pin, Refused, Spec};
+use crate::command::{self, Kind, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::arguments;
@@ -175,6 +175,7 @@ impl Session {
                     encode::bulk(out, text);
                 });
             }
+            Kind::Local(Local::Ping) => self.answer_error(inner, &super::local::wrong_arity("ping")),
             _ => self.answer_error(inner, &only_listens(spec, Some(frame.arguments), raw)),
         }
         true
@@ -191,6 +192,13 @@ pub(super) fn only_listens(spec: Option<&Spec>, given: Option<u32>, raw: &[u8]) 
     };
     if given.is_some_and(|given| !spec.takes(given)) {
         return super::local::wrong_arity(spec.name);
+    }
+    let sub = arguments(raw).nth(1).filter(|_| !spec.name.contains('|'));
+    // Every container has HELP.
+    let contains = |name: &str| command::lookup(name.as_bytes(), Some(b"help")).is_some_and(|help| help.name != name);
+    if let Some(sub) = sub.filter(|_| contains(spec.name)) {
+        let (sub, container) = (String::from_utf8_lossy(sub), spec.name.to_uppercase());
+        return format!("ERR unknown subcommand '{sub}'. Try {container} HELP.");
     }
     let code = if spec.name == "exec" { "EXECABORT Transaction discarded because of:" } else { "ERR" };
     format!(

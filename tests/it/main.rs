@@ -15,6 +15,7 @@ mod marks;
 mod metrics;
 mod ordering;
 mod pinned;
+mod pubsub;
 mod rolechange;
 mod scans;
 mod scripts;

@@ -1,8 +1,9 @@
 //! Who subscribes to what in this process: so that PUBLISH can say how many clients a message reached.
 //!
 //! A node counts its own subscribers, and of this process it sees one for each worker and backend user. The registry
-//! holds both sides for every topic: the subscriptions that hubs have at a node and the clients behind them. Written by
-//! SUBSCRIBE and its kin, and by hubs when a node confirms; read by PUBLISH, and by that only while anybody in the process
+//! holds both sides for every topic: the subscriptions that hubs have at a node and the clients behind them. Clients
+//! whose hub has no connection now are not counted, for nothing reaches them. Written by hubs, when a client comes or goes
+//! and when a node confirms; read by PUBLISH, and by that only while anybody in the process
 //! subscribes to anything. Shared by the workers, behind a lock that no other command touches.
 
 use std::collections::HashMap;
@@ -26,21 +27,33 @@ struct Shared {
 /// By `Kind`.
 type Tables = [HashMap<Box<[u8]>, Count>; 3];
 
+/// One topic: by node, for there are two only while the master changes.
 #[derive(Debug, Default)]
-struct Count {
-    clients: u32,
-    /// Confirmed subscriptions of hubs, by node: two nodes only while the master changes.
-    upstream: Vec<(NodeId, u32)>,
+struct Count(Vec<At>);
+
+#[derive(Debug)]
+struct At {
+    node: NodeId,
+    /// Confirmed subscriptions of hubs, and the clients behind them.
+    upstream: i64,
+    clients: i64,
 }
 
 impl Count {
-    fn at(&self, node: NodeId) -> u32 {
-        self.upstream.iter().find(|(at, _)| *at == node).map_or(0, |(_, count)| *count)
-    }
-
     /// What has to be added to the number of `node`.
     fn difference(&self, node: NodeId) -> i64 {
-        i64::from(self.clients) - i64::from(self.at(node))
+        self.0.iter().find(|at| at.node == node).map_or(0, |at| at.clients - at.upstream)
+    }
+
+    fn change(&mut self, node: NodeId, upstream: i64, clients: i64) {
+        match self.0.iter_mut().find(|at| at.node == node) {
+            Some(at) => {
+                at.upstream += upstream;
+                at.clients += clients;
+            }
+            None => self.0.push(At { node, upstream, clients }),
+        }
+        self.0.retain(|at| at.upstream != 0 || at.clients != 0);
     }
 }
 
@@ -50,28 +63,22 @@ impl Registry {
         self.0.topics.load(Ordering::Acquire) == 0
     }
 
-    pub(super) fn client_came(&self, kind: Kind, name: &[u8]) {
-        self.change(kind, name, |count| count.clients += 1);
-    }
-
-    pub(super) fn client_left(&self, kind: Kind, name: &[u8]) {
-        self.change(kind, name, |count| count.clients = count.clients.saturating_sub(1));
-    }
-
-    pub(super) fn confirmed(&self, kind: Kind, name: &[u8], node: NodeId) {
-        self.change(kind, name, |count| match count.upstream.iter_mut().find(|(at, _)| *at == node) {
-            Some((_, upstream)) => *upstream += 1,
-            None => count.upstream.push((node, 1)),
-        });
-    }
-
-    pub(super) fn ended(&self, kind: Kind, name: &[u8], node: NodeId) {
-        self.change(kind, name, |count| {
-            if let Some((_, upstream)) = count.upstream.iter_mut().find(|(at, _)| *at == node) {
-                *upstream = upstream.saturating_sub(1);
+    /// A hub that is subscribed at `node`, or was, has so many more subscriptions there, and clients behind them.
+    pub(super) fn change(&self, kind: Kind, name: &[u8], node: NodeId, upstream: i64, clients: i64) {
+        let mut tables = self.tables();
+        let table = &mut tables[kind as usize];
+        if let Some(count) = table.get_mut(name) {
+            count.change(node, upstream, clients);
+            if count.0.is_empty() {
+                table.remove(name);
+                self.0.topics.fetch_sub(1, Ordering::AcqRel);
             }
-            count.upstream.retain(|(_, upstream)| *upstream > 0);
-        });
+        } else if upstream != 0 || clients != 0 {
+            let mut count = Count::default();
+            count.change(node, upstream, clients);
+            table.insert(name.into(), count);
+            self.0.topics.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// How many clients a PUBLISH reached, of which `node` counted `counted`. Clients with both the channel and a
@@ -91,29 +98,6 @@ impl Registry {
         (counted + tables[kind as usize].get(name).map_or(0, |count| count.difference(node))).max(0)
     }
 
-    fn change(&self, kind: Kind, name: &[u8], change: impl FnOnce(&mut Count)) {
-        let mut tables = self.tables();
-        let table = &mut tables[kind as usize];
-        let empty = |count: &Count| count.clients == 0 && count.upstream.is_empty();
-        match table.get_mut(name) {
-            Some(count) => {
-                change(count);
-                if empty(count) {
-                    table.remove(name);
-                    self.0.topics.fetch_sub(1, Ordering::AcqRel);
-                }
-            }
-            None => {
-                let mut count = Count::default();
-                change(&mut count);
-                if !empty(&count) {
-                    table.insert(name.into(), count);
-                    self.0.topics.fetch_add(1, Ordering::AcqRel);
-                }
-            }
-        }
-    }
-
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,34 +114,30 @@ mod tests {
     fn a_reply_counts_clients_in_place_of_upstream_subscriptions() {
         let registry = Registry::default();
         assert!(registry.is_empty());
-        for _ in 0..2 {
-            registry.confirmed(Kind::Channel, b"news", A);
-        }
-        registry.confirmed(Kind::Pattern, b"n*", A);
-        (0..5).for_each(|_| registry.client_came(Kind::Channel, b"news"));
-        (0..3).for_each(|_| registry.client_came(Kind::Pattern, b"n*"));
-        registry.client_came(Kind::Pattern, b"x*");
+        registry.change(Kind::Channel, b"news", A, 1, 3);
+        registry.change(Kind::Channel, b"news", A, 1, 2);
+        registry.change(Kind::Pattern, b"n*", A, 1, 3);
+        registry.change(Kind::Pattern, b"x*", A, 1, 1);
         // Two workers, one pattern, and one foreign subscriber at the node.
         assert_eq!(registry.reached(b"news", A, 4), 1 + 5 + 3);
         assert_eq!(registry.reached(b"nothing", A, 1), 3);
         assert_eq!(registry.subscribers(Kind::Channel, b"news", A, 3), 6);
         assert_eq!(registry.subscribers(Kind::Shard, b"news", A, 3), 3, "another name space");
-        // A hub at another node is not in this node's number.
-        assert_eq!(registry.subscribers(Kind::Channel, b"news", B, 0), 5);
+        // Clients behind a hub at another node got nothing from this one.
+        assert_eq!(registry.subscribers(Kind::Channel, b"news", B, 1), 1);
     }
 
     #[test]
     fn what_nobody_wants_any_more_is_forgotten() {
         let registry = Registry::default();
-        registry.confirmed(Kind::Shard, b"s", A);
-        registry.client_came(Kind::Shard, b"s");
-        registry.client_left(Kind::Shard, b"s");
+        registry.change(Kind::Shard, b"s", A, 1, 0);
+        registry.change(Kind::Shard, b"s", A, 0, 1);
+        registry.change(Kind::Shard, b"s", B, 1, 0);
+        registry.change(Kind::Shard, b"s", A, -1, -1);
         assert!(!registry.is_empty());
-        registry.ended(Kind::Shard, b"s", A);
+        registry.change(Kind::Shard, b"s", B, -1, 0);
         assert!(registry.is_empty());
-        // Never below zero, and never an entry of nothing.
-        registry.ended(Kind::Shard, b"s", A);
-        registry.client_left(Kind::Shard, b"s");
+        registry.change(Kind::Shard, b"s", B, 0, 0);
         assert!(registry.is_empty());
         assert_eq!(registry.subscribers(Kind::Shard, b"s", A, 0), 0);
     }

@@ -34,6 +34,8 @@ pub(super) struct Member {
 pub(super) struct Entry {
     /// By the session's id.
     pub(super) members: HashMap<u64, Member>,
+    /// Of them, those that are active.
+    active: i64,
     /// Those of the members that wait for the node's word.
     waiting: Vec<Rc<Ticket>>,
     state: State,
@@ -50,6 +52,14 @@ enum Expect {
     Pong,
 }
 
+/// A session's command: what it calls it, and what it lacks.
+struct Wish {
+    verb: Box<[u8]>,
+    kind: Kind,
+    names: Vec<Name>,
+    ticket: Rc<Ticket>,
+}
+
 /// What changes outside the table when the table changes.
 pub(super) struct Sums {
     pub(super) registry: Registry,
@@ -61,6 +71,8 @@ pub(super) struct Table {
     topics: [HashMap<Name, Entry>; 3],
     pub(super) out: Vec<u8>,
     expected: VecDeque<Expect>,
+    /// What sessions want that came while there was no node to ask.
+    later: Vec<Wish>,
     /// Topics to be asked for, in pieces.
     queue: VecDeque<(Kind, Name)>,
     /// One by one: in a piece that was refused, one topic is to blame.
@@ -78,6 +90,7 @@ impl Table {
             topics: Default::default(),
             out: Vec::new(),
             expected: VecDeque::new(),
+            later: Vec::new(),
             queue: VecDeque::new(),
             singly: VecDeque::new(),
             emptied: Vec::new(),
@@ -115,7 +128,6 @@ impl Table {
     ) -> (Rc<Ticket>, Vec<Name>) {
         let ticket = Rc::new(Ticket::new(id, Rc::clone(to)));
         let mut kept = Vec::with_capacity(names.len());
-        let mut ask = VecDeque::new();
         for name in names {
             let topics = &mut self.topics[kind as usize];
             let key = topics.get_key_value(*name).map_or_else(|| Name::from(*name), |(key, _)| Rc::clone(key));
@@ -125,30 +137,51 @@ impl Table {
                 entry.waiting.push(Rc::clone(&ticket));
                 ticket.misses_one_more();
             }
-            if self.node.is_some() && matches!(entry.state, State::Absent | State::Leaving) {
-                entry.ask(State::Asked);
-                ask.push_back(Rc::clone(&key));
-            }
             kept.push(key);
         }
-        if !ask.is_empty() {
-            command(&mut self.out, verb, &ask);
-            self.expected.push_back(Expect::Subscribed { kind, names: ask, ticket: Some(Rc::clone(&ticket)) });
+        let wish = Wish { verb: verb.into(), kind, names: kept.clone(), ticket: Rc::clone(&ticket) };
+        if self.node.is_some() {
+            self.ask(wish);
+        } else {
+            self.later.push(wish);
         }
         (ticket, kept)
     }
 
+    /// Asks the node for what it was not asked for.
+    fn ask(&mut self, wish: Wish) {
+        let Wish { verb, kind, names, ticket } = wish;
+        let mut names = VecDeque::from(names);
+        names.retain(|name| match self.topics[kind as usize].get_mut(name) {
+            Some(entry) if matches!(entry.state, State::Absent | State::Leaving) => {
+                entry.ask(State::Asked);
+                true
+            }
+            _ => false,
+        });
+        if !names.is_empty() {
+            command(&mut self.out, &verb, &names);
+            self.expected.push_back(Expect::Subscribed { kind, names, ticket: Some(ticket) });
+        }
+    }
+
     /// The client is told now that it is subscribed: messages may reach it.
     pub(super) fn activate(&mut self, id: u64, kind: Kind, name: &[u8]) {
-        let member = self.topics[kind as usize].get_mut(name).and_then(|entry| entry.members.get_mut(&id));
-        if let Some(member) = member.filter(|member| !member.active) {
+        let Some(entry) = self.topics[kind as usize].get_mut(name) else {
+            return;
+        };
+        if let Some(member) = entry.members.get_mut(&id).filter(|member| !member.active) {
             member.active = true;
-            self.sums.registry.client_came(kind, name);
+            entry.active += 1;
             self.sums.counters.subscriptions.increment();
+            if let Some(node) = entry.counted {
+                self.sums.registry.change(kind, name, node, 0, 1);
+            }
         }
     }
 
     pub(super) fn leave(&mut self, id: u64, kind: Kind, name: &[u8]) {
+        self.later.retain(|wish| wish.ticket.id != id);
         let topics = &mut self.topics[kind as usize];
         let Some(entry) = topics.get_mut(name) else {
             return;
@@ -158,8 +191,11 @@ impl Table {
             return;
         };
         if member.active {
-            self.sums.registry.client_left(kind, name);
+            entry.active -= 1;
             self.sums.counters.subscriptions.decrement();
+            if let Some(node) = entry.counted {
+                self.sums.registry.change(kind, name, node, 0, -1);
+            }
         }
         if !entry.members.is_empty() {
             return;
@@ -174,6 +210,9 @@ impl Table {
     /// A connection was opened: everything is wanted on it.
     pub(super) fn connected(&mut self, node: NodeId) {
         self.node = Some(node);
+        for wish in std::mem::take(&mut self.later) {
+            self.ask(wish);
+        }
         for kind in Kind::ALL {
             self.queue.extend(self.topics[kind as usize].keys().map(|name| (kind, Rc::clone(name))));
         }
@@ -262,7 +301,7 @@ impl Table {
             entry.unanswered = entry.unanswered.saturating_sub(1);
             if entry.counted.is_none() {
                 entry.counted = Some(node);
-                self.sums.registry.confirmed(kind, name, node);
+                self.sums.registry.change(kind, name, node, 1, entry.active);
                 self.sums.counters.upstream_subscriptions.increment();
             }
             if entry.unanswered == 0 && entry.state == State::Asked {
@@ -390,7 +429,7 @@ impl Table {
 
 impl Entry {
     fn new() -> Self {
-        Self { members: HashMap::new(), waiting: Vec::new(), state: State::Absent, unanswered: 0, counted: None }
+        Self { members: HashMap::new(), active: 0, waiting: Vec::new(), state: State::Absent, unanswered: 0, counted: None }
     }
 
     fn ask(&mut self, state: State) {
@@ -401,7 +440,7 @@ impl Entry {
 
 fn uncount(sums: &Sums, kind: Kind, name: &[u8], entry: &mut Entry) {
     if let Some(node) = entry.counted.take() {
-        sums.registry.ended(kind, name, node);
+        sums.registry.change(kind, name, node, -1, -entry.active);
         sums.counters.upstream_subscriptions.decrement();
     }
 }
@@ -416,13 +455,8 @@ fn command(out: &mut Vec<u8>, verb: &[u8], names: &VecDeque<Name>) {
 impl Drop for Table {
     fn drop(&mut self) {
         self.disconnected();
-        for kind in Kind::ALL {
-            for (name, entry) in &self.topics[kind as usize] {
-                for _ in entry.members.values().filter(|member| member.active) {
-                    self.sums.registry.client_left(kind, name);
-                    self.sums.counters.subscriptions.decrement();
-                }
-            }
+        for entry in self.topics.iter().flat_map(HashMap::values) {
+            (0..entry.active).for_each(|_| self.sums.counters.subscriptions.decrement());
         }
     }
 }
