@@ -91,11 +91,9 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ("redan_holds_now", "Sessions that wait for a master now", |w| w.holds_now.get()),
     ("redan_lanes", "Shared connections to nodes open now", |w| w.lanes_open.get()),
     ("redan_subscriptions", "Channels and patterns that clients subscribe to now", |w| w.subscriptions.get()),
-    (
-        "redan_upstream_subscriptions",
-        "Channels and patterns that Redan subscribes to at nodes now",
-        |w| w.upstream_subscriptions.get(),
-    ),
+    ("redan_upstream_subscriptions", "Channels and patterns that Redan subscribes to at nodes now", |w| {
+        w.upstream_subscriptions.get()
+    }),
     ("redan_pins", "Connections to nodes lent to one session now", |w| w.pins_open.get()),
 ];
 

@@ -115,7 +115,8 @@ impl Output {
         let over = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
         };
-        (!subscribed && over(self.waiting_since, limits::STALLED_ALONE_S)) || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
+        (!subscribed && over(self.waiting_since, limits::STALLED_ALONE_S))
+            || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
     }
 }
 

@@ -32,7 +32,8 @@ impl Session {
         if !inner.owes_nothing() {
             return Some(Flow::Again);
         }
-        let Some((spec, (kind, wants))) = arrived.spec.and_then(|spec| Some((spec, Topic::of_command(spec.name)?))) else {
+        let Some((spec, (kind, wants))) = arrived.spec.and_then(|spec| Some((spec, Topic::of_command(spec.name)?)))
+        else {
             debug_assert!(false, "classified as a subscription");
             return None;
         };
@@ -209,4 +210,5 @@ pub(super) fn only_listens(spec: Option<&Spec>, given: Option<u32>, raw: &[u8]) 
 }
 
 const TOO_MANY: &str = "ERR Redan: one connection may have at most 65536 subscriptions";
-const TOO_MANY_IN_ALL: &str = "ERR Redan: this worker has as many subscriptions as it may have; connect again to get another";
+const TOO_MANY_IN_ALL: &str =
+    "ERR Redan: this worker has as many subscriptions as it may have; connect again to get another";

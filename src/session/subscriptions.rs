@@ -129,7 +129,7 @@ impl Inner {
 
 impl Session {
     /// Channels, patterns and shard channels it subscribes to.
-    #[allow(dead_code, reason = "CLIENT LIST tells them")]
+    #[allow(dead_code, reason = "for lists of clients")]
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let inner = self.inner.borrow();
         let of = |kind: Kind| inner.subscriptions.as_ref().map_or(0, |s| s.topics[kind as usize].len());
@@ -137,7 +137,7 @@ impl Session {
     }
 
     /// Whether its client subscribes to this channel by name.
-    #[allow(dead_code, reason = "tracking under RESP2 tells of invalidations on a channel")]
+    #[allow(dead_code, reason = "for invalidations, which RESP2 gets on a channel")]
     pub(crate) fn is_subscribed_to(&self, channel: &[u8]) -> bool {
         self.inner.borrow().subscriptions.as_ref().is_some_and(|s| s.has(Kind::Channel, channel))
     }
@@ -217,10 +217,11 @@ impl Subscriber for Session {
 
     fn revoked(&self, why: &str) {
         let inner = &mut *self.inner.borrow_mut();
-        if !inner.dead {
+        // When the worker ends, so do all; that is no news.
+        if !inner.dead && !self.context.workspace.draining.get() {
             tracing::warn!("closed client {}: {why}", inner.identity.peer.remote());
-            inner.dead = true;
         }
+        inner.dead = true;
         self.wake();
     }
 }

@@ -37,10 +37,12 @@ struct Driver {
     dialing: Option<(Node, Dialing)>,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
     failures: u32,
+    /// The pool's changes when the connection was last found to lead where it should.
+    aimed_at: u64,
 }
 
 pub(super) async fn run(pool: Rc<Pool>, hub: Rc<Hub>) {
-    let mut driver = Driver { pool, hub, live: None, dialing: None, pause: None, failures: 0 };
+    let mut driver = Driver { pool, hub, live: None, dialing: None, pause: None, failures: 0, aimed_at: 0 };
     std::future::poll_fn(|cx| driver.poll(cx)).await;
 }
 
@@ -66,6 +68,10 @@ impl Driver {
             self.dialing = None;
             return;
         }
+        let changes = self.pool.changes();
+        if self.live.is_some() && self.dialing.is_none() && self.aimed_at == changes {
+            return;
+        }
         if self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
             return;
         }
@@ -76,6 +82,7 @@ impl Driver {
         };
         let (id, is) = (node.id, |other: NodeId| other == node.id);
         if self.live.as_ref().is_some_and(|live| is(live.node)) {
+            self.aimed_at = changes;
             self.dialing = None;
         } else if self.dialing.as_ref().is_none_or(|(dialed, _)| dialed.id != id) {
             let (dialer, address, dialect) =

@@ -429,7 +429,14 @@ impl Table {
 
 impl Entry {
     fn new() -> Self {
-        Self { members: HashMap::new(), active: 0, waiting: Vec::new(), state: State::Absent, unanswered: 0, counted: None }
+        Self {
+            members: HashMap::new(),
+            active: 0,
+            waiting: Vec::new(),
+            state: State::Absent,
+            unanswered: 0,
+            counted: None,
+        }
     }
 
     fn ask(&mut self, state: State) {
