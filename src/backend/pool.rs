@@ -17,6 +17,7 @@ use super::dial::{DialError, Dialect, Dialer};
 use super::hub::Hub;
 use super::hub::registry::Registry;
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::learn::Learning;
 use super::pin::IdlePins;
 use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
@@ -88,6 +89,7 @@ pub(crate) struct Pool {
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
     scripts_seen: Seen,
+    pub(super) learning: Learning,
 }
 
 impl Pool {
@@ -124,6 +126,7 @@ impl Pool {
             // xorshift stops at zero.
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
+            learning: Learning::default(),
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
@@ -230,6 +233,7 @@ impl Pool {
         self.generation.set(self.marks.borrow().current());
         if new.epoch != self.snapshot.borrow().epoch {
             self.master_since.set(Instant::now());
+            self.learning.learned.borrow_mut().forget_all();
         }
         if new.master.is_none() {
             if self.snapshot.borrow().master.is_some() {
@@ -415,6 +419,7 @@ impl Pool {
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
         self.hubs.borrow().iter().for_each(|hub| hub.tick());
         self.close_rivals(now);
+        self.learning.learned.borrow_mut().tick();
     }
 }
 

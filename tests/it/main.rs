@@ -13,6 +13,7 @@ mod large;
 mod layers;
 mod marks;
 mod metrics;
+mod modules;
 mod ordering;
 mod pinned;
 mod pubsub;
