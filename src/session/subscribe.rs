@@ -98,7 +98,7 @@ impl Session {
                 None
             }
             Outcome::Waiting => {
-                if pending.hub.is_connected() {
+                if pending.hub.is_hopeful() {
                     self.end_hold(inner);
                 } else if self.hold(inner, cx) == Flow::Again {
                     pending.withdraw(self.id);

@@ -64,11 +64,15 @@ impl Driver {
 
     /// Begins to dial the node that the connection should lead to, if it does not.
     fn aim(&mut self, cx: &mut Context<'_>) {
+        let changes = self.pool.changes();
         if self.hub.table.borrow().is_empty() {
             self.dialing = None;
+            // Whoever comes next must not be confirmed by a node that is not the master any more.
+            if self.aimed_at != changes && self.live.take().is_some() {
+                self.hub.disconnected();
+            }
             return;
         }
-        let changes = self.pool.changes();
         if self.live.is_some() && self.dialing.is_none() && self.aimed_at == changes {
             return;
         }
@@ -78,6 +82,7 @@ impl Driver {
         self.pause = None;
         let Some(node) = self.pool.hub_target(self.live.as_ref().map(|live| live.node)) else {
             self.dialing = None;
+            self.hub.fails();
             return;
         };
         let (id, is) = (node.id, |other: NodeId| other == node.id);
@@ -117,12 +122,14 @@ impl Driver {
                 tracing::warn!("{} refuses connections for subscriptions: {words}", node.address);
                 self.hub.table.borrow_mut().refuse_everything(&words);
                 self.pauses();
+                self.hub.fails();
             }
             Err(DialError::Unreachable(words)) => {
                 tracing::warn!("no connection for subscriptions: {words}");
                 self.pool.last_failure.replace(words);
                 self.pool.trouble(node.id);
                 self.pauses();
+                self.hub.fails();
             }
         }
         true
@@ -166,12 +173,20 @@ impl Drop for Driver {
 
 impl Hub {
     fn connected(&self, node: NodeId) {
+        self.failing.set(false);
         self.silent_ticks.set(0);
         self.feed.borrow_mut().reset();
         let mut table = self.table.borrow_mut();
         table.connected(node);
         // Whoever waits, waits for the node's word from now on, not for a node.
         table.wake_waiting();
+    }
+
+    /// There is no node to ask now. Whoever waits learns it, once, and decides how long to wait.
+    fn fails(&self) {
+        if !self.is_connected() && !self.failing.replace(true) {
+            self.table.borrow().wake_waiting();
+        }
     }
 
     fn disconnected(&self) {
@@ -201,7 +216,7 @@ impl Hub {
                     feed.came(n, table, &self.counters)?;
                 }
             }
-            if table.is_settled()
+            if table.is_restored()
                 && let Some(since) = self.broken_since.take()
             {
                 self.counters.resubscriptions.increment();

@@ -40,6 +40,8 @@ pub(crate) struct Hub {
     /// Ticks, a second apart, since the node said anything, and since anybody wanted anything.
     silent_ticks: Cell<u32>,
     idle_ticks: Cell<u32>,
+    /// No node could be reached when one was last looked for.
+    failing: Cell<bool>,
     /// Since when subscriptions that were confirmed are not.
     broken_since: Cell<Option<Instant>>,
     counters: Arc<WorkerCounters>,
@@ -54,6 +56,7 @@ impl Hub {
             waker: RefCell::default(),
             silent_ticks: Cell::new(0),
             idle_ticks: Cell::new(0),
+            failing: Cell::new(false),
             broken_since: Cell::new(None),
             counters,
         })
@@ -86,8 +89,12 @@ impl Hub {
         self.wake();
     }
 
-    /// Has a node to ask.
-    pub(crate) fn is_connected(&self) -> bool {
+    /// Has a node to ask, or is about to have one. Who waits is woken when that changes.
+    pub(crate) fn is_hopeful(&self) -> bool {
+        !self.failing.get() || self.is_connected()
+    }
+
+    fn is_connected(&self) -> bool {
         self.table.borrow().node().is_some()
     }
 

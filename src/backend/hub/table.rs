@@ -77,6 +77,8 @@ pub(super) struct Table {
     queue: VecDeque<(Kind, Name)>,
     /// One by one: in a piece that was refused, one topic is to blame.
     singly: VecDeque<(Kind, Name)>,
+    /// Pieces of them that are not answered.
+    pieces: usize,
     /// Topics that lost their last member.
     emptied: Vec<(Kind, Name)>,
     /// Where the connection leads, while there is one.
@@ -93,6 +95,7 @@ impl Table {
             later: Vec::new(),
             queue: VecDeque::new(),
             singly: VecDeque::new(),
+            pieces: 0,
             emptied: Vec::new(),
             node: None,
             sums,
@@ -111,9 +114,9 @@ impl Table {
         self.topics[kind as usize].get(name)
     }
 
-    /// Everything that was wanted on this connection has been answered.
-    pub(super) fn is_settled(&self) -> bool {
-        self.node.is_some() && self.queue.is_empty() && self.singly.is_empty() && self.expected.is_empty()
+    /// Everything that was wanted when this connection was opened has been answered.
+    pub(super) fn is_restored(&self) -> bool {
+        self.node.is_some() && self.queue.is_empty() && self.singly.is_empty() && self.pieces == 0
     }
 
     /// `to` wants these topics, each named once. What the node must be asked is asked in one command, in the client's own
@@ -225,6 +228,7 @@ impl Table {
         self.expected.clear();
         self.queue.clear();
         self.singly.clear();
+        self.pieces = 0;
         self.emptied.clear();
         for kind in Kind::ALL {
             for (name, entry) in &mut self.topics[kind as usize] {
@@ -276,6 +280,7 @@ impl Table {
             if !wanted_names.is_empty() {
                 command(&mut self.out, kind.subscribe().as_bytes(), &wanted_names);
                 self.expected.push_back(Expect::Subscribed { kind, names: wanted_names, ticket: None });
+                self.pieces += 1;
             }
         }
     }
@@ -287,7 +292,7 @@ impl Table {
 
     /// The node confirmed a subscription. `false`: it was not asked for.
     pub(super) fn subscribed(&mut self, kind: Kind, name: &[u8]) -> bool {
-        let Some(Expect::Subscribed { kind: asked, names, .. }) = self.expected.front_mut() else {
+        let Some(Expect::Subscribed { kind: asked, names, ticket }) = self.expected.front_mut() else {
             return false;
         };
         if *asked != kind || names.front().is_none_or(|front| **front != *name) {
@@ -295,6 +300,7 @@ impl Table {
         }
         names.pop_front();
         if names.is_empty() {
+            self.pieces -= usize::from(ticket.is_none());
             self.expected.pop_front();
         }
         if let (Some(entry), Some(node)) = (self.topics[kind as usize].get_mut(name), self.node) {
@@ -351,6 +357,7 @@ impl Table {
             Some(Expect::Subscribed { kind, names, ticket }) => (kind, names, ticket),
             Some(Expect::Pong | Expect::Unsubscribed { .. }) | None => return false,
         };
+        self.pieces -= usize::from(ticket.is_none());
         let alone = ticket.is_none() && names.len() == 1;
         for name in names {
             let Some(entry) = self.topics[kind as usize].get_mut(&name) else {

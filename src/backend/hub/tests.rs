@@ -193,7 +193,7 @@ fn a_new_connection_is_asked_for_everything_in_pieces() {
     assert_eq!(ticket.outcome(), Outcome::Confirmed);
     names.iter().for_each(|name| stage.table.activate(1, Kind::Channel, name.as_bytes()));
     stage.confirms("ssubscribe", "s");
-    assert!(stage.table.is_settled());
+    assert!(stage.table.is_restored());
     assert_eq!(stage.counts(), (names.len() as u64, names.len() as u64 + 1));
 
     stage.table.disconnected();
@@ -203,7 +203,7 @@ fn a_new_connection_is_asked_for_everything_in_pieces() {
     stage.table.leave(1, Kind::Shard, b"s");
     let late = stage.join(2, &client, Kind::Pattern, &["late"]);
     stage.table.connected(NODE);
-    assert!(!stage.table.is_settled());
+    assert!(!stage.table.is_restored());
     let again = stage.asks();
     assert_eq!(again.matches(" subscribe").count(), 2, "{}", &again[..40]);
     assert!(!again.contains("ssubscribe"));
@@ -211,7 +211,7 @@ fn a_new_connection_is_asked_for_everything_in_pieces() {
     assert_eq!(late.outcome(), Outcome::Confirmed);
     let order: Vec<&str> = again.split(' ').filter(|word| word.starts_with('c')).collect();
     order.iter().for_each(|name| stage.confirms("subscribe", name));
-    assert!(stage.table.is_settled());
+    assert!(stage.table.is_restored());
     assert_eq!(stage.registry.subscribers(Kind::Channel, b"c1", NODE, 1), 1);
 }
 
