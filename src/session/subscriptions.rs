@@ -11,7 +11,7 @@ use super::{Inner, Session};
 use crate::backend::hub::Hub;
 use crate::backend::hub::subscriber::{Subscriber, Ticket};
 use crate::backend::hub::topic::{Kind, Name};
-use crate::limits;
+use crate::limits::{self, OutputLimit};
 use crate::resp::encode;
 use crate::topology::NodeId;
 
@@ -117,13 +117,7 @@ impl Inner {
             return waiting > limits::OUTPUT_CLOSE;
         };
         let waiting = waiting + subscriptions.deferred.len();
-        let limit = limits::PUBSUB_OUTPUT;
-        if waiting <= limit.soft {
-            subscriptions.over_soft_since = None;
-            return false;
-        }
-        let since = *subscriptions.over_soft_since.get_or_insert(now);
-        waiting > limit.hard || now.saturating_duration_since(since) >= limit.soft_for
+        is_over(&limits::PUBSUB_OUTPUT, waiting, &mut subscriptions.over_soft_since, now)
     }
 }
 
@@ -226,6 +220,16 @@ impl Subscriber for Session {
     }
 }
 
+/// Whether so many waiting bytes are too many, or have been for too long. `since` remembers.
+fn is_over(limit: &OutputLimit, waiting: usize, since: &mut Option<Instant>, now: Instant) -> bool {
+    if waiting <= limit.soft {
+        *since = None;
+        return false;
+    }
+    let since = *since.get_or_insert(now);
+    waiting > limit.hard || now.saturating_duration_since(since) >= limit.soft_for
+}
+
 /// What a client is told of one of its subscriptions; `None` is the name of nothing.
 pub(super) fn confirmation(out: &mut Vec<u8>, resp3: bool, verb: &str, name: Option<&[u8]>, count: usize) {
     out.extend_from_slice(if resp3 { b">3\r\n" } else { b"*3\r\n" });
@@ -235,4 +239,39 @@ pub(super) fn confirmation(out: &mut Vec<u8>, resp3: bool, verb: &str, name: Opt
         None => encode::null(out, resp3),
     }
     encode::integer(out, i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_hard_limit_is_for_every_moment_and_the_soft_one_for_a_minute_without_a_break() {
+        let limit = OutputLimit { hard: 100, soft: 10, soft_for: Duration::from_secs(60) };
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut since = None;
+        assert!(is_over(&limit, 101, &mut since, start));
+        let mut since = None;
+        assert!(!is_over(&limit, 100, &mut since, start));
+        assert!(!is_over(&limit, 11, &mut since, after(59)));
+        assert!(!is_over(&limit, 10, &mut since, after(59)));
+        assert!(!is_over(&limit, 11, &mut since, after(60)), "it began anew");
+        assert!(!is_over(&limit, 11, &mut since, after(119)));
+        assert!(is_over(&limit, 11, &mut since, after(120)));
+    }
+
+    #[test]
+    fn confirmations_in_both_protocols() {
+        let told = |resp3, name| {
+            let mut out = Vec::new();
+            confirmation(&mut out, resp3, "unsubscribe", name, 2);
+            String::from_utf8(out).expect("ASCII")
+        };
+        assert_eq!(told(false, Some(&b"a"[..])), "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:2\r\n");
+        assert_eq!(told(false, None), "*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:2\r\n");
+        assert_eq!(told(true, None), ">3\r\n$11\r\nunsubscribe\r\n_\r\n:2\r\n");
+    }
 }

@@ -308,6 +308,29 @@ fn subscribers_survive_the_death_of_the_master() {
 }
 
 #[test]
+fn without_any_node_new_subscriptions_wait_as_long_as_they_may_and_old_ones_longer() {
+    let mut redis = Redis::start();
+    let endpoint = Endpoint::with_workers(2, &[redis.address()], "hold = \"500ms\"", "");
+    endpoint.wait_for_readable(1);
+    let mut clients = [endpoint.client(), endpoint.resp3(), endpoint.client()];
+    clients.iter_mut().for_each(|client| subscribe(client, &["news"]));
+    redis.kill();
+    for mut late in [endpoint.client(), endpoint.resp3()] {
+        let reply = late.ask(&["SUBSCRIBE", "news", "late"]);
+        assert!(reply.starts_with("-LOADING Redan has"), "{reply}");
+        assert_eq!(late.ask(&["PING"]), "+PONG\r\n");
+    }
+    redis.restart();
+    let mut other = endpoint.client();
+    eventually("all are subscribed again", || other.ask(&["PUBLISH", "news", "back"]) == ":3\r\n");
+    assert_eq!(at_node(&redis, "late"), 0, "who was refused is not subscribed");
+    for client in &mut clients {
+        // Earlier ones reached only some of them.
+        assert_eq!(client.reply()[1..], message("news", "back")[1..]);
+    }
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_is_closed_and_holds_nobody_up() {
     let (_redis, endpoint) = pair();
     let (mut slow, mut fast, mut other) = (endpoint.client(), endpoint.client(), endpoint.client());

@@ -355,7 +355,9 @@ impl Table {
     pub(super) fn refused(&mut self, words: &str) -> bool {
         let (kind, names, ticket) = match self.expected.pop_front() {
             Some(Expect::Subscribed { kind, names, ticket }) => (kind, names, ticket),
-            Some(Expect::Pong | Expect::Unsubscribed { .. }) | None => return false,
+            // Servers before 3.0 take no PING from a subscriber, and are there all the same.
+            Some(Expect::Pong) => return true,
+            Some(Expect::Unsubscribed { .. }) | None => return false,
         };
         self.pieces -= usize::from(ticket.is_none());
         let alone = ticket.is_none() && names.len() == 1;

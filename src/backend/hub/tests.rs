@@ -310,6 +310,8 @@ fn a_node_that_answers_what_nobody_asked_is_not_trusted() {
     let mut stage = Stage::connected();
     stage.table.ping();
     assert_eq!(stage.says(b"+PONG\r\n"), Ok(()));
+    stage.table.ping();
+    assert_eq!(stage.says(b"-ERR only (P)SUBSCRIBE / (P)UNSUBSCRIBE / QUIT allowed in this context\r\n"), Ok(()));
     // A message on a channel that was just left is nobody's.
     assert_eq!(stage.says(&message("a", "late")), Ok(()));
 }
