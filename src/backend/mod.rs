@@ -6,6 +6,7 @@ pub(crate) mod acknowledged;
 mod choice;
 mod connect;
 pub(crate) mod dial;
+pub(crate) mod hub;
 pub(crate) mod lane;
 mod learn;
 mod log;

@@ -46,7 +46,7 @@ impl Session {
             let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: inner.is_in_severed_transaction(),
+                alone: inner.is_in_severed_transaction() || inner.only_listens(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
                 permissions: inner.permissions.as_deref(),

@@ -6,6 +6,7 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod adapted;
+mod audience;
 mod batch;
 pub(crate) mod context;
 mod cursor;
@@ -25,6 +26,8 @@ mod recipient;
 mod replay;
 mod scripts;
 mod special;
+mod subscribe;
+mod subscriptions;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -41,6 +44,7 @@ use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::subscriptions::Subscriptions;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::login::LoggedIn;
@@ -125,6 +129,10 @@ struct Inner {
     discarding: Option<String>,
     /// Replies on the next pin that the client has already.
     skip_replies: usize,
+    /// What it subscribes to, and what it waits for.
+    subscriptions: Option<Box<Subscriptions>>,
+    /// A large reply has begun to go to the client: nothing may come between.
+    mid_reply: bool,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -179,6 +187,8 @@ impl Session {
             mode: Mode::Plain,
             discarding: None,
             skip_replies: 0,
+            subscriptions: None,
+            mid_reply: false,
             severed: None,
             hold: None,
             penance: None,
@@ -355,14 +365,18 @@ impl Session {
         };
         let idle = now.saturating_duration_since(inner.last_active);
         let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        let stalled = inner.output.is_stalled(now);
+        self.close_if_slow(&mut inner, now);
+        let stalled = inner.output.is_stalled(now, inner.is_subscribed());
         if stalled {
             self.context.workspace.counters.slow_clients_closed.increment();
             tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
         }
+        let idle_too_long = idle_too_long && !inner.is_subscribed();
         if stalled || inner.is_revoked() || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain))
         {
             inner.dead = true;
+        }
+        if inner.dead {
             self.wake();
         }
     }
@@ -480,6 +494,7 @@ impl Drop for EndOnDrop {
             inner.login = None;
             inner.asked = None;
             inner.output = Output::default();
+            self.0.leave_all(&mut inner);
             self.0.end_hold(&mut inner);
         }
     }

@@ -187,6 +187,14 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Step {
         let Arrived { raw, frame, kind, spec } = *arrived;
+        let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
+        let on_pin = pinned.in_multi || pinned.subscribed || (pinned.subscribes && inner.dialect.resp3);
+        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !on_pin;
+        if subscribes || (inner.only_listens() && !leaves) {
+            // Through the hub, as without a pin.
+            let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
+            return if waits { Step::NotYet } else { Step::Done };
+        }
         match kind {
             Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {
@@ -379,13 +387,8 @@ impl Session {
                 pinned.subscribes_at_exec = true;
                 pinned.journal = None;
             }
+            // Where EXEC has subscribed, the rest follows: the answers are messages, of which none is expected.
             Pin::Subscribe => {
-                pinned.for_session = true;
-                pinned.subscribes = true;
-                if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
-                    pinned.subscribed = true;
-                    pinned.subscribing += 1;
-                }
                 note(pinned, raw);
                 return Step::Sent;
             }

@@ -19,6 +19,7 @@ mod ordering;
 mod passthrough;
 mod permissions;
 mod pinned;
+mod pubsub;
 mod rolechange;
 mod scans;
 mod scripts;
