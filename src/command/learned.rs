@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::classify::learnt;
-use super::{Kind, Pin};
+use super::{Kind, Pin, Refused};
 use crate::limits;
 use crate::resp::value::Value;
 
@@ -51,7 +51,10 @@ impl Learned {
         Some(match &self.entries.get(&*name.to_ascii_lowercase())?.lesson {
             Lesson::Known { kind, subcommands } => {
                 let sub = subcommands.iter().find(|(sub, _)| second.is_some_and(|word| word.eq_ignore_ascii_case(sub)));
-                sub.map_or(*kind, |(_, kind)| *kind)
+                // As of commands with a row: the server may find one of them by it.
+                let ambiguous = !subcommands.is_empty() && second.is_some_and(|word| word.contains(&0));
+                let other = if ambiguous { Kind::Refused(Refused::Ambiguous) } else { *kind };
+                sub.map_or(other, |(_, kind)| *kind)
             }
             // The server answers with its own error. As a write it keeps its place and is not sent twice, should the
             // command have come into being meanwhile.
@@ -166,6 +169,7 @@ mod tests {
         assert_eq!(learned.find(b"Mod", Some(b"set")), Some(Kind::Write));
         assert_eq!(learned.find(b"mod", Some(b"other")), Some(Kind::Pin(Pin::Unknown)));
         assert_eq!(learned.find(b"mod", None), Some(Kind::Pin(Pin::Unknown)));
+        assert_eq!(learned.find(b"mod", Some(b"set\0")), Some(Kind::Refused(Refused::Ambiguous)));
         assert_eq!(learned.find(b"nod", None), None);
     }
 

@@ -7,6 +7,7 @@ use super::adapted::Adaptation;
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
+use super::subscribe::unknown;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
 use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused};
@@ -157,6 +158,9 @@ impl Session {
         };
         let second = scanner.second().map(|second| second.of(buf));
         let spec = command::lookup(name.of(buf), second);
+        if spec.is_none() && command::is_ambiguous(name.of(buf), second) {
+            return Err("ERR unknown command, with a NUL byte in its name".to_owned());
+        }
         if inner.permissions.as_ref().is_some_and(|permissions| !permissions.permits(spec)) {
             return Err(forbidden(spec, name.of(buf)));
         }
@@ -196,6 +200,7 @@ impl Session {
             return if waits { Step::NotYet } else { Step::Done };
         }
         match kind {
+            Kind::Refused(Refused::Ambiguous) => self.refuse(inner, pinned, &unknown(raw)),
             Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")

@@ -69,6 +69,7 @@ impl<'a> Arrived<'a> {
         let spec = command::lookup(name, second);
         let kind = match spec {
             Some(spec) => kind_of(spec, raw),
+            None if command::is_ambiguous(name, second) => Kind::Refused(Refused::Ambiguous),
             None => learned.find(name, second).unwrap_or(Kind::Pin(Pin::Unknown)),
         };
         Self { raw, frame, kind, spec }
