@@ -180,6 +180,11 @@ pub(super) fn plan<'a>(
         // In a transaction replies stay as the server writes them.
         let care = if replies == 1 { arrived.care() } else { Care::None };
         items.push(Item { start, frame, len, replies, part, care });
+        if care == Care::Flush {
+            // Its answer waits for every node, and what stands behind it for that.
+            plan.next = Next::Full;
+            return plan;
+        }
     }
 }
 
