@@ -45,6 +45,9 @@ pub(crate) struct Learned {
 impl Learned {
     /// The kind of a command that has no row; `None` when the master must be asked first.
     pub(crate) fn find(&self, name: &[u8], second: Option<&[u8]>) -> Option<Kind> {
+        if name.len() > limits::LEARNED_NAME {
+            return Some(Kind::Pin(Pin::Unknown));
+        }
         if self.entries.is_empty() {
             return None;
         }
@@ -183,6 +186,8 @@ mod tests {
         learned.tick();
         assert_eq!(learned.find(b"absent", None), None);
         assert_eq!(learned.find(b"known", None), Some(Kind::Read));
+        let long = vec![b'n'; limits::LEARNED_NAME + 1];
+        assert_eq!(learned.find(&long, None), Some(Kind::Pin(Pin::Unknown)), "it is not asked about");
         for n in 0..10 * limits::LEARNED_COMMANDS {
             learned.learn(format!("made.up.{n}").as_bytes(), Lesson::Absent);
         }
