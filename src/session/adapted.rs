@@ -54,6 +54,15 @@ impl Adapter {
         }
     }
 
+    /// The beginning of a reply that is too large to be gathered, rewritten; `None`: more of it is needed to say. The rest
+    /// follows as it is.
+    pub(super) fn begin(&self, reply: &[u8]) -> Option<Vec<u8>> {
+        match self.rewrite(reply, false) {
+            Rewritten::As(bytes) => Some(bytes),
+            Rewritten::NeedsMore => (reply.len() > limits::ADAPTED_REPLY).then(|| reply.to_vec()),
+        }
+    }
+
     /// A whole reply.
     pub(super) fn adapt(&self, reply: &[u8]) -> Vec<u8> {
         match self.rewrite(reply, true) {
@@ -149,10 +158,9 @@ impl Recipient for Adapted {
         }
         let mut gathered = self.gathered.borrow_mut();
         gathered.extend_from_slice(bytes);
-        let rewritten = match self.adapter.rewrite(&gathered, last) {
-            Rewritten::As(bytes) => bytes,
-            Rewritten::NeedsMore if last || gathered.len() > limits::ADAPTED_REPLY => std::mem::take(&mut *gathered),
-            Rewritten::NeedsMore => return,
+        let rewritten = if last { Some(self.adapter.adapt(&gathered)) } else { self.adapter.begin(&gathered) };
+        let Some(rewritten) = rewritten else {
+            return;
         };
         self.passing.set(true);
         *gathered = Vec::new();
