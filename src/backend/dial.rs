@@ -59,13 +59,22 @@ impl Dialer {
     }
 
     pub(crate) async fn dial(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+        self.dial_numbered(address, dialect).await.map(|(stream, _)| stream)
+    }
+
+    /// With the number by which the node knows the connection: what CLIENT ID says.
+    pub(crate) async fn dial_numbered(
+        &self,
+        address: &str,
+        dialect: Dialect,
+    ) -> Result<(Stream, Option<u64>), DialError> {
         let limit = self.group.connect_timeout;
         tokio::time::timeout(limit, self.dial_unbounded(address, dialect)).await.unwrap_or_else(|_| {
             Err(DialError::Unreachable(format!("{address} did not finish the handshake in {} ms", limit.as_millis())))
         })
     }
 
-    async fn dial_unbounded(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+    async fn dial_unbounded(&self, address: &str, dialect: Dialect) -> Result<(Stream, Option<u64>), DialError> {
         let access = self.group.access_to(address);
         let tcp = net::dial(address, self.group.connect_timeout)
             .await
@@ -73,13 +82,13 @@ impl Dialer {
         match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
             None => {
                 let mut tcp = tcp;
-                introduce(&mut tcp, address, access, dialect).await?;
-                Ok(tcp.into())
+                let number = introduce(&mut tcp, address, access, dialect).await?;
+                Ok((tcp.into(), number))
             }
             Some((_, config)) => {
                 let mut stream = self.encrypt(tcp, address, access, config).await?;
-                introduce(&mut stream, address, access, dialect).await?;
-                Ok(stream.into())
+                let number = introduce(&mut stream, address, access, dialect).await?;
+                Ok((stream.into(), number))
             }
         }
     }
@@ -135,6 +144,8 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
     // So that CLIENT LIST on the server tells whose connections these are. Refused or unknown, it does no harm.
     asked.push("CLIENT");
     encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+    asked.push("ID");
+    encode::command(&mut bytes, &[b"CLIENT", b"ID"]);
     if dialect.db != 0 {
         asked.push("SELECT");
         encode::command(&mut bytes, &[b"SELECT", dialect.db.to_string().as_bytes()]);
@@ -142,7 +153,13 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
     Opening { bytes, asked }
 }
 
-async fn introduce<S>(stream: &mut S, address: &str, access: &Access, dialect: Dialect) -> Result<(), DialError>
+/// Returns the connection's number, if the node has told it.
+async fn introduce<S>(
+    stream: &mut S,
+    address: &str,
+    access: &Access,
+    dialect: Dialect,
+) -> Result<Option<u64>, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -152,6 +169,7 @@ where
     stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     let mut buf = Vec::with_capacity(1024);
     let (mut start, mut at) = (0, 0);
+    let mut number = None;
     let mut scanner = ReplyScanner::new();
     for asked in opening.asked {
         loop {
@@ -167,9 +185,17 @@ where
             }
         }
         judge(&buf[start..at], asked, address)?;
+        if asked == "ID" {
+            number = number_in(&buf[start..at]);
+        }
         start = at;
     }
-    if start == buf.len() { Ok(()) } else { Err(lost("sent more than it was asked".to_owned())) }
+    if start == buf.len() { Ok(number) } else { Err(lost("sent more than it was asked".to_owned())) }
+}
+
+/// `:number`; anything else is no number.
+fn number_in(reply: &[u8]) -> Option<u64> {
+    std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
 /// In the words of servers before and since 6.0.
@@ -182,7 +208,9 @@ fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
     let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
     match asked {
         // These refuse the connection, not the command; the node closes it now.
-        "CLIENT" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => Ok(()),
+        "CLIENT" | "ID" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => {
+            Ok(())
+        }
         // The node asks for no password. `redan check` says so; commands are carried all the same, as probes are.
         "AUTH" if NO_PASSWORD_NEEDED.iter().any(|words| text.contains(words)) => Ok(()),
         "SELECT" if text.starts_with("ERR") || text.starts_with("NOPERM") => Err(DialError::Dialect(text)),

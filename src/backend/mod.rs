@@ -4,9 +4,11 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod dial;
+pub(crate) mod errand;
 pub(crate) mod lane;
 mod log;
 mod marker;
+pub(crate) mod pause;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod recipient;

@@ -20,6 +20,8 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 pub(crate) struct Pin {
     pub(crate) node: NodeId,
     pub(crate) dialect: Dialect,
+    /// What CLIENT ID says on it; servers before 5.0 do not know.
+    pub(crate) number: Option<u64>,
     pub(crate) stream: Stream,
     pub(crate) scanner: ReplyScanner,
     /// Read from the node and not yet handed on: part of a line.
@@ -30,9 +32,9 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    fn new(node: NodeId, dialect: Dialect, stream: Stream) -> Self {
+    fn new(node: NodeId, dialect: Dialect, stream: Stream, number: Option<u64>) -> Self {
         let scanner = ReplyScanner::new();
-        Self { node, dialect, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
+        Self { node, dialect, number, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
     }
 
     /// Bytes that wait for the node.
@@ -81,8 +83,8 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let stream = self.dialer().dial(&node.address, dialect).await;
-        match &stream {
+        let dialed = self.dialer().dial_numbered(&node.address, dialect).await;
+        match &dialed {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {
                 tracing::warn!("no connection for a session of its own: {words}");
@@ -91,7 +93,8 @@ impl Pool {
             }
             Err(DialError::Dialect(_)) => {}
         }
-        Ok(Pin::new(node.id, dialect, stream?))
+        let (stream, number) = dialed?;
+        Ok(Pin::new(node.id, dialect, stream, number))
     }
 
     /// Takes back a clean pin.

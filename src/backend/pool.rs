@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::pause::Pause;
 use super::pin::IdlePins;
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
@@ -80,6 +81,8 @@ pub(crate) struct Pool {
     random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
+    /// CLIENT PAUSE.
+    pub(crate) pause: Rc<Pause>,
 }
 
 impl Pool {
@@ -114,6 +117,7 @@ impl Pool {
             // xorshift stops at zero.
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
+            pause: Rc::default(),
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
@@ -150,6 +154,10 @@ impl Pool {
 
     pub(crate) fn group_name(&self) -> &str {
         &self.view.dialer.group().name
+    }
+
+    pub(crate) fn group_index(&self) -> usize {
+        self.view.index
     }
 
     pub(crate) fn dialer(&self) -> &Arc<Dialer> {

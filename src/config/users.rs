@@ -36,6 +36,13 @@ impl Users {
     }
 }
 
+impl Users {
+    /// Whether there is a user of this name, enabled or not. For whoever has logged in already.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.users.iter().any(|user| user.name == name)
+    }
+}
+
 /// Reads the file at `path`; findings name it, not the file that named it. `Err` when it cannot be opened.
 pub(super) fn read(path: &Path, findings: &Findings) -> Result<Users, String> {
     let text = files::text(path)?;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::context::Context;
 use super::local::{self, Facts};
+use super::pinned::Pinned;
 use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
@@ -15,7 +16,7 @@ use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
 use crate::route::{self, Read};
 
 /// What a batch asks of its lane.
@@ -47,6 +48,7 @@ impl Session {
                 alone: inner.is_in_severed_transaction(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
+                paused: self.context.pool.pause.now(),
             };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
@@ -98,6 +100,11 @@ impl Session {
                     inner.closing.then_some(Routed::Again)
                 }
             },
+            Next::Paused => {
+                inner.scanner = RequestScanner::new();
+                self.context.pool.pause.wait(cx.waker());
+                Some(Routed::Wait)
+            }
             Next::Inline { start } => {
                 if let Err(error) = self.inline(inner, &buf[start..]) {
                     self.protocol_error(inner, &error);
@@ -161,6 +168,7 @@ impl Session {
         if items.is_empty() {
             return true;
         }
+        inner.last = plan.last;
         // What is muted in flight was skipped, and what comes behind it must not be, nor the other way round.
         if (inner.reply_mode != ReplyMode::On || inner.muted) && !inner.owes_nothing() {
             inner.wait_until_at_most(0);
@@ -218,9 +226,22 @@ impl Session {
     }
 
     fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {
+        self.answer_own(inner, command, &item.frame, raw, None);
+    }
+
+    /// Answers what speaks of the session alone. `pinned` is its own connection, if it is at work with one.
+    pub(super) fn answer_own(
+        &self,
+        inner: &mut Inner,
+        command: crate::command::Local,
+        frame: &Frame,
+        raw: &[u8],
+        pinned: Option<&Pinned>,
+    ) {
         let mut reply = self.context.workspace.buffer();
-        let facts = Facts { resp3: inner.dialect.resp3, db: inner.dialect.db, now: Instant::now() };
-        local::answer(command, &item.frame, raw, &mut inner.identity, &facts, &mut reply);
+        let info = (command == crate::command::Local::ClientInfo).then(|| self.line(inner, pinned, Instant::now()));
+        let facts = Facts { resp3: inner.dialect.resp3, info };
+        local::answer(command, frame, raw, &mut inner.identity, &facts, &mut reply);
         self.context.workspace.counters.commands_local.increment();
         inner.answer(reply, &self.context);
     }

@@ -6,6 +6,7 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod batch;
+pub(crate) mod clients;
 pub(crate) mod context;
 mod hello;
 mod hold;
@@ -19,6 +20,8 @@ mod plan;
 mod recipient;
 mod replay;
 mod special;
+pub(crate) mod switchboard;
+mod waiting;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,6 +29,7 @@ use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
+use self::clients::Asking;
 use self::context::Context;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
@@ -33,9 +37,11 @@ pub(crate) use self::identity::Peer;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::recipient::Origin;
+use crate::command::Spec;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -113,6 +119,12 @@ struct Inner {
     /// Waits before it verifies a password.
     penance: Option<Sleeping>,
     penance_done: bool,
+    /// An answer of other workers is awaited.
+    asking: Option<Asking>,
+    /// The blocking command in front.
+    waiting: Option<Box<Waiting>>,
+    /// The last command of the last batch.
+    last: Option<&'static Spec>,
     reply_mode: ReplyMode,
     /// What is in flight is not to be answered.
     muted: bool,
@@ -161,6 +173,9 @@ impl Session {
             hold: None,
             penance: None,
             penance_done: false,
+            asking: None,
+            waiting: None,
+            last: None,
             reply_mode: ReplyMode::On,
             muted: false,
             wake_at: None,
@@ -338,6 +353,7 @@ impl Session {
             self.context.workspace.counters.slow_clients_closed.increment();
             tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
         }
+        let idle_too_long = idle_too_long && !self.context.pool.pause.is_active();
         if stalled || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain)) {
             inner.dead = true;
             self.wake();

@@ -84,6 +84,11 @@ pub(super) struct Pinned {
     pub(super) subscribes_at_exec: bool,
     /// SELECT is queued in the transaction.
     pub(super) selects_at_exec: Option<u32>,
+    /// Commands of the transaction that the node was sent, and whether one of them writes.
+    pub(super) queued: u32,
+    pub(super) writes_queued: bool,
+    /// MONITOR.
+    pub(super) monitors: bool,
     /// The command in front waits at the node by design.
     pub(super) blocking: bool,
     /// It asks XREAD for what comes after now, which no other node can know.
@@ -144,6 +149,9 @@ impl Pinned {
             doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,
+            queued: 0,
+            writes_queued: false,
+            monitors: false,
             blocking: false,
             from_now: false,
             uploading: false,
@@ -167,6 +175,19 @@ impl Pinned {
     fn is_done(&self) -> bool {
         let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
         used && self.expected.is_empty() && !self.in_multi && !self.watching && !self.for_session && !self.uploading
+    }
+
+    /// A command waits at the node.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocking && !self.expected.is_empty()
+    }
+
+    /// EXEC or DISCARD was sent.
+    pub(super) fn transaction_ends(&mut self) {
+        self.in_multi = false;
+        self.watching = false;
+        self.queued = 0;
+        self.writes_queued = false;
     }
 
     /// EXEC may be answered with nil.
@@ -325,6 +346,9 @@ impl Session {
                 return After::Keep(Flow::Again);
             }
             if !moved {
+                if pinned.is_blocked() && self.is_at_rival(pinned) {
+                    return After::Lost("its node says it is the master, and another node is".to_owned());
+                }
                 if inner.ended_input && pinned.pin.backlog() == 0 {
                     // Of a half-sent command the rest will not come; otherwise the client has its last reply.
                     inner.dead |= pinned.uploading;
@@ -344,6 +368,14 @@ impl Session {
         let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
         let kept = pinned.for_session && !pinned.subscribes;
         demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
+    }
+
+    /// It waits at a node that goes on saying that it is the master while another is: nothing good will come from there.
+    /// A node that was demoted ends the wait itself.
+    fn is_at_rival(&self, pinned: &Pinned) -> bool {
+        let snapshot = self.context.pool.snapshot();
+        let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
+        demoted && snapshot.node(pinned.pin.node).is_none_or(crate::topology::Node::role_is_master)
     }
 
     /// `true` when something came, the end included.
@@ -378,12 +410,14 @@ impl Session {
             .iter()
             .any(|expect| matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Select(_)));
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
+        let waits = pinned.is_blocked() && inner.waits_again(pinned.started);
         if pinned.for_session || pinned.subscribed || pinned.in_piece {
             // What the connection stood for cannot be had again without the client's doing.
             inner.dead = true;
             return;
         }
-        if pinned.journal.is_some() && (!executing || !pinned.started) {
+        // A blocking command is issued again, as its client would.
+        if pinned.journal.is_some() && (!executing || !pinned.started || waits) {
             restart(inner, pinned);
             return;
         }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::task;
 
+use super::local::speaks_of_others;
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
@@ -10,7 +11,7 @@ use super::{Inner, ReplyMode, Session};
 use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
 use crate::topology::Version;
 
 /// What WAIT is given to wait for: an own connection's WAIT counts from its own last write, and the session's writes
@@ -177,6 +178,14 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Step {
         let Arrived { raw, kind, spec, .. } = *arrived;
+        let pause = &self.context.pool.pause;
+        let writes = pinned.in_multi && pinned.writes_queued && kind == Kind::Pin(Pin::Exec);
+        if arrived.waits_for(pause.now()) || (writes && pause.is_active()) {
+            pause.wait(cx.waker());
+            return Step::NotYet;
+        }
+        inner.last = spec;
+        pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")
@@ -187,11 +196,15 @@ impl Session {
             Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
                 self.refuse(inner, pinned, WAIT_IS_VOID)
             }
+            Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed => {
+                if self.forward_blocking(inner, pinned, spec, raw) { Step::Sent } else { Step::Done }
+            }
             Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
             Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),
             Kind::Admin(admin) => {
                 pinned.for_session |= is_endless(admin);
                 pinned.irreplaceable |= is_endless(admin);
+                pinned.monitors |= is_endless(admin);
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
@@ -252,22 +265,22 @@ impl Session {
                 self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
             }
             Local::Select => forward_select(pinned, raw),
+            local if pinned.in_multi && changes_others(local) => {
+                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
+            }
             _ if pinned.in_multi || pinned.subscribed => {
                 // The node queues or refuses it; what it answers at EXEC is its own view of Redan's connection.
                 pinned.spoiled = true;
                 relay(pinned, raw)
             }
             _ if !pinned.expected.is_empty() => Step::NotYet,
+            local if speaks_of_others(local) => match self.client_command(inner, local, raw, cx) {
+                None => Step::Done,
+                Some(_) => Step::NotYet,
+            },
             Local::Auth | Local::Hello | Local::ClientReply => self.identify_pinned(inner, pinned, arrived, cx),
             local => {
-                let mut reply = self.context.workspace.buffer();
-                let facts = super::local::Facts {
-                    resp3: inner.dialect.resp3,
-                    db: inner.dialect.db,
-                    now: std::time::Instant::now(),
-                };
-                super::local::answer(local, &frame, raw, &mut inner.identity, &facts, &mut reply);
-                inner.answer(reply, &self.context);
+                self.answer_own(inner, local, &frame, raw, Some(pinned));
                 Step::Done
             }
         }
@@ -315,13 +328,11 @@ impl Session {
                 if !pinned.subscribed {
                     pinned.expected.push_back(Expect::Exec { watched: pinned.watching });
                 }
-                pinned.in_multi = false;
-                pinned.watching = false;
+                pinned.transaction_ends();
                 return Step::Sent;
             }
             Pin::Discard => {
-                pinned.in_multi = false;
-                pinned.watching = false;
+                pinned.transaction_ends();
                 pinned.subscribes_at_exec = false;
                 pinned.selects_at_exec = None;
             }
@@ -346,11 +357,8 @@ impl Session {
                 return Step::Sent;
             }
             Pin::Wait | Pin::WaitAof if !pinned.in_multi => self.put_barrier(pinned, pin),
-            Pin::Blocking => {
-                pinned.blocking = !pinned.in_multi;
-                pinned.from_now = arguments(raw).any(|word| word == b"$");
-            }
-            Pin::Wait | Pin::WaitAof | Pin::Script => {}
+            // Inside a transaction, where it does not wait.
+            Pin::Blocking | Pin::Wait | Pin::WaitAof | Pin::Script => {}
             Pin::Stateful | Pin::Tracking | Pin::Unknown => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
                 pinned.for_session = true;
@@ -410,19 +418,31 @@ fn forward_select(pinned: &mut Pinned, raw: &[u8]) -> Step {
 
 fn relay(pinned: &mut Pinned, raw: &[u8]) -> Step {
     note(pinned, raw);
+    pinned.queued += u32::from(pinned.in_multi);
     if !pinned.subscribed {
         pinned.expected.push_back(if pinned.in_multi { Expect::Opening } else { Expect::Reply });
     }
     Step::Sent
 }
 
-/// Sends a command, and keeps it while everything on the pin may still be sent again.
 fn note(pinned: &mut Pinned, raw: &[u8]) {
-    pinned.pin.output.extend_from_slice(raw);
-    if pinned.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
-        pinned.journal = None;
+    pinned.note_as(raw, raw);
+}
+
+impl Pinned {
+    /// Sends `sent` for the client's command `raw`, and keeps that while everything on the pin may still be sent again.
+    pub(super) fn note_as(&mut self, raw: &[u8], sent: &[u8]) {
+        self.pin.output.extend_from_slice(sent);
+        if self.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
+            self.journal = None;
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.extend_from_slice(raw);
+        }
     }
-    if let Some(journal) = &mut pinned.journal {
-        journal.extend_from_slice(raw);
-    }
+}
+
+/// CLIENT commands that a node would apply to Redan's own connections.
+fn changes_others(local: Local) -> bool {
+    speaks_of_others(local) || matches!(local, Local::ClientNoEvict | Local::ClientNoTouch)
 }

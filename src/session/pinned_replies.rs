@@ -139,7 +139,11 @@ impl Session {
 
     fn plain_came(&self, inner: &mut Inner, pinned: &mut Pinned, expect: &Expect, reply: &[u8]) -> Result<(), After> {
         let refused = if reply[0] == b'-' { refusal(reply) } else { None };
+        let was_blocked = std::mem::take(&mut pinned.blocking);
         let Some(refused) = refused else {
+            if was_blocked {
+                inner.end_waiting();
+            }
             if *expect != Expect::Opening || reply[0] == b'-' {
                 // Answered for good: nothing of this connection may be sent again, save what a transaction queues.
                 if !pinned.in_multi || *expect == Expect::Reply {
@@ -151,9 +155,13 @@ impl Session {
             self.give(inner, pinned, reply);
             return Ok(());
         };
+        if was_blocked {
+            inner.waits_again(refused == Refusal::Unblocked);
+        }
         if refused == Refusal::NoScript
             || (refused == Refusal::Unblocked && (pinned.from_now || pinned.journal.is_none()))
         {
+            inner.end_waiting();
             self.give(inner, pinned, reply);
             return Ok(());
         }
@@ -162,6 +170,7 @@ impl Session {
         if self.may_restart(inner, pinned) {
             return Err(After::Restart);
         }
+        inner.end_waiting();
         let mut instead = Vec::new();
         if *expect == Expect::Opening && pinned.is_guarded() {
             // EXEC will fail, and then says what a client that watches keys knows how to go on from.

@@ -41,6 +41,7 @@ impl Session {
         if inner.severed.is_some() && self.answer_severed(inner, kind) {
             return None;
         }
+        inner.last = spec;
         match kind {
             Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
             Kind::Local(Local::Hello) => self.hello(inner, raw, cx),
@@ -56,6 +57,7 @@ impl Session {
                 None
             }
             Kind::Local(Local::Select) => self.select(inner, raw, cx),
+            Kind::Local(local) if super::local::speaks_of_others(local) => self.client_command(inner, local, raw, cx),
             Kind::Local(Local::ClientReply) => {
                 self.reply_mode(inner, raw);
                 None
@@ -64,6 +66,7 @@ impl Session {
                 self.answer_error(inner, WAIT_IS_VOID);
                 None
             }
+            Kind::Pin(Pin::Blocking) => self.enter_blocking(inner, spec, raw, cx),
             Kind::Pin(pin) => {
                 let entered = self.enter_pin(inner, reason(pin), cx);
                 if entered.is_none() {
@@ -276,7 +279,7 @@ impl Session {
 
     /// There is no pin. A client whose MULTI fails sends what belongs into the transaction all the same, and believes that
     /// it is queued: it is told so, and at EXEC that nothing was executed.
-    fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
+    pub(super) fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
         if pin == Pin::Multi {
             inner.severed = Some(Severed::Transaction);
             self.answer_unless_given(inner, |out| encode::simple(out, "OK"));

@@ -3,7 +3,9 @@
 mod access;
 mod addresses;
 mod auth;
+mod blocking;
 mod check;
+mod clientcmds;
 mod clients;
 mod config;
 mod demo;

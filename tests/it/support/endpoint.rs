@@ -22,8 +22,13 @@ impl Endpoint {
 
     /// The same without waiting for the group.
     pub(crate) fn start_blind(nodes: &[String], listener: &str, group: &str) -> Self {
+        Self::start_with(1, nodes, listener, group)
+    }
+
+    /// The same with so many workers.
+    pub(crate) fn start_with(workers: usize, nodes: &[String], listener: &str, group: &str) -> Self {
         let toml = format!(
-            "[redan]\nworkers = 1\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+            "[redan]\nworkers = {workers}\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
              [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\n{listener}\n\
              [[group]]\nname = \"main\"\nnodes = {nodes:?}\nprobe_interval = \"100ms\"\n{group}\n"
         );
@@ -34,6 +39,14 @@ impl Endpoint {
     pub(crate) fn of(servers: &[&Redis], listener: &str) -> Self {
         let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
         Self::start(&nodes, listener, "")
+    }
+
+    /// In front of real servers, with two workers, so that sessions in turn come to different ones.
+    pub(crate) fn of_two_workers(servers: &[&Redis], listener: &str) -> Self {
+        let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
+        let endpoint = Self::start_with(2, &nodes, listener, "");
+        endpoint.wait_for_readable(nodes.len());
+        endpoint
     }
 
     pub(crate) fn wait_for_readable(&self, nodes: usize) {
