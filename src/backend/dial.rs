@@ -35,6 +35,15 @@ pub(crate) enum DialError {
     Dialect(String),
 }
 
+/// A connection that was opened.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    /// The node took all scripts.
+    pub(crate) loaded: bool,
+    /// By which the node knows the connection: what CLIENT ID says. Servers before 5.0 do not know.
+    pub(crate) number: Option<u64>,
+}
+
 /// Knows how to reach and authenticate to every node of one group.
 pub(crate) struct Dialer {
     group: Arc<Group>,
@@ -58,23 +67,25 @@ impl Dialer {
         &self.group
     }
 
-    pub(crate) async fn dial(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
-        self.dial_numbered(address, dialect).await.map(|(stream, _)| stream)
-    }
-
-    /// With the number by which the node knows the connection: what CLIENT ID says.
-    pub(crate) async fn dial_numbered(
+    /// Loads scripts in the same round trip.
+    pub(crate) async fn dial_with_scripts(
         &self,
         address: &str,
         dialect: Dialect,
-    ) -> Result<(Stream, Option<u64>), DialError> {
+        scripts: &[Arc<[u8]>],
+    ) -> Result<Opened, DialError> {
         let limit = self.group.connect_timeout;
-        tokio::time::timeout(limit, self.dial_unbounded(address, dialect)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, self.dial_unbounded(address, dialect, scripts)).await.unwrap_or_else(|_| {
             Err(DialError::Unreachable(format!("{address} did not finish the handshake in {} ms", limit.as_millis())))
         })
     }
 
-    async fn dial_unbounded(&self, address: &str, dialect: Dialect) -> Result<(Stream, Option<u64>), DialError> {
+    async fn dial_unbounded(
+        &self,
+        address: &str,
+        dialect: Dialect,
+        scripts: &[Arc<[u8]>],
+    ) -> Result<Opened, DialError> {
         let access = self.group.access_to(address);
         let tcp = net::dial(address, self.group.connect_timeout)
             .await
@@ -82,13 +93,13 @@ impl Dialer {
         match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
             None => {
                 let mut tcp = tcp;
-                let number = introduce(&mut tcp, address, access, dialect).await?;
-                Ok((tcp.into(), number))
+                let (loaded, number) = introduce(&mut tcp, address, access, dialect, scripts).await?;
+                Ok(Opened { stream: tcp.into(), loaded, number })
             }
             Some((_, config)) => {
                 let mut stream = self.encrypt(tcp, address, access, config).await?;
-                let number = introduce(&mut stream, address, access, dialect).await?;
-                Ok((stream.into(), number))
+                let (loaded, number) = introduce(&mut stream, address, access, dialect, scripts).await?;
+                Ok(Opened { stream: stream.into(), loaded, number })
             }
         }
     }
@@ -153,18 +164,24 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
     Opening { bytes, asked }
 }
 
-/// Returns the connection's number, if the node has told it.
+/// Whether the node took all scripts, and its number for the connection.
 async fn introduce<S>(
     stream: &mut S,
     address: &str,
     access: &Access,
     dialect: Dialect,
-) -> Result<Option<u64>, DialError>
+    scripts: &[Arc<[u8]>],
+) -> Result<(bool, Option<u64>), DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let lost = |text: String| DialError::Unreachable(format!("{address} {text}"));
-    let opening = opening(access, dialect);
+    let mut opening = opening(access, dialect);
+    for script in scripts {
+        opening.asked.push("SCRIPT");
+        encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
+    }
+    let mut loaded = true;
     stream.write_all(&opening.bytes).await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     let mut buf = Vec::with_capacity(1024);
@@ -185,12 +202,13 @@ where
             }
         }
         judge(&buf[start..at], asked, address)?;
+        loaded &= asked != "SCRIPT" || buf[start] == b'$';
         if asked == "ID" {
             number = number_in(&buf[start..at]);
         }
         start = at;
     }
-    if start == buf.len() { Ok(number) } else { Err(lost("sent more than it was asked".to_owned())) }
+    if start == buf.len() { Ok((loaded, number)) } else { Err(lost("sent more than it was asked".to_owned())) }
 }
 
 /// `:number`; anything else is no number.
@@ -207,6 +225,7 @@ fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
     };
     let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
     match asked {
+        "SCRIPT" => Ok(()),
         // These refuse the connection, not the command; the node closes it now.
         "CLIENT" | "ID" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => {
             Ok(())

@@ -14,3 +14,4 @@ pub(crate) mod pool;
 pub(crate) mod recipient;
 pub(crate) mod refusal;
 mod replies;
+pub(crate) mod scripts;

@@ -6,7 +6,7 @@
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::dial::{DialError, Dialect};
+use super::dial::{DialError, Dialect, Opened};
 use super::pool::Pool;
 use crate::resp::reply::ReplyScanner;
 use crate::topology::{Node, NodeId};
@@ -83,7 +83,7 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let dialed = self.dialer().dial_numbered(&node.address, dialect).await;
+        let dialed = self.connect(node.id, &node.address, dialect).await;
         match &dialed {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {
@@ -93,7 +93,7 @@ impl Pool {
             }
             Err(DialError::Dialect(_)) => {}
         }
-        let (stream, number) = dialed?;
+        let Opened { stream, number, .. } = dialed?;
         Ok(Pin::new(node.id, dialect, stream, number))
     }
 

@@ -13,10 +13,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::acknowledged::{Acknowledged, Turns};
-use super::dial::{DialError, Dialect, Dialer};
+use super::dial::{DialError, Dialect, Dialer, Opened};
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::pause::Pause;
 use super::pin::IdlePins;
+use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::route::NodeSet;
@@ -41,6 +42,7 @@ pub(crate) struct GroupView {
     pub(crate) look: Arc<Notify>,
     /// What new sessions must see.
     pub(crate) acknowledged: Acknowledged,
+    pub(crate) scripts: Scripts,
 }
 
 struct Trouble {
@@ -83,6 +85,7 @@ pub(crate) struct Pool {
     known_databases: Cell<u32>,
     /// CLIENT PAUSE.
     pub(crate) pause: Rc<Pause>,
+    scripts_seen: Seen,
 }
 
 impl Pool {
@@ -96,6 +99,7 @@ impl Pool {
         let pool = Rc::new(Self {
             snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
             turns: view.acknowledged.join(),
+            scripts_seen: Seen::new(view.scripts.clone()),
             first_sight: Cell::new((0, 0)),
             view,
             counters,
@@ -160,16 +164,37 @@ impl Pool {
         self.view.index
     }
 
-    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
-        &self.view.dialer
-    }
-
     pub(crate) fn unserved_since(&self) -> Option<Instant> {
         self.unserved_since.get()
     }
 
     pub(crate) fn last_failure(&self) -> Ref<'_, String> {
         self.last_failure.borrow()
+    }
+
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.view.scripts
+    }
+
+    /// A script is on its way to this node.
+    pub(crate) fn note_script(&self, text: &[u8], node: NodeId) {
+        let run = self.snapshot().node(node).map_or(0, |node| node.run);
+        self.scripts_seen.note(text, run);
+    }
+
+    /// A connection to the node; to the master not before it knows every script that Redan does, so that a transaction, which
+    /// cannot be mended half-way, finds them too.
+    pub(super) async fn connect(&self, node: NodeId, address: &str, dialect: Dialect) -> Result<Opened, DialError> {
+        let run = self.snapshot().master().filter(|master| master.id == node).map(|master| master.run);
+        let Some(run) = run else {
+            return self.view.dialer.dial_with_scripts(address, dialect, &[]).await;
+        };
+        let missing = self.view.scripts.missing_on(run);
+        let opened = self.view.dialer.dial_with_scripts(address, dialect, &missing.texts).await?;
+        if opened.loaded {
+            self.view.scripts.loaded(run, &missing);
+        }
+        Ok(opened)
     }
 
     pub(crate) fn known_databases(&self) -> u32 {
@@ -228,7 +253,7 @@ impl Pool {
             match new.node(lane.key.node) {
                 None => lane.close("the node left the group"),
                 Some(node) if Some(node.id) == master => {}
-                Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
+                Some(node) if node.silent && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
             }
@@ -390,10 +415,10 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
     let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
     let dialed = tokio::select! {
         biased;
-        dialed = pool.view.dialer.dial(&address, lane.key.dialect) => dialed,
+        dialed = pool.connect(lane.key.node, &address, lane.key.dialect) => dialed,
         why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
     };
-    let mut stream = match dialed {
+    let mut stream = match dialed.map(|opened| opened.stream) {
         Ok(stream) => stream,
         Err(DialError::Dialect(words)) => {
             tracing::warn!("{address} refuses connections of this kind: {words}");

@@ -12,6 +12,7 @@ use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
+use crate::command::Care;
 use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
@@ -210,7 +211,7 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, item: &Item, raw: &[u8]) {
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8]) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;
@@ -222,7 +223,10 @@ impl Session {
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
-        lane.submit(self, sequence, raw, effect, item.replies);
+        match item.care {
+            Care::None => lane.submit(self, sequence, raw, effect, item.replies),
+            care => self.submit_adapted(lane, sequence, care, raw, effect, item.replies),
+        }
     }
 
     fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {

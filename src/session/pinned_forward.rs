@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::task;
 
+use super::adapted::Adaptation;
 use super::local::speaks_of_others;
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
-use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
+use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
@@ -208,9 +209,25 @@ impl Session {
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
-                relay(pinned, raw)
+                self.relay_with_care(pinned, arrived.care(), raw)
             }
         }
+    }
+
+    fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
+        if care == Care::None || pinned.subscribed {
+            return relay(pinned, raw);
+        }
+        let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
+        pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
+        pinned.keep(raw);
+        pinned.queued += u32::from(pinned.in_multi);
+        pinned.expected.push_back(match adapter {
+            _ if pinned.in_multi => Expect::Opening,
+            Some(adapter) => Expect::Adapted(Box::new(adapter)),
+            None => Expect::Reply,
+        });
+        Step::Sent
     }
 
     /// A command that is not carried. In a transaction the node must still learn that it failed, so that EXEC does.
@@ -433,6 +450,11 @@ impl Pinned {
     /// Sends `sent` for the client's command `raw`, and keeps that while everything on the pin may still be sent again.
     pub(super) fn note_as(&mut self, raw: &[u8], sent: &[u8]) {
         self.pin.output.extend_from_slice(sent);
+        self.keep(raw);
+    }
+
+    /// Keeps a command while everything on the pin may still be sent again.
+    fn keep(&mut self, raw: &[u8]) {
         if self.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
             self.journal = None;
         }

@@ -67,6 +67,7 @@ impl Session {
                 None
             }
             Kind::Pin(Pin::Blocking) => self.enter_blocking(inner, spec, raw, cx),
+            Kind::Pin(Pin::Script) => self.kill_script(inner, raw, cx),
             Kind::Pin(pin) => {
                 let entered = self.enter_pin(inner, reason(pin), cx);
                 if entered.is_none() {

@@ -18,6 +18,8 @@ mod metrics;
 mod ordering;
 mod pinned;
 mod rolechange;
+mod scans;
+mod scripts;
 mod sessions;
 mod shutdown;
 mod support;
