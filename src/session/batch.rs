@@ -12,7 +12,7 @@ use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
-use crate::command::Care;
+use crate::command::{Care, Local};
 use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
@@ -46,7 +46,7 @@ impl Session {
             let mut items = self.context.workspace.plan.take();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: inner.is_in_severed_transaction(),
+                alone: inner.is_in_severed_transaction() || inner.tracking.is_some(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
                 paused: self.context.pool.pause.now(),
@@ -229,7 +229,7 @@ impl Session {
         }
     }
 
-    fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {
+    fn answer_local(&self, inner: &mut Inner, command: Local, item: &Item, raw: &[u8]) {
         self.answer_own(inner, command, &item.frame, raw, None);
     }
 
@@ -237,13 +237,24 @@ impl Session {
     pub(super) fn answer_own(
         &self,
         inner: &mut Inner,
-        command: crate::command::Local,
+        command: Local,
         frame: &Frame,
         raw: &[u8],
         pinned: Option<&Pinned>,
     ) {
         let mut reply = self.context.workspace.buffer();
-        let info = (command == crate::command::Local::ClientInfo).then(|| self.line(inner, pinned, Instant::now()));
+        let info = match command {
+            Local::ClientInfo => Some(self.line(inner, pinned, Instant::now())),
+            Local::ClientGetRedir | Local::ClientTrackingInfo => {
+                match command {
+                    Local::ClientGetRedir => encode::integer(&mut reply, inner.redirection()),
+                    _ => inner.tracking_info(&mut reply),
+                }
+                self.context.workspace.counters.commands_local.increment();
+                return inner.answer(reply, &self.context);
+            }
+            _ => None,
+        };
         let facts = Facts { resp3: inner.dialect.resp3, info };
         local::answer(command, frame, raw, &mut inner.identity, &facts, &mut reply);
         self.context.workspace.counters.commands_local.increment();

@@ -64,24 +64,24 @@ pub(super) fn answer(
         Local::ClientInfo => {
             encode::verbatim(out, facts.info.as_deref().unwrap_or_default(), facts.resp3);
         }
-        Local::ClientGetRedir => encode::integer(out, -1),
-        Local::ClientTrackingInfo => tracking_info(facts.resp3, out),
         Local::ClientMaintNotifications => {
             let asked = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
             encode::error(out, &format!("ERR unknown subcommand '{asked}'. Try CLIENT HELP."));
         }
         Local::Auth
+        | Local::ClientGetRedir
         | Local::ClientKill
         | Local::ClientList
         | Local::ClientPause
         | Local::ClientReply
+        | Local::ClientTrackingInfo
         | Local::ClientUnblock
         | Local::ClientUnpause
         | Local::Hello
         | Local::Quit
         | Local::Reset
         | Local::Select => {
-            debug_assert!(false, "{local:?} is handled alone and not answered here");
+            debug_assert!(false, "{local:?} is answered elsewhere");
         }
     }
 }
@@ -146,7 +146,8 @@ pub(super) fn integer(word: &[u8]) -> Option<i64> {
     (number.to_string().as_bytes() == word).then_some(number)
 }
 
-fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
+/// CLIENT TRACKINGINFO of a session that does not track.
+pub(super) fn no_tracking(resp3: bool, out: &mut Vec<u8>) {
     encode::map(out, 3, resp3);
     encode::bulk(out, b"flags");
     encode::set(out, 1, resp3);

@@ -10,6 +10,7 @@ mod batch;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod delivery;
 mod fanned;
 mod hello;
 mod hold;
@@ -26,6 +27,7 @@ mod replay;
 mod scripts;
 mod special;
 pub(crate) mod switchboard;
+mod tracking;
 mod waiting;
 
 use std::cell::RefCell;
@@ -42,6 +44,7 @@ pub(crate) use self::identity::Peer;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::tracking::Tracking;
 use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
@@ -128,6 +131,11 @@ struct Inner {
     asking: Option<Asking>,
     /// The blocking command in front.
     waiting: Option<Box<Waiting>>,
+    tracking: Option<Box<Tracking>>,
+    /// A large reply has begun to go to the client: nothing may come between.
+    mid_reply: bool,
+    /// Messages that came meanwhile.
+    deferred: Option<Vec<u8>>,
     /// The last command of the last batch.
     last: Option<&'static Spec>,
     reply_mode: ReplyMode,
@@ -180,6 +188,9 @@ impl Session {
             penance_done: false,
             asking: None,
             waiting: None,
+            tracking: None,
+            mid_reply: false,
+            deferred: None,
             last: None,
             reply_mode: ReplyMode::On,
             muted: false,
@@ -258,6 +269,9 @@ impl Session {
         }
         if inner.ended_input {
             inner.closing = true;
+            return Flow::Again;
+        }
+        if self.tracks_again(inner, cx) {
             return Flow::Again;
         }
         self.read(inner, cx)
@@ -475,6 +489,7 @@ impl Drop for EndOnDrop {
             inner.dead = true;
             inner.mode = Mode::Plain;
             inner.lane = None;
+            inner.tracking = None;
             inner.output = Output::default();
             self.0.end_hold(&mut inner);
         }

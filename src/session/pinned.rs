@@ -62,6 +62,10 @@ pub(super) enum Expect {
     Drop,
     /// The client gets this instead.
     Replace(Vec<u8>),
+    /// To CLIENT TRACKING: whether the client is told.
+    Tracking {
+        announce: bool,
+    },
     /// The client gets it rewritten.
     Adapted(Box<Adapter>),
 }
@@ -90,6 +94,12 @@ pub(super) struct Pinned {
     /// Commands of the transaction that the node was sent, and whether one of them writes.
     pub(super) queued: u32,
     pub(super) writes_queued: bool,
+    /// The session tracks over it, and must tell the node so first; it has told it before.
+    pub(super) tracks: bool,
+    pub(super) to_set_up: bool,
+    pub(super) has_tracked: bool,
+    /// Commands in the journal that may have changed something, outside transactions.
+    pub(super) changes: u32,
     /// MONITOR.
     pub(super) monitors: bool,
     /// The command in front waits at the node by design.
@@ -154,6 +164,10 @@ impl Pinned {
             selects_at_exec: None,
             queued: 0,
             writes_queued: false,
+            tracks: false,
+            to_set_up: false,
+            has_tracked: false,
+            changes: 0,
             monitors: false,
             blocking: false,
             from_now: false,
@@ -172,17 +186,37 @@ impl Pinned {
 
     /// Another command may go over this pin now.
     pub(super) fn takes_more(&self) -> bool {
-        self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()
+        let open = self.in_multi || self.watching || self.for_session || self.tracks || self.uploading;
+        !self.is_blocked() && (open || self.expected.is_empty())
     }
 
     fn is_done(&self) -> bool {
         let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
-        used && self.expected.is_empty() && !self.in_multi && !self.watching && !self.for_session && !self.uploading
+        let kept = self.for_session || self.tracks || self.to_set_up;
+        used && self.expected.is_empty() && !self.in_multi && !self.watching && !kept && !self.uploading
     }
 
     /// A command waits at the node.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocking && !self.expected.is_empty()
+    }
+
+    /// The session does not track over it any more.
+    pub(super) fn ends_tracking(&mut self) {
+        self.tracks = false;
+        self.to_set_up = false;
+        self.has_tracked = false;
+        self.spoiled = true;
+        self.journal = None;
+    }
+
+    /// Nothing is open on a connection that tracks: what comes now can be sent again as if it were a new one.
+    pub(super) fn begin_journal(&mut self) {
+        let open = self.in_multi || self.watching || self.uploading || !self.expected.is_empty();
+        if self.tracks && !open && self.journal.is_none() {
+            self.journal = Some(Vec::new());
+            (self.given, self.to_skip, self.changes) = (0, 0, 0);
+        }
     }
 
     /// EXEC or DISCARD was sent.
@@ -264,7 +298,8 @@ impl Session {
                     self.end_hold(inner);
                     inner.muted = inner.reply_mode == ReplyMode::Off;
                     let to_skip = std::mem::take(&mut inner.skip_replies);
-                    let pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
+                    let mut pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
+                    pinned.to_set_up = inner.tracking.is_some();
                     inner.mode = Mode::Pinned(Box::new(pinned));
                     Flow::Again
                 }
@@ -311,6 +346,9 @@ impl Session {
             return After::Lost("its node is not the master any more".to_owned());
         }
         loop {
+            if self.redirect_is_lost(inner, pinned) {
+                return After::Lost("the connection for redirected invalidations is lost".to_owned());
+            }
             let mut moved = false;
             match send(&mut pinned.pin, cx) {
                 Ok(sent) => pinned.started |= sent,
@@ -369,7 +407,7 @@ impl Session {
         let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
         let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.silent);
         let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
-        let kept = pinned.for_session && !pinned.subscribes;
+        let kept = pinned.tracks || (pinned.for_session && !pinned.subscribes);
         demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
     }
 
@@ -388,7 +426,8 @@ impl Session {
         match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
             Poll::Pending => {
                 // A drain waits for transactions, not for subscriptions and other waits without end.
-                inner.closing |= workspace.draining.get() && pinned.for_session && pinned.expected.is_empty();
+                let kept = pinned.for_session || pinned.tracks;
+                inner.closing |= workspace.draining.get() && kept && pinned.expected.is_empty();
                 false
             }
             Poll::Ready(Ok(0) | Err(_)) => {
@@ -418,8 +457,19 @@ impl Session {
             inner.dead = true;
             return;
         }
+        if inner.tracking.is_some() && (pinned.tracks || pinned.to_set_up) {
+            let announce = |expect: &Expect| matches!(expect, Expect::Tracking { announce: true });
+            self.lost_tracking(inner, pinned.expected.iter().any(announce));
+            if pinned.journal.as_ref().is_some_and(Vec::is_empty) {
+                // What was not answered is all in the input.
+                inner.skip_replies = pinned.to_skip;
+                return;
+            }
+        }
+        let transacting = pinned.expected.iter().any(|expect| matches!(expect, Expect::Exec { .. }));
+        let only_read = pinned.tracks && pinned.changes == 0 && !transacting;
         // A blocking command is issued again, as its client would.
-        if pinned.journal.is_some() && (!executing || !pinned.started || waits) {
+        if pinned.journal.is_some() && (!executing || !pinned.started || waits || only_read) {
             restart(inner, pinned);
             return;
         }
@@ -429,7 +479,7 @@ impl Session {
             match expect {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
-                Expect::Drop | Expect::Barrier => continue,
+                Expect::Drop | Expect::Barrier | Expect::Tracking { .. } => continue,
                 Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));

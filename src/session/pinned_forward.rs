@@ -9,7 +9,7 @@ use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
-use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused};
+use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
@@ -52,6 +52,12 @@ impl Session {
                     break Ok(());
                 }
                 inner.muted = false;
+            }
+            if pinned.to_set_up {
+                if !self.set_up_tracking(inner, pinned, cx) {
+                    break Ok(());
+                }
+                moved = true;
             }
             let rest = &input[used..];
             match inner.scanner.scan(rest, &Bounds::AUTHENTICATED) {
@@ -185,7 +191,25 @@ impl Session {
             pause.wait(cx.waker());
             return Step::NotYet;
         }
+        if inner.severed.is_some() {
+            // A transaction of a session that tracks, from before this connection.
+            if !pinned.expected.is_empty() {
+                return Step::NotYet;
+            }
+            if self.answer_severed(inner, kind) {
+                return Step::Done;
+            }
+        }
         inner.last = spec;
+        if pinned.tracks {
+            pinned.begin_journal();
+            let reads = matches!(kind, Kind::Read | Kind::MasterRead | Kind::ReadUnlessBlock | Kind::Local(_));
+            let opens = matches!(kind, Kind::Pin(Pin::Multi | Pin::Tracking));
+            pinned.changes += u32::from(!pinned.in_multi && !reads && !opens);
+            if !opens && (!pinned.in_multi || kind == Kind::Pin(Pin::Exec)) && !of_client(spec) {
+                inner.caching_ends();
+            }
+        }
         pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
             Kind::Refused(Refused::Http | Refused::Replication) => {
@@ -196,6 +220,16 @@ impl Session {
             }
             Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
                 self.refuse(inner, pinned, WAIT_IS_VOID)
+            }
+            Kind::Pin(Pin::Tracking) if pinned.in_multi && !is_caching(spec) => {
+                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
+            }
+            Kind::Pin(Pin::Tracking) if !pinned.in_multi && !pinned.subscribed => {
+                let done = pinned.expected.is_empty() && self.forward_tracking(inner, pinned, raw, cx);
+                if done { Step::Done } else { Step::NotYet }
+            }
+            Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed && !pinned.expected.is_empty() => {
+                Step::NotYet
             }
             Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed => {
                 if self.forward_blocking(inner, pinned, spec, raw) { Step::Sent } else { Step::Done }
@@ -375,8 +409,8 @@ impl Session {
             }
             Pin::Wait | Pin::WaitAof if !pinned.in_multi => self.put_barrier(pinned, pin),
             // Inside a transaction, where it does not wait.
-            Pin::Blocking | Pin::Wait | Pin::WaitAof | Pin::Script => {}
-            Pin::Stateful | Pin::Tracking | Pin::Unknown => {
+            Pin::Blocking | Pin::Tracking | Pin::Wait | Pin::WaitAof | Pin::Script => {}
+            Pin::Stateful | Pin::Unknown => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
                 pinned.for_session = true;
                 pinned.irreplaceable |= pin != Pin::Unknown;
@@ -462,6 +496,15 @@ impl Pinned {
             journal.extend_from_slice(raw);
         }
     }
+}
+
+fn is_caching(spec: Option<&Spec>) -> bool {
+    spec.is_some_and(|spec| spec.name == "client|caching")
+}
+
+/// After these what CLIENT CACHING said still holds.
+fn of_client(spec: Option<&Spec>) -> bool {
+    spec.is_some_and(|spec| spec.name.starts_with("client|"))
 }
 
 /// CLIENT commands that a node would apply to Redan's own connections.

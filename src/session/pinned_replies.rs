@@ -53,6 +53,7 @@ impl Session {
                     pinned.in_piece = true;
                     pinned.journal = None;
                     inner.emit(value, &self.context);
+                    inner.mid_reply(true, self);
                     start = pinned.scanned;
                 }
                 break Ok(());
@@ -82,9 +83,14 @@ impl Session {
                 inner.retrying_since = None;
             }
             inner.emit(reply, &self.context);
+            inner.mid_reply(false, self);
             return Ok(());
         }
         if reply[0] == b'>' {
+            if reply.starts_with(REDIRECT_BROKEN) {
+                // It speaks of Redan's own connection, and the session notices by itself.
+                return Ok(());
+            }
             let muted = std::mem::take(&mut inner.muted);
             inner.emit(reply, &self.context);
             inner.muted = muted;
@@ -122,6 +128,7 @@ impl Session {
                 }
             }
             Expect::Barrier => {}
+            Expect::Tracking { announce } => self.tracking_came(inner, pinned, reply, announce),
             Expect::Replace(instead) => inner.emit(&instead, &self.context),
             Expect::Select(db) => {
                 if reply == b"+OK\r\n" {
@@ -216,7 +223,9 @@ impl Session {
 
     fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
         let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold)
-            || inner.attempts >= limits::ATTEMPTS;
+            || inner.attempts >= limits::ATTEMPTS
+            // Others were sent behind it, and may have been executed.
+            || pinned.changes > 1;
         pinned.journal.is_some() && !pinned.watching && !pinned.uploading && !expired
     }
 
@@ -250,6 +259,8 @@ impl Pinned {
         }
     }
 }
+
+const REDIRECT_BROKEN: &[u8] = b">2\r\n$21\r\ntracking-redir-broken\r\n";
 
 /// Whether this RESP2 message says that no subscription is left: `*3`, `(p|s)unsubscribe`, a channel, `:0`.
 fn ends_last_subscription(message: &[u8]) -> bool {

@@ -36,6 +36,7 @@ impl Recipient for Session {
             // A command before it was refused and must be asked again first, and this answer is too large to be kept.
             inner.dead = true;
         }
+        inner.mid_reply(!last, self);
         if last {
             inner.in_lane -= 1;
             inner.saw(origin, sequence, &self.context);

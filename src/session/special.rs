@@ -66,6 +66,7 @@ impl Session {
                 self.answer_error(inner, WAIT_IS_VOID);
                 None
             }
+            Kind::Pin(Pin::Tracking) => self.enter_tracking(inner, raw, cx),
             Kind::Pin(Pin::Blocking) => self.enter_blocking(inner, spec, raw, cx),
             Kind::Pin(Pin::Script) => self.kill_script(inner, raw, cx),
             Kind::Pin(pin) => {
@@ -96,14 +97,17 @@ impl Session {
                 inner.closing = true;
                 None
             }
-            Kind::Local(_)
-            | Kind::Read
-            | Kind::MasterRead
-            | Kind::Write
-            | Kind::ReadUnlessBlock
-            | Kind::WriteUnlessBlock => {
-                debug_assert!(false, "{kind:?} is part of a batch");
+            Kind::Local(local) => {
+                self.answer_own(inner, local, &frame, raw, None);
                 None
+            }
+            Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
+                // What a session reads while it tracks goes over one connection.
+                let entered = self.enter_pin(inner, PinReason::Tracking, cx);
+                if entered.is_none() {
+                    self.answer_without_pin(inner, Pin::Tracking);
+                }
+                entered
             }
         }
     }
@@ -291,7 +295,7 @@ impl Session {
     }
 
     /// An answer of a severed transaction, unless the client has it from before the transaction began again.
-    fn answer_unless_given(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn answer_unless_given(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
         if inner.skip_replies > 0 {
             inner.skip_replies -= 1;
         } else {
@@ -300,7 +304,7 @@ impl Session {
     }
 
     /// What a transaction or a watch that lost its connection is answered; `false`: the command is carried as ever.
-    fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
+    pub(super) fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
         let Some(severed) = inner.severed else {
             return false;
         };
@@ -367,6 +371,7 @@ impl Inner {
         self.identity.name = "".into();
         self.reply_mode = ReplyMode::On;
         self.severed = None;
+        self.tracking = None;
     }
 }
 

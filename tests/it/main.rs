@@ -23,4 +23,5 @@ mod scripts;
 mod sessions;
 mod shutdown;
 mod support;
+mod tracking;
 mod versions;

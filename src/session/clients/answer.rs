@@ -58,7 +58,7 @@ pub(crate) fn answer<'a>(
         Ask::Exists(id) => one(*id).map_or(Answer::Done, |_| Answer::Here(worker)),
         Ask::Invalidate { to, keys } => match one(*to) {
             Some(session) => {
-                let _ = (session, keys);
+                keys.iter().for_each(|keys| session.deliver_invalidation(keys));
                 Answer::Here(worker)
             }
             None => Answer::Done,

@@ -49,7 +49,7 @@ impl Session {
             if waiting > 0 { "rw" } else { "r" },
             inner.last.map_or("NULL", |spec| spec.name),
             identity.user,
-            -1,
+            inner.redirection(),
             if inner.dialect.resp3 { 3 } else { 2 },
             identity.library,
             identity.library_version,
@@ -70,6 +70,9 @@ impl Session {
         flag('P', inner.is_subscriber());
         flag('x', pinned.is_some_and(|pinned| pinned.in_multi) || inner.is_in_severed_transaction());
         flag('b', blocked || held);
+        flag('t', inner.tracking.is_some());
+        flag('R', inner.tracking.as_ref().is_some_and(|tracking| tracking.is_broken()));
+        flag('B', inner.tracking.as_ref().is_some_and(|tracking| tracking.options.bcast));
         flag('c', inner.closing);
         flag('U', inner.identity.peer.is_local());
         flag('e', inner.identity.no_evict);
@@ -87,7 +90,7 @@ impl Inner {
         }
     }
 
-    fn is_subscriber(&self) -> bool {
+    pub(in crate::session) fn is_subscriber(&self) -> bool {
         self.own_connection().is_some_and(|pinned| pinned.subscribes)
     }
 
