@@ -59,6 +59,9 @@ pub(crate) const SCRIPTS_SEEN: usize = 4096;
 /// Runs of servers of which it is known what scripts they have: 64 nodes, each restarted a few times.
 pub(crate) const SCRIPT_RUNS: usize = 256;
 
+/// Names of commands per worker and group of which it was learnt what they are: several large modules' worth.
+pub(crate) const LEARNED_COMMANDS: usize = 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer, Opened};
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::learn::Learning;
 use super::pause::Pause;
 use super::pin::IdlePins;
 use super::scripts::{Scripts, Seen};
@@ -86,6 +87,7 @@ pub(crate) struct Pool {
     /// CLIENT PAUSE.
     pub(crate) pause: Rc<Pause>,
     scripts_seen: Seen,
+    pub(super) learning: Learning,
 }
 
 impl Pool {
@@ -122,6 +124,7 @@ impl Pool {
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
             pause: Rc::default(),
+            learning: Learning::default(),
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
@@ -224,6 +227,7 @@ impl Pool {
         self.generation.set(self.marks.borrow().current());
         if new.epoch != self.snapshot.borrow().epoch {
             self.master_since.set(Instant::now());
+            self.learning.learned.borrow_mut().forget_all();
         }
         if new.master.is_none() {
             if self.snapshot.borrow().master.is_some() {
@@ -407,6 +411,7 @@ impl Pool {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
         self.close_rivals(now);
+        self.learning.learned.borrow_mut().tick();
     }
 }
 

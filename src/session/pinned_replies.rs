@@ -169,7 +169,7 @@ impl Session {
         if was_blocked {
             inner.waits_again(refused == Refusal::Unblocked);
         }
-        if refused == Refusal::NoScript
+        if matches!(refused, Refusal::NoScript | Refusal::NotKnown)
             || (refused == Refusal::Unblocked && (pinned.from_now || pinned.journal.is_none()))
         {
             inner.end_waiting();

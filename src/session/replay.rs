@@ -18,6 +18,7 @@ use super::scripts;
 use super::{Flow, Inner, Session};
 use crate::backend::recipient::{Effect, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
+use crate::command::learned::Learned;
 use crate::command::{Care, Kind};
 use crate::limits;
 use crate::resp::encode;
@@ -149,8 +150,8 @@ impl Session {
                 // A script that goes on saying so on a node that is the master says it itself.
                 inner.attempts < limits::ATTEMPTS
             }
-            // What the master does not know nobody knows.
-            Some(Refusal::NoScript) => has_master && !from_master && effect == Effect::Read,
+            // What the master does not know nobody knows. A replica may be older, or lack a module.
+            Some(Refusal::NoScript | Refusal::NotKnown) => has_master && !from_master && effect == Effect::Read,
             Some(Refusal::Unblocked) | None => false,
         };
         if again {
@@ -223,7 +224,7 @@ impl Session {
         if self.pauses(inner, cx) == Flow::Wait {
             return Flow::Wait;
         }
-        let demand = demand_of(inner);
+        let demand = demand_of(inner, &self.context.pool.learned());
         let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
         match lane {
@@ -280,12 +281,12 @@ impl Session {
 }
 
 /// What the commands to be sent again ask of a lane: the same as when they were sent first.
-fn demand_of(inner: &Inner) -> Demand {
+fn demand_of(inner: &Inner, learned: &Learned) -> Demand {
     let mut demand = Demand { writes: false, needs_master: false };
     for (_, stashed) in &inner.stash {
         if let Stashed::Retry { request, effect, to_master, .. } = stashed {
             demand.writes |= *effect == Effect::Write;
-            demand.needs_master |= demand.writes || *to_master || !may_leave_master(request);
+            demand.needs_master |= demand.writes || *to_master || !may_leave_master(request, learned);
         }
     }
     demand
@@ -311,9 +312,10 @@ pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
     bytes
 }
 
+/// Nothing that has to be learnt needs care.
 fn care_of(request: &[u8]) -> Care {
     match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
-        Ok(Request::Command(frame)) => Arrived::new(request, frame).care(),
+        Ok(Request::Command(frame)) => Arrived::new(request, frame, &Learned::default()).care(),
         _ => Care::None,
     }
 }
@@ -328,9 +330,9 @@ fn is_script(request: &[u8]) -> bool {
     }
 }
 
-fn may_leave_master(request: &[u8]) -> bool {
+fn may_leave_master(request: &[u8], learned: &Learned) -> bool {
     match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
-        Ok(Request::Command(frame)) => Arrived::new(request, frame).kind == Kind::Read,
+        Ok(Request::Command(frame)) => Arrived::new(request, frame, learned).kind == Kind::Read,
         _ => false,
     }
 }

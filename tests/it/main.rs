@@ -15,6 +15,7 @@ mod large;
 mod layers;
 mod marks;
 mod metrics;
+mod modules;
 mod ordering;
 mod pinned;
 mod rolechange;
