@@ -246,22 +246,29 @@ impl Session {
         pinned: Option<&Pinned>,
     ) {
         let mut reply = self.context.workspace.buffer();
+        self.own_reply(inner, command, frame, raw, pinned, &mut reply);
+        self.context.workspace.counters.commands_local.increment();
+        inner.answer(reply, &self.context);
+    }
+
+    /// The reply alone.
+    pub(super) fn own_reply(
+        &self,
+        inner: &mut Inner,
+        command: Local,
+        frame: &Frame,
+        raw: &[u8],
+        pinned: Option<&Pinned>,
+        reply: &mut Vec<u8>,
+    ) {
         let info = match command {
             Local::ClientInfo => Some(self.line(inner, pinned, Instant::now())),
-            Local::ClientGetRedir | Local::ClientTrackingInfo => {
-                match command {
-                    Local::ClientGetRedir => encode::integer(&mut reply, inner.redirection()),
-                    _ => inner.tracking_info(&mut reply),
-                }
-                self.context.workspace.counters.commands_local.increment();
-                return inner.answer(reply, &self.context);
-            }
+            Local::ClientGetRedir => return encode::integer(reply, inner.redirection()),
+            Local::ClientTrackingInfo => return inner.tracking_info(reply),
             _ => None,
         };
         let facts = Facts { resp3: inner.dialect.resp3, info };
-        local::answer(command, frame, raw, &mut inner.identity, &facts, &mut reply);
-        self.context.workspace.counters.commands_local.increment();
-        inner.answer(reply, &self.context);
+        local::answer(command, frame, raw, &mut inner.identity, &facts, reply);
     }
 
     fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {

@@ -6,6 +6,7 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod adapted;
+mod barrier;
 mod batch;
 pub(crate) mod clients;
 pub(crate) mod context;
@@ -17,6 +18,7 @@ mod hold;
 mod identity;
 mod info;
 mod local;
+mod loss;
 mod output;
 mod pinned;
 mod pinned_forward;
@@ -26,6 +28,7 @@ mod recipient;
 mod replay;
 mod scripts;
 mod special;
+mod stand_in;
 pub(crate) mod switchboard;
 mod tracking;
 mod waiting;

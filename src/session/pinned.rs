@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::adapted::Adapter;
+use super::loss::restart;
+use super::stand_in::StandIn;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
@@ -53,6 +55,7 @@ pub(super) enum Expect {
     /// To EXEC. Where keys were watched nil is an answer, on which the client begins again.
     Exec {
         watched: bool,
+        stand_ins: Vec<StandIn>,
     },
     /// To SELECT of this database.
     Select(u32),
@@ -94,6 +97,8 @@ pub(super) struct Pinned {
     /// Commands of the transaction that the node was sent, and whether one of them writes.
     pub(super) queued: u32,
     pub(super) writes_queued: bool,
+    /// Commands of the transaction that Redan answers itself.
+    pub(super) stand_ins: Vec<StandIn>,
     /// The session tracks over it, and must tell the node so first; it has told it before.
     pub(super) tracks: bool,
     pub(super) to_set_up: bool,
@@ -109,7 +114,7 @@ pub(super) struct Pinned {
     /// Half a command has been sent on.
     pub(super) uploading: bool,
     /// The node has some of it.
-    started: bool,
+    pub(super) started: bool,
     /// Something was sent that must not meet the next borrower.
     pub(super) spoiled: bool,
     /// Everything sent on this pin, while all of it may be sent again.
@@ -164,6 +169,7 @@ impl Pinned {
             selects_at_exec: None,
             queued: 0,
             writes_queued: false,
+            stand_ins: Vec::new(),
             tracks: false,
             to_set_up: false,
             has_tracked: false,
@@ -225,11 +231,12 @@ impl Pinned {
         self.watching = false;
         self.queued = 0;
         self.writes_queued = false;
+        self.stand_ins = Vec::new();
     }
 
     /// EXEC may be answered with nil.
     pub(super) fn is_guarded(&self) -> bool {
-        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true }))
+        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true, .. }))
     }
 
     fn is_clean(&self) -> bool {
@@ -400,25 +407,6 @@ impl Session {
         }
     }
 
-    /// What is open on the pin is on a node that is not the master any more. What that still owes comes first, unless it
-    /// does not answer. Subscriptions stay: a replica passes on what is published at its master.
-    fn is_left_behind(&self, pinned: &Pinned) -> bool {
-        let snapshot = self.context.pool.snapshot();
-        let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
-        let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.silent);
-        let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
-        let kept = pinned.tracks || (pinned.for_session && !pinned.subscribes);
-        demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
-    }
-
-    /// It waits at a node that goes on saying that it is the master while another is: nothing good will come from there.
-    /// A node that was demoted ends the wait itself.
-    fn is_at_rival(&self, pinned: &Pinned) -> bool {
-        let snapshot = self.context.pool.snapshot();
-        let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
-        demoted && snapshot.node(pinned.pin.node).is_none_or(crate::topology::Node::role_is_master)
-    }
-
     /// `true` when something came, the end included.
     fn read_client(&self, inner: &mut Inner, pinned: &Pinned, cx: &mut task::Context<'_>) -> bool {
         let workspace = &self.context.workspace;
@@ -442,76 +430,6 @@ impl Session {
             }
         }
     }
-
-    /// The connection is gone, and with it whatever was open on it.
-    fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
-        let pool = &self.context.pool;
-        pool.look();
-        let executing = pinned.expected.iter().any(|expect| {
-            matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
-        });
-        tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
-        let waits = pinned.is_blocked() && inner.waits_again(pinned.started);
-        if pinned.for_session || pinned.subscribed || pinned.in_piece {
-            // What the connection stood for cannot be had again without the client's doing.
-            inner.dead = true;
-            return;
-        }
-        if inner.tracking.is_some() && (pinned.tracks || pinned.to_set_up) {
-            let announce = |expect: &Expect| matches!(expect, Expect::Tracking { announce: true });
-            self.lost_tracking(inner, pinned.expected.iter().any(announce));
-            if pinned.journal.as_ref().is_some_and(Vec::is_empty) {
-                // What was not answered is all in the input.
-                inner.skip_replies = pinned.to_skip;
-                return;
-            }
-        }
-        let transacting = pinned.expected.iter().any(|expect| matches!(expect, Expect::Exec { .. }));
-        let only_read = pinned.tracks && pinned.changes == 0 && !transacting;
-        // A blocking command is issued again, as its client would.
-        if pinned.journal.is_some() && (!executing || !pinned.started || waits || only_read) {
-            restart(inner, pinned);
-            return;
-        }
-        let node = pinned.pin.node;
-        for expect in pinned.expected.drain(..) {
-            let mut reply = Vec::new();
-            match expect {
-                Expect::Opening => encode::simple(&mut reply, "QUEUED"),
-                Expect::Replace(bytes) => reply = bytes,
-                Expect::Drop | Expect::Barrier | Expect::Tracking { .. } => continue,
-                Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
-                    self.context.workspace.counters.in_doubt.increment();
-                    encode::error(&mut reply, &self.doubt_error(Some(node)));
-                }
-            }
-            inner.emit(&reply, &self.context);
-        }
-        inner.severed = match (pinned.in_multi, pinned.watching) {
-            (true, true) => Some(Severed::WatchedTransaction),
-            (true, false) => Some(Severed::Transaction),
-            (false, true) => Some(Severed::Watch),
-            (false, false) => None,
-        };
-        if pinned.uploading {
-            inner.discarding = Some(String::new());
-        }
-    }
-}
-
-/// Puts everything sent on the pin back in front of the input. Replies that the client has are skipped the second time.
-fn restart(inner: &mut Inner, pinned: &mut Pinned) {
-    inner.retrying_since.get_or_insert_with(std::time::Instant::now);
-    inner.attempts += 1;
-    inner.skip_replies = pinned.given + pinned.to_skip;
-    if inner.muted && inner.reply_mode == ReplyMode::On {
-        // CLIENT REPLY SKIP holds for a command that is about to be sent again.
-        inner.reply_mode = ReplyMode::SkipNext;
-    }
-    let mut input = pinned.journal.take().unwrap_or_default();
-    input.append(&mut inner.input);
-    inner.input = input;
-    inner.scanner = crate::resp::request::RequestScanner::new();
 }
 
 /// For the client of a command that the master's change got in the way of.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
-use super::local::speaks_of_others;
+use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
@@ -13,13 +13,6 @@ use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
-use crate::topology::Version;
-
-/// What WAIT is given to wait for: an own connection's WAIT counts from its own last write, and the session's writes
-/// went over a lane. A message nobody subscribes to reaches every replica behind all earlier writes (`semantics` §6).
-const WAIT_BARRIER: &[&[u8]] = &[b"PUBLISH", b"redan:barrier", b""];
-/// WAITAOF needs a write that is appended to the file; it expires at once.
-const WAITAOF_BARRIER: &[&[u8]] = &[b"SET", b"redan:barrier", b"", b"PX", b"1"];
 
 /// What became of one command.
 enum Step {
@@ -319,11 +312,18 @@ impl Session {
                 self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
             }
             Local::Select => forward_select(pinned, raw),
-            local if pinned.in_multi && changes_others(local) => {
+            local if pinned.in_multi && speaks_of_others(local) => {
                 self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
             }
-            _ if pinned.in_multi || pinned.subscribed => {
-                // The node queues or refuses it; what it answers at EXEC is its own view of Redan's connection.
+            _ if pinned.in_multi && spec.is_some_and(|spec| !spec.takes(frame.arguments)) => {
+                self.refuse(inner, pinned, &wrong_arity(spec.map_or("", |spec| spec.name)))
+            }
+            local if pinned.in_multi => {
+                pinned.stands_in(local, arrived);
+                Step::Sent
+            }
+            _ if pinned.subscribed => {
+                // The node refuses it.
                 pinned.spoiled = true;
                 relay(pinned, raw)
             }
@@ -380,7 +380,8 @@ impl Session {
                     pinned.subscribed = !pinned.pin.dialect.resp3;
                 }
                 if !pinned.subscribed {
-                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching });
+                    let stand_ins = std::mem::take(&mut pinned.stand_ins);
+                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins });
                 }
                 pinned.transaction_ends();
                 return Step::Sent;
@@ -391,6 +392,12 @@ impl Session {
                 pinned.selects_at_exec = None;
             }
             Pin::Unwatch => pinned.watching &= pinned.in_multi,
+            // Refused at once, and not queued.
+            Pin::Watch if pinned.in_multi => {
+                note(pinned, raw);
+                pinned.expected.push_back(Expect::Opening);
+                return Step::Sent;
+            }
             Pin::Watch => {
                 pinned.watching |= !pinned.in_multi;
                 // What is watched is the state of this moment on this node.
@@ -421,25 +428,6 @@ impl Session {
             }
         }
         relay(pinned, raw)
-    }
-
-    /// Puts a write in front of WAIT, where the server has WAITAOF only if it is asked for.
-    fn put_barrier(&self, pinned: &mut Pinned, pin: Pin) {
-        pinned.blocking = true;
-        // It speaks of writes that another master may not have: it is not asked there.
-        pinned.from_now = true;
-        let barrier = if pin == Pin::Wait {
-            WAIT_BARRIER
-        } else {
-            let snapshot = self.context.pool.snapshot();
-            let version = snapshot.node(pinned.pin.node).and_then(|node| node.version);
-            if version.is_some_and(|version| version < Version(7, 2, 0)) {
-                return;
-            }
-            WAITAOF_BARRIER
-        };
-        encode::command(&mut pinned.pin.output, barrier);
-        pinned.expected.push_back(Expect::Barrier);
     }
 }
 
@@ -509,9 +497,4 @@ fn is_caching(spec: Option<&Spec>) -> bool {
 /// After these what CLIENT CACHING said still holds.
 fn of_client(spec: Option<&Spec>) -> bool {
     spec.is_some_and(|spec| spec.name.starts_with("client|"))
-}
-
-/// CLIENT commands that a node would apply to Redan's own connections.
-fn changes_others(local: Local) -> bool {
-    speaks_of_others(local) || matches!(local, Local::ClientNoEvict | Local::ClientNoTouch)
 }

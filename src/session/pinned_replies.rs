@@ -46,7 +46,14 @@ impl Session {
             let value = &input[start..pinned.scanned];
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
-                let shown = matches!(pinned.expected.front(), None | Some(Expect::Reply | Expect::Exec { .. }));
+                let shown = match pinned.expected.front() {
+                    None | Some(Expect::Reply) => true,
+                    // Some of it is Redan's to say, unless that is more than may wait for a client at all.
+                    Some(Expect::Exec { stand_ins, .. }) => {
+                        stand_ins.is_empty() || length > limits::OUTPUT_CLOSE as u64
+                    }
+                    Some(_) => false,
+                };
                 if length > limits::GATHERED_REPLY as u64 && shown {
                     // Only its first piece tells what it is.
                     pinned.push_in_piece = if pinned.in_piece { pinned.push_in_piece } else { value.starts_with(b">") };
@@ -138,7 +145,10 @@ impl Session {
                 }
                 self.give(inner, pinned, reply);
             }
-            Expect::Exec { watched } => return self.exec_came(inner, pinned, reply, watched),
+            Expect::Exec { watched, stand_ins } => {
+                let reply = self.with_own_answers(inner, pinned, reply, stand_ins);
+                return self.exec_came(inner, pinned, &reply, watched);
+            }
             Expect::Adapted(adapter) => {
                 return self.plain_came(inner, pinned, false, &adapter.adapt(reply));
             }

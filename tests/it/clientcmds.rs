@@ -228,3 +228,67 @@ fn in_a_transaction_they_are_refused() {
     assert_eq!(client.reply(), "-ERR this command is not carried inside a transaction\r\n");
     assert!(client.reply().starts_with("-EXECABORT"));
 }
+
+/// What only Redan can answer takes effect at EXEC, and stands at its place in the reply.
+#[test]
+fn in_a_transaction_the_session_answers_for_itself() {
+    let (redis, endpoint) = start();
+    let scripts: &[&[&[&str]]] = &[
+        &[
+            &["MULTI"],
+            &["CLIENT", "GETNAME"],
+            &["SET", "k", "v"],
+            &["CLIENT", "SETNAME", "x"],
+            &["CLIENT", "GETNAME"],
+            &["EXEC"],
+        ],
+        &[&["CLIENT", "GETNAME"], &["MULTI"], &["CLIENT", "SETNAME", "y"], &["DISCARD"], &["CLIENT", "GETNAME"]],
+        &[
+            &["MULTI"],
+            &["CLIENT", "TRACKINGINFO"],
+            &["CLIENT", "GETREDIR"],
+            &["ACL", "WHOAMI"],
+            &["GET", "k"],
+            &["EXEC"],
+        ],
+        &[
+            &["MULTI"],
+            &["CLIENT", "SETNAME", "two words"],
+            &["WATCH", "k"],
+            &["CLIENT", "GETNAME"],
+            &["MULTI"],
+            &["EXEC"],
+        ],
+        &[&["MULTI"], &["CLIENT", "GETNAME", "x"], &["SET", "k", "not"], &["EXEC"], &["GET", "k"]],
+        &[&["MULTI"], &["CLIENT", "SETNAME", "z"], &["NOSUCH"], &["EXEC"], &["CLIENT", "GETNAME"]],
+        &[&["MULTI"], &["CLIENT", "NO-EVICT", "on"], &["CLIENT", "NO-EVICT", "foo"], &["PING", "x"], &["EXEC"]],
+    ];
+    for connect in [Client::connect, Client::resp3] {
+        for at_once in [false, true] {
+            for script in scripts {
+                let said = [redis.address(), endpoint.address()].map(|address| {
+                    let mut client = connect(&address);
+                    if at_once {
+                        client.raw(&pipeline(script));
+                        return script.iter().map(|_| client.reply()).collect::<Vec<_>>();
+                    }
+                    script.iter().map(|words| client.ask(words)).collect::<Vec<_>>()
+                });
+                assert_eq!(said[1], said[0], "{script:?}, at once: {at_once}");
+            }
+        }
+    }
+    let mut client = endpoint.client();
+    let own = id(&mut client);
+    client.raw(&pipeline(&[
+        &["MULTI"],
+        &["CLIENT", "ID"],
+        &["LRANGE", "none", "0", "-1"],
+        &["CLIENT", "ID"],
+        &["EXEC"],
+    ]));
+    (0..4).for_each(|_| drop(client.reply()));
+    assert_eq!(client.reply(), format!("*3\r\n:{own}\r\n*0\r\n:{own}\r\n"));
+    let connections = redis.command(&["CLIENT", "LIST"]);
+    assert!(!connections.contains(" name=x "), "a connection of Redan's was renamed: {connections}");
+}
