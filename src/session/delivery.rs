@@ -1,6 +1,7 @@
 //! Messages that are no reply, handed to a session by another task: between two replies, never in the middle of one.
 
 use super::{Inner, Session};
+use crate::limits;
 
 impl Session {
     /// `bytes` are complete and in the session's protocol. CLIENT REPLY does not silence them.
@@ -10,7 +11,10 @@ impl Session {
         };
         let inner = &mut *inner;
         if inner.mid_reply {
-            inner.deferred.get_or_insert_default().extend_from_slice(bytes);
+            let deferred = inner.deferred.get_or_insert_default();
+            deferred.extend_from_slice(bytes);
+            // As for replies that wait.
+            inner.dead |= deferred.len() > limits::OUTPUT_CLOSE;
         } else {
             let muted = std::mem::take(&mut inner.muted);
             inner.emit(bytes, &self.context);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, pipeline};
 use crate::support::endpoint::Endpoint;
+use crate::support::proxy::Proxy;
 use crate::support::redis::{Redis, eventually};
 
 /// Two workers, so that neighbours in the order of connecting are served by different threads.
@@ -216,6 +217,44 @@ fn a_blocked_client_is_unblocked_by_its_node() {
         assert_eq!(other.integer(&["RPUSH", "queue", "kept"]), 1);
         assert_eq!(other.integer(&["DEL", "queue"]), 1);
     }
+}
+
+/// A client that waits for replicas is blocked as well.
+#[test]
+fn a_wait_is_unblocked_too() {
+    let (redis, endpoint) = start();
+    let (mut blocked, mut other) = (endpoint.client(), endpoint.client());
+    let its_id = id(&mut blocked).to_string();
+    blocked.ok(&["SET", "k", "v"]);
+    blocked.send(&["WAIT", "3", "0"]);
+    eventually("it is blocked", || redis.info("blocked_clients").as_deref() == Some("1"));
+    assert_eq!(other.integer(&["CLIENT", "UNBLOCK", &its_id]), 1);
+    assert_eq!(blocked.reply(), ":0\r\n");
+}
+
+/// Sessions of another group are another server's clients.
+#[test]
+fn other_groups_are_left_alone() {
+    let (one, two) = (Redis::start(), Redis::start());
+    let toml = format!(
+        "[redan]\nworkers = 2\n[[listener]]\nname = \"one\"\nbind = \"127.0.0.1:0\"\ngroup = \"one\"\n\
+         [[listener]]\nname = \"too\"\nbind = \"127.0.0.1:0\"\ngroup = \"one\"\n\
+         [[listener]]\nname = \"two\"\nbind = \"127.0.0.1:0\"\ngroup = \"two\"\n\
+         [[group]]\nname = \"one\"\nnodes = [{:?}]\n[[group]]\nname = \"two\"\nnodes = [{:?}]\n",
+        one.address(),
+        two.address()
+    );
+    let proxy = Proxy::start(&toml);
+    let mut clients: Vec<Client> = (0..3).map(|n| Client::connect(&proxy.address(n))).collect();
+    clients.iter_mut().for_each(|client| client.ok(&["SET", "k", "v"]));
+    assert_eq!(list(&mut clients[0], &["CLIENT", "LIST"]).len(), 2, "both listeners of the group");
+    assert_eq!(list(&mut clients[2], &["CLIENT", "LIST"]).len(), 1);
+    clients[0].ok(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    clients[2].ok(&["SET", "k", "w"]);
+    clients[1].ok(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(clients[0].integer(&["CLIENT", "KILL", "TYPE", "normal"]), 1);
+    assert_eq!(clients[1].rest(), "");
+    assert_eq!(clients[2].ask(&["PING"]), "+PONG\r\n");
 }
 
 /// On a node they would mean Redan's own connections.

@@ -110,19 +110,22 @@ impl Session {
         let Ok(mut inner) = self.inner.try_borrow_mut() else {
             return Unblocking::NotBlocked;
         };
-        let Some(waiting) = &mut inner.waiting else {
-            return Unblocking::NotBlocked;
-        };
-        if waiting.is_sent() {
-            let own = inner.own_connection().filter(|pinned| pinned.is_blocked());
-            return match own.and_then(|pinned| Some((pinned.pin.node, pinned.pin.number?))) {
-                Some((node, connection)) => Unblocking::Node { node, connection },
+        // WAIT is known to the node alone.
+        let at_node = inner.own_connection().filter(|pinned| pinned.is_blocked());
+        if let Some(pinned) = at_node {
+            return match pinned.pin.number {
+                Some(connection) => Unblocking::Node { node: pinned.pin.node, connection },
                 // Its server is older than 5.0, and has no such command either.
                 None => Unblocking::NotBlocked,
             };
         }
-        waiting.unblock(with_error);
-        self.wake();
-        Unblocking::Done
+        match &mut inner.waiting {
+            Some(waiting) if !waiting.is_sent() => {
+                waiting.unblock(with_error);
+                self.wake();
+                Unblocking::Done
+            }
+            _ => Unblocking::NotBlocked,
+        }
     }
 }
