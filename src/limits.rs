@@ -62,6 +62,11 @@ pub(crate) const SCRIPT_RUNS: usize = 256;
 /// Names of commands per worker and group of which it was learnt what they are: several large modules' worth.
 pub(crate) const LEARNED_COMMANDS: usize = 1024;
 
+/// Different logins (user and password) that clients of one worker and group may have at once where the nodes judge them.
+/// Each has connections of its own, one or two to a node: 1024 of them are what a node of 10,000 `maxclients` can give to
+/// four workers and have half left.
+pub(crate) const LOGINS: usize = 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 

@@ -59,7 +59,7 @@ pub(crate) async fn run(pool: &Rc<Pool>, node: NodeId, words: &[&[u8]]) -> Optio
     let (sender, receiver) = oneshot::channel();
     {
         let node = pool.snapshot().node(node)?.clone();
-        let lane = pool.lane(&node, Purpose::Reads, Dialect { resp3: false, db: 0 })?;
+        let lane = pool.lane(&node, Purpose::Reads, Dialect::GROUP)?;
         let mut request = Vec::new();
         encode::command(&mut request, words);
         let errand = Rc::new(Errand { reply: RefCell::new(Some(sender)) });

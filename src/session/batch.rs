@@ -51,6 +51,7 @@ impl Session {
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
                 paused: self.context.pool.pause.now(),
+                permissions: inner.permissions.as_deref(),
                 learned: &learned,
             };
             let in_flight = (inner.next - inner.front) as usize;
@@ -120,6 +121,11 @@ impl Session {
                 Flow::Wait => Some(Routed::Wait),
                 Flow::Again => Some(Routed::Again),
             },
+            // What is too much for a stranger need not be too much for this client: a node says who it is.
+            Next::Broken(_) if self.context.listener.passthrough && !inner.authenticated && !inner.stranger => {
+                inner.scanner = RequestScanner::new();
+                Some(if self.examine(inner, cx) == Flow::Wait { Routed::Wait } else { Routed::Again })
+            }
             Next::Broken(error) => {
                 self.protocol_error(inner, &error);
                 Some(Routed::Again)

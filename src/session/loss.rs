@@ -30,6 +30,7 @@ impl Session {
     pub(super) fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
         pool.look();
+        pool.suspect(pinned.pin.dialect.user);
         let executing = pinned.expected.iter().any(|expect| {
             matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
         });
@@ -62,7 +63,7 @@ impl Session {
             match expect {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
-                Expect::Drop | Expect::Barrier | Expect::Tracking { .. } => continue,
+                Expect::Drop | Expect::Barrier | Expect::Login | Expect::Tracking { .. } => continue,
                 Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));

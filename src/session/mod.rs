@@ -12,6 +12,7 @@ pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
 mod delivery;
+mod end;
 mod fanned;
 mod hello;
 mod hold;
@@ -19,6 +20,7 @@ mod identity;
 mod info;
 mod local;
 mod loss;
+mod login;
 mod output;
 mod pinned;
 mod pinned_forward;
@@ -31,11 +33,13 @@ mod special;
 mod stand_in;
 pub(crate) mod switchboard;
 mod tracking;
+mod upload;
 mod waiting;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
@@ -44,6 +48,7 @@ use self::context::Context;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
+use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
@@ -51,8 +56,10 @@ use self::tracking::Tracking;
 use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
+use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
 use crate::command::Spec;
+use crate::command::permissions::Permissions;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -118,6 +125,14 @@ struct Inner {
     choosing: u32,
     dialect: Dialect,
     authenticated: bool,
+    /// Where the nodes judge logins: the client's.
+    login: Option<LoggedIn>,
+    /// A node is being asked about a login.
+    asked: Option<Box<Asked>>,
+    /// A node has said that who names nobody may do nothing.
+    stranger: bool,
+    /// What it may send; `None`: everything.
+    permissions: Option<Arc<Permissions>>,
     identity: Box<Identity>,
     mode: Mode,
     /// The command in front is dropped as it comes; at its end it is answered this, if anything.
@@ -179,8 +194,12 @@ impl Session {
             patience: limits::PATIENCE,
             chosen_at: now,
             choosing: 0,
-            dialect: Dialect { resp3: false, db: 0 },
-            authenticated: context.listener.users.is_none(),
+            dialect: Dialect::of(login::first_user(&context.listener)),
+            authenticated: context.listener.lets_anyone_in(),
+            login: None,
+            asked: None,
+            stranger: false,
+            permissions: context.listener.permissions.clone(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
             discarding: None,
@@ -208,7 +227,7 @@ impl Session {
 
     /// The session's task: ends when the client is gone or was closed.
     pub(crate) async fn run(self: Rc<Self>) {
-        let _end = EndOnDrop(Rc::clone(&self));
+        let _end = end::EndOnDrop(Rc::clone(&self));
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 
@@ -216,7 +235,7 @@ impl Session {
         self.remember(cx);
         let inner = &mut *self.inner.borrow_mut();
         inner.wake_at = None;
-        while !inner.dead {
+        while !inner.dead && !inner.is_revoked() {
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
                 Poll::Ready(Err(_)) => break,
@@ -362,25 +381,6 @@ impl Session {
             waker.wake_by_ref();
         }
     }
-
-    /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
-    pub(crate) fn tick(&self, now: Instant) {
-        let Ok(mut inner) = self.inner.try_borrow_mut() else {
-            return;
-        };
-        let idle = now.saturating_duration_since(inner.last_active);
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        let stalled = inner.output.is_stalled(now);
-        if stalled {
-            self.context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
-        }
-        let idle_too_long = idle_too_long && !self.context.pool.pause.is_active();
-        if stalled || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain)) {
-            inner.dead = true;
-            self.wake();
-        }
-    }
 }
 
 /// What routing a buffer came to.
@@ -480,21 +480,5 @@ impl Inner {
             || !self.output.is_empty()
             || self.stream.wants_flush()
             || (self.in_lane == 0 && (self.closing || self.ended_input || self.has_retries()))
-    }
-}
-
-/// However the task ends, also by a panic: replies that still come for the session go nowhere.
-struct EndOnDrop(Rc<Session>);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
-            inner.dead = true;
-            inner.mode = Mode::Plain;
-            inner.lane = None;
-            inner.tracking = None;
-            inner.output = Output::default();
-            self.0.end_hold(&mut inner);
-        }
     }
 }

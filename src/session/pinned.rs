@@ -61,6 +61,8 @@ pub(super) enum Expect {
     Select(u32),
     /// To a write in front of WAIT, which gives WAIT something to wait for; not shown.
     Barrier,
+    /// To AUTH, by which the connection follows its session to another user; not shown.
+    Login,
     /// Not shown.
     Drop,
     /// The client gets this instead.
@@ -192,6 +194,10 @@ impl Pinned {
 
     /// Another command may go over this pin now.
     pub(super) fn takes_more(&self) -> bool {
+        if matches!(self.expected.front(), Some(Expect::Login)) {
+            // Until the node has said yes, the connection speaks as somebody else. Nothing was outstanding before it.
+            return false;
+        }
         let open = self.in_multi || self.watching || self.for_session || self.tracks || self.uploading;
         !self.is_blocked() && (open || self.expected.is_empty())
     }
@@ -283,7 +289,7 @@ impl Session {
             inner.discarding = Some(NOT_EXECUTED.to_owned());
             return Flow::Again;
         }
-        if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
+        if let Err(words) = self.may_be_streamed(inner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
         }
@@ -312,6 +318,8 @@ impl Session {
                 }
                 // The node is in trouble now, so the next try holds.
                 Poll::Ready(Err(DialError::Unreachable(_))) => Flow::Again,
+                // The session ends with its login; the word of a node that is not the master any more counts for nothing.
+                Poll::Ready(Err(DialError::Login(_))) => Flow::Again,
                 Poll::Ready(Err(DialError::Dialect(words))) => {
                     inner.discarding = Some(words);
                     Flow::Again
@@ -334,7 +342,7 @@ impl Session {
             After::Release => {}
             After::Restart => restart(inner, &mut pinned),
             After::Reset => {
-                inner.reset(self.context.listener.users.is_none());
+                self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
             }
             After::Lost(words) => self.lost_pin(inner, &mut pinned, &words),

@@ -7,9 +7,10 @@ use super::adapted::Adaptation;
 use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
-use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
+use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::{Inner, ReplyMode, Session};
-use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused, Spec};
+use crate::backend::login::Claim;
+use crate::command::{Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
@@ -61,6 +62,7 @@ impl Session {
                 }
                 Ok(Request::Command(frame)) => {
                     let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
+                    let arrived = arrived.under(inner.permissions.as_deref());
                     match self.forward_command(inner, pinned, &arrived, cx) {
                         Step::Sent => {
                             if inner.reply_mode == ReplyMode::SkipNext {
@@ -114,65 +116,6 @@ impl Session {
         }
     }
 
-    /// Half a command stands in the input. One that is too long to be gathered is sent on as it comes.
-    fn upload(&self, inner: &mut Inner, pinned: &mut Pinned, input: &[u8], used: &mut usize) -> Result<(), After> {
-        let rest = &input[*used..];
-        let large = inner.scanner.announced() > limits::GATHERED_COMMAND as u64 && is_known(&inner.scanner, rest);
-        if !large && !pinned.uploading {
-            return Ok(());
-        }
-        if !pinned.uploading {
-            if let Err(words) = self.may_be_streamed(&inner.scanner, rest) {
-                if !pinned.expected.is_empty() {
-                    // Answered in its turn.
-                    return Ok(());
-                }
-                self.answer_error(inner, &words);
-                inner.closing = true;
-                return Ok(());
-            }
-            pinned.uploading = true;
-            pinned.spoiled |= !is_plain(&inner.scanner, rest);
-            pinned.journal = None;
-            let expect = if pinned.in_multi { Expect::Opening } else { Expect::Reply };
-            if !pinned.subscribed {
-                pinned.expected.push_back(expect);
-            }
-            self.context.workspace.counters.commands_pinned.increment();
-        }
-        let n = inner.scanner.passed(rest.len());
-        pinned.pin.output.extend_from_slice(&rest[..n]);
-        inner.scanner.forget(n);
-        *used += n;
-        Ok(())
-    }
-
-    /// Whether a command of which only the beginning has come may be sent on; if not, its reply.
-    pub(super) fn may_be_streamed(&self, scanner: &RequestScanner, buf: &[u8]) -> Result<(), String> {
-        let Some(name) = scanner.name() else {
-            return Err("ERR the name of this command is too long".to_owned());
-        };
-        let second = scanner.second().map(|second| second.of(buf));
-        let spec = command::lookup(name.of(buf), second);
-        match spec.map(|spec| spec.kind) {
-            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
-                Err(admin_refused(spec, name.of(buf)))
-            }
-            Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),
-            // What it does to the connection is decided by arguments that have not come.
-            Some(Kind::Pin(pin)) if !matches!(pin, Pin::Blocking | Pin::Unknown) => {
-                Err("ERR this command is too long".to_owned())
-            }
-            _ if second.is_none() && spec.is_some_and(|spec| matches!(spec.name, "client" | "function" | "script")) => {
-                Err("ERR this command is too long".to_owned())
-            }
-            Some(Kind::Local(local)) if !matches!(local, Local::Ping | Local::Echo) => {
-                Err("ERR this command takes no argument of such a length".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn forward_command(
         self: &Rc<Self>,
         inner: &mut Inner,
@@ -180,7 +123,7 @@ impl Session {
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        let Arrived { raw, kind, spec, .. } = *arrived;
+        let Arrived { raw, frame, kind, spec } = *arrived;
         let pause = &self.context.pool.pause;
         let writes = pinned.in_multi && pinned.writes_queued && kind == Kind::Pin(Pin::Exec);
         if arrived.waits_for(pause.now()) || (writes && pause.is_active()) {
@@ -208,6 +151,7 @@ impl Session {
         }
         pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
+            Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")
             }
@@ -355,6 +299,21 @@ impl Session {
             return Step::NotYet;
         }
         inner.muted = inner.reply_mode == ReplyMode::Off;
+        if let Some(login) = inner.login.as_ref().filter(|login| login.key != pinned.pin.dialect.user) {
+            match &login.claim {
+                Claim::Password { user: Some(user), password } => {
+                    encode::command(&mut pinned.pin.output, &[b"AUTH", user, password]);
+                }
+                Claim::Password { user: None, password } => {
+                    encode::command(&mut pinned.pin.output, &[b"AUTH", password]);
+                }
+                // A client becomes this only by RESET, with which the pin ends.
+                Claim::Nothing => inner.dead = true,
+            }
+            pinned.expected.push_back(Expect::Login);
+            pinned.pin.dialect.user = login.key;
+            pinned.journal = None;
+        }
         if inner.dialect.resp3 != pinned.pin.dialect.resp3 {
             let version: &[u8] = if inner.dialect.resp3 { b"3" } else { b"2" };
             encode::command(&mut pinned.pin.output, &[b"HELLO", version]);
@@ -432,17 +391,6 @@ impl Session {
         }
         relay(pinned, raw)
     }
-}
-
-/// Whether a command that is sent on as it comes leaves the connection as it was.
-fn is_plain(scanner: &RequestScanner, buf: &[u8]) -> bool {
-    let spec = scanner.name().and_then(|name| command::lookup(name.of(buf), scanner.second().map(|s| s.of(buf))));
-    spec.is_some_and(|spec| !matches!(spec.kind, Kind::Pin(_) | Kind::Admin(_)))
-}
-
-/// Whether enough of a command has come to say what it is: its second argument, or more than either may take.
-pub(super) fn is_known(scanner: &RequestScanner, buf: &[u8]) -> bool {
-    scanner.second().is_some() || buf.len() > limits::INLINE
 }
 
 /// SELECT is the node's to judge; the session follows it when it said OK.

@@ -126,7 +126,10 @@ impl Session {
         };
         self.note_sight(inner, pinned);
         match expect {
-            Expect::Drop => {}
+            Expect::Login if reply.starts_with(b"-") => {
+                return Err(After::Lost("its node refuses the user that the session has become".to_owned()));
+            }
+            Expect::Drop | Expect::Login => {}
             Expect::Barrier if reply[0] == b'-' => {
                 // Without the barrier WAIT would answer for nothing: the client gets this error in its place.
                 inner.emit(reply, &self.context);

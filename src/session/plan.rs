@@ -5,10 +5,11 @@
 //! and a read in front of a write in the same batch cannot be overtaken by it.
 
 use super::local;
-use super::pinned_forward::is_known;
+use super::upload::is_known;
 use crate::backend::pause::Paused;
 use crate::command::learned::Learned;
-use crate::command::{self, Care, Kind, Local, Pin, Spec};
+use crate::command::permissions::Permissions;
+use crate::command::{self, Care, Kind, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
 
@@ -43,6 +44,8 @@ pub(super) struct Rules<'a> {
     /// A transaction that stands complete in the buffer rides the lane in one piece.
     pub(super) blocks: bool,
     pub(super) paused: Paused,
+    /// `None`: everything may be sent.
+    pub(super) permissions: Option<&'a Permissions>,
     /// Commands that no row of the table names.
     pub(super) learned: &'a Learned,
 }
@@ -71,6 +74,15 @@ impl<'a> Arrived<'a> {
             None => learned.find(name, second).unwrap_or(Kind::Pin(Pin::Unknown)),
         };
         Self { raw, frame, kind, spec }
+    }
+
+    /// The same, but that what the operator does not permit is forbidden.
+    #[inline]
+    pub(super) fn under(mut self, permissions: Option<&Permissions>) -> Self {
+        if permissions.is_some_and(|permissions| !permissions.permits(self.spec)) {
+            self.kind = Kind::Refused(Refused::Forbidden);
+        }
+        self
     }
 }
 
@@ -164,7 +176,7 @@ pub(super) fn plan<'a>(
                 return plan;
             }
         };
-        let arrived = Arrived::new(&buf[start..], frame, rules.learned);
+        let arrived = Arrived::new(&buf[start..], frame, rules.learned).under(rules.permissions);
         if rules.paused != Paused::Nobody && rules.bounds.authenticated && arrived.waits_for(rules.paused) {
             plan.next = Next::Paused;
             return plan;
@@ -179,7 +191,7 @@ pub(super) fn plan<'a>(
             Kind::Pin(Pin::Multi)
                 if in_batch
                     && rules.blocks
-                    && let Some(block) = block(&buf[start..], &frame, rules.learned) =>
+                    && let Some(block) = block(&buf[start..], &frame, rules) =>
             {
                 (len, replies) = (block.len, block.replies);
                 if block.writes { Part::Write } else { Part::MasterRead }
@@ -214,7 +226,7 @@ struct Block {
 
 /// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
 /// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
-fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
+fn block(buf: &[u8], multi: &Frame, rules: &Rules<'_>) -> Option<Block> {
     let mut block = Block { len: multi.len, replies: 1, writes: false };
     if multi.arguments != 1 {
         return None;
@@ -226,7 +238,7 @@ fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
         };
         block.len += frame.len;
         block.replies += 1;
-        let arrived = Arrived::new(rest, frame, learned);
+        let arrived = Arrived::new(rest, frame, rules.learned).under(rules.permissions);
         match arrived.kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
             // A cursor's mark must be taken off for the node it goes to; SCRIPT FLUSH concerns other nodes too.

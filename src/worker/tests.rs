@@ -166,7 +166,13 @@ impl Files {
     }
 
     fn acceptor(&self, client_ca: Option<PathBuf>) -> TlsAcceptor {
-        let tls = ListenerTls { cert: self.at("cert.pem"), key: self.at("key.pem"), client_ca };
+        let tls = ListenerTls {
+            cert: self.at("cert.pem"),
+            key: self.at("key.pem"),
+            client_ca,
+            client_may_show_none: false,
+            user: None,
+        };
         server::server_config(&tls).expect("good files").into()
     }
 

@@ -90,13 +90,13 @@ impl Session {
             Local::ClientList => {
                 let filter = filter::list(words)?;
                 let order = filter.ids.clone();
-                Ok(self.ask(Ask::List(filter), move |answers| Outcome::Reply(list(answers, order, resp3))))
+                Ok(self.ask_workers(Ask::List(filter), move |answers| Outcome::Reply(list(answers, order, resp3))))
             }
             Local::ClientKill => {
                 let Kill { filter, skip_me, old_form } = filter::kill(words, |name| self.knows_user(name))?;
                 let me = !skip_me && self.is_meant_by(inner, &filter, Instant::now());
                 let ask = Ask::Kill { filter, by: self.id };
-                Ok(self.ask(ask, move |answers| {
+                Ok(self.ask_workers(ask, move |answers| {
                     let reply = killed(count(&answers) + u64::from(me), old_form);
                     if me { Outcome::LastReply(reply) } else { Outcome::Reply(reply) }
                 }))
@@ -104,17 +104,17 @@ impl Session {
             Local::ClientPause => {
                 let (milliseconds, all) = filter::pause(words, typed)?;
                 let until = Instant::now() + Duration::from_millis(milliseconds).min(LONGEST_PAUSE);
-                Ok(self.ask(Ask::Pause { until, all }, |_| Outcome::Reply(b"+OK\r\n".to_vec())))
+                Ok(self.ask_workers(Ask::Pause { until, all }, |_| Outcome::Reply(b"+OK\r\n".to_vec())))
             }
-            Local::ClientUnpause => Ok(self.ask(Ask::Unpause, |_| Outcome::Reply(b"+OK\r\n".to_vec()))),
+            Local::ClientUnpause => Ok(self.ask_workers(Ask::Unpause, |_| Outcome::Reply(b"+OK\r\n".to_vec()))),
             _ => {
                 let (id, with_error) = filter::unblock(words, typed)?;
-                Ok(self.ask(Ask::Unblock { id, with_error }, |answers| Outcome::Reply(unblocked(&answers))))
+                Ok(self.ask_workers(Ask::Unblock { id, with_error }, |answers| Outcome::Reply(unblocked(&answers))))
             }
         }
     }
 
-    fn ask(&self, ask: Ask, render: impl FnOnce(Vec<Answer>) -> Outcome + 'static) -> Asking {
+    fn ask_workers(&self, ask: Ask, render: impl FnOnce(Vec<Answer>) -> Outcome + 'static) -> Asking {
         let switchboard = Arc::clone(&self.context.workspace.switchboard);
         let group = self.context.pool.group_index();
         Box::pin(async move {
@@ -131,14 +131,16 @@ impl Session {
 
     /// Asks which worker serves the session `id`.
     pub(super) fn ask_for_home(&self, id: u64) -> Asking {
-        self.ask(Ask::Exists(id), |answers| {
+        self.ask_workers(Ask::Exists(id), |answers| {
             let home = answers.iter().find_map(|answer| if let Answer::Here(at) = answer { Some(*at) } else { None });
             Outcome::Home(home)
         })
     }
 
     fn knows_user(&self, name: &str) -> bool {
-        name == "default" || self.context.listener.users.as_ref().is_some_and(|users| users.has(name))
+        // Where nodes judge logins only they know their users: then nobody of that name is connected.
+        let listener = &self.context.listener;
+        name == "default" || listener.passthrough || listener.users.as_ref().is_some_and(|users| users.has(name))
     }
 }
 

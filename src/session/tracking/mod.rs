@@ -214,9 +214,9 @@ impl Session {
         };
         let mut target = None;
         if tracking.redirects() {
-            let redirect = tracking
-                .redirect
-                .get_or_insert_with(|| Redirect::open(self, pinned.pin.node, tracking.options.redirect, tracking.home));
+            let redirect = tracking.redirect.get_or_insert_with(|| {
+                Redirect::open(self, pinned.pin.node, pinned.pin.dialect.user, tracking.options.redirect, tracking.home)
+            });
             target = redirect.poll_number(cx);
             if target.is_none() {
                 return false;

@@ -11,6 +11,7 @@ use std::task::{self, Poll, Waker};
 use tokio::task::AbortHandle;
 
 use crate::backend::dial::Dialect;
+use crate::backend::login::UserKey;
 use crate::backend::pin::Pin;
 use crate::limits;
 use crate::resp::reply::ReplyScanner;
@@ -43,9 +44,9 @@ const INVALIDATE: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
 
 impl Redirect {
     /// `to` is the session that gets what comes, `home` its worker.
-    pub(super) fn open(session: &Rc<Session>, node: NodeId, to: u64, home: usize) -> Self {
+    pub(super) fn open(session: &Rc<Session>, node: NodeId, user: UserKey, to: u64, home: usize) -> Self {
         let state = Rc::new(State::default());
-        let task = tokio::task::spawn_local(run(Rc::downgrade(session), Rc::clone(&state), node, to, home));
+        let task = tokio::task::spawn_local(run(Rc::downgrade(session), Rc::clone(&state), node, user, to, home));
         Self { state, task: task.abort_handle() }
     }
 
@@ -62,8 +63,8 @@ impl Redirect {
     }
 }
 
-async fn run(session: Weak<Session>, state: Rc<State>, node: NodeId, to: u64, home: usize) {
-    let opened = open(&session, node).await;
+async fn run(session: Weak<Session>, state: Rc<State>, node: NodeId, user: UserKey, to: u64, home: usize) {
+    let opened = open(&session, node, user).await;
     if let Some(pin) = opened {
         state.number.set(pin.number);
         wake(&state);
@@ -85,10 +86,10 @@ fn wake(state: &State) {
     }
 }
 
-async fn open(session: &Weak<Session>, node: NodeId) -> Option<Pin> {
+async fn open(session: &Weak<Session>, node: NodeId, user: UserKey) -> Option<Pin> {
     let pool = Rc::clone(&session.upgrade()?.context.pool);
     let node = pool.snapshot().node(node)?.clone();
-    pool.pin(node, Dialect { resp3: true, db: 0 }).await.ok()
+    pool.pin(node, Dialect { resp3: true, ..Dialect::of(user) }).await.ok()
 }
 
 /// Until the connection breaks, or says what it should not.
