@@ -7,6 +7,8 @@ mod choice;
 mod connect;
 pub(crate) mod dial;
 pub(crate) mod errand;
+pub(crate) mod hub;
+mod give;
 pub(crate) mod lane;
 mod learn;
 mod log;

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
+use super::hub::Hub;
+use super::hub::registry::Registry;
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::learn::Learning;
 use super::login::{Logins, UserKey};
@@ -45,6 +47,8 @@ pub(crate) struct GroupView {
     pub(crate) look: Arc<Notify>,
     /// What new sessions must see.
     pub(crate) acknowledged: Acknowledged,
+    /// Who subscribes to what.
+    pub(crate) registry: Registry,
     pub(crate) scripts: Scripts,
 }
 
@@ -71,6 +75,7 @@ pub(crate) struct Pool {
     /// Of clients whom the nodes know; none where Redan has users of its own.
     pub(super) logins: RefCell<Logins>,
     pub(super) provers: Provers,
+    pub(super) hubs: RefCell<Vec<Rc<Hub>>>,
     pub(super) marks: RefCell<Marks>,
     /// `marks.current()`, where lanes can read it without a borrow.
     pub(super) generation: Cell<u64>,
@@ -121,6 +126,7 @@ impl Pool {
             idle_pins: RefCell::default(),
             logins: RefCell::default(),
             provers: Provers::default(),
+            hubs: RefCell::default(),
             marks: RefCell::new(Marks::new()),
             generation: Cell::new(1),
             mark_wanted: Notify::new(),
@@ -180,6 +186,10 @@ impl Pool {
         self.view.index
     }
 
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.view.registry
+    }
+
     pub(super) fn dialer(&self) -> &Arc<Dialer> {
         &self.view.dialer
     }
@@ -196,7 +206,12 @@ impl Pool {
         &self.view.scripts
     }
 
-    /// A script is on its way to this node.
+    /// Whether the script is remembered already, as far as this worker knows.
+    pub(crate) fn has_seen_script(&self, text: &[u8]) -> bool {
+        self.scripts_seen.has(text)
+    }
+
+    /// This node has executed a script.
     pub(crate) fn note_script(&self, text: &[u8], node: NodeId) {
         let run = self.snapshot().node(node).map_or(0, |node| node.run);
         self.scripts_seen.note(text, run);
@@ -247,6 +262,7 @@ impl Pool {
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
         *self.snapshot.borrow_mut() = new;
         self.changes.set(self.changes.get() + 1);
+        self.hubs.borrow().iter().for_each(|hub| hub.wake());
         self.wake_waiting();
     }
 
@@ -388,6 +404,7 @@ impl Pool {
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
+        self.hubs.borrow().iter().for_each(|hub| hub.tick());
         self.close_rivals(now);
         self.provers.tick(now);
         self.logins.borrow_mut().tick(|key| self.is_spoken(key));

@@ -47,7 +47,7 @@ impl Session {
             let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: inner.is_in_severed_transaction() || inner.tracking.is_some(),
+                alone: inner.is_in_severed_transaction() || inner.only_listens() || inner.tracking.is_some(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
                 paused: self.context.pool.pause.now(),

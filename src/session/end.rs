@@ -15,15 +15,16 @@ impl Session {
         };
         let idle = now.saturating_duration_since(inner.last_active);
         let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        let stalled = inner.output.is_stalled(now);
+        self.close_if_slow(&mut inner, now);
+        let stalled = inner.output.is_stalled(now, inner.is_subscribed());
         if stalled {
             self.context.workspace.counters.slow_clients_closed.increment();
             tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
         }
-        let idle_too_long = idle_too_long && !self.context.pool.pause.is_active();
-        if stalled || inner.is_revoked() || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain))
-        {
-            inner.dead = true;
+        let waits = inner.is_subscribed() || self.context.pool.pause.is_active();
+        let idle_too_long = idle_too_long && !waits && inner.owes_nothing() && matches!(inner.mode, Mode::Plain);
+        inner.dead |= stalled || inner.is_revoked() || idle_too_long;
+        if inner.dead {
             self.wake();
         }
     }
@@ -39,6 +40,7 @@ impl Drop for EndOnDrop {
             inner.mode = Mode::Plain;
             inner.lane = None;
             inner.tracking = None;
+            self.0.leave_all(&mut inner);
             inner.login = None;
             inner.asked = None;
             inner.output = Output::default();

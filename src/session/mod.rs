@@ -6,12 +6,12 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod adapted;
+mod audience;
 mod barrier;
 mod batch;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
-mod delivery;
 mod end;
 mod fanned;
 mod hello;
@@ -35,6 +35,8 @@ pub(crate) mod switchboard;
 mod tracking;
 mod upload;
 mod waiting;
+mod subscribe;
+mod subscriptions;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -52,6 +54,7 @@ use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::subscriptions::Subscriptions;
 use self::tracking::Tracking;
 use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
@@ -139,6 +142,10 @@ struct Inner {
     discarding: Option<String>,
     /// Replies on the next pin that the client has already.
     skip_replies: usize,
+    /// What it subscribes to, and what it waits for.
+    subscriptions: Option<Box<Subscriptions>>,
+    /// A large reply has begun to go to the client: nothing may come between.
+    mid_reply: bool,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -150,10 +157,6 @@ struct Inner {
     /// The blocking command in front.
     waiting: Option<Box<Waiting>>,
     tracking: Option<Box<Tracking>>,
-    /// A large reply has begun to go to the client: nothing may come between.
-    mid_reply: bool,
-    /// Messages that came meanwhile.
-    deferred: Option<Vec<u8>>,
     /// The last command of the last batch.
     last: Option<&'static Spec>,
     reply_mode: ReplyMode,
@@ -204,6 +207,8 @@ impl Session {
             mode: Mode::Plain,
             discarding: None,
             skip_replies: 0,
+            subscriptions: None,
+            mid_reply: false,
             severed: None,
             hold: None,
             penance: None,
@@ -211,8 +216,6 @@ impl Session {
             asking: None,
             waiting: None,
             tracking: None,
-            mid_reply: false,
-            deferred: None,
             last: None,
             reply_mode: ReplyMode::On,
             muted: false,

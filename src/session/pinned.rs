@@ -14,9 +14,11 @@ use std::task::{self, Poll};
 use super::adapted::Adapter;
 use super::loss::restart;
 use super::stand_in::StandIn;
+use super::subscribe::only_listens;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
+use crate::command;
 use crate::limits;
 use crate::metrics::{PinReason, WorkerCounters};
 use crate::resp::encode;
@@ -47,7 +49,6 @@ pub(super) enum Severed {
 }
 
 /// A reply to come, in the order of the commands.
-#[derive(Debug)]
 pub(super) enum Expect {
     Reply,
     /// `+OK` to MULTI, `+QUEUED`: given again when a transaction begins again.
@@ -88,8 +89,6 @@ pub(super) struct Pinned {
     pub(super) subscribes: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
-    /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
-    pub(super) subscribing: usize,
     /// The node refused to queue a command of the transaction, and the client was told that it is queued.
     pub(super) doomed: bool,
     /// A SUBSCRIBE is queued in the transaction.
@@ -165,7 +164,6 @@ impl Pinned {
             irreplaceable: false,
             subscribes: false,
             subscribed: false,
-            subscribing: 0,
             doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,
@@ -289,6 +287,12 @@ impl Session {
             inner.discarding = Some(NOT_EXECUTED.to_owned());
             return Flow::Again;
         }
+        if inner.only_listens() {
+            let name = inner.scanner.name();
+            let spec = name.and_then(|name| command::lookup(name.of(buf), inner.scanner.second().map(|s| s.of(buf))));
+            inner.discarding = Some(only_listens(spec, None, buf));
+            return Flow::Again;
+        }
         if let Err(words) = self.may_be_streamed(inner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
@@ -342,6 +346,7 @@ impl Session {
             After::Release => {}
             After::Restart => restart(inner, &mut pinned),
             After::Reset => {
+                self.leave_all(inner);
                 self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
             }

@@ -139,6 +139,14 @@ impl Session {
                 return Step::Done;
             }
         }
+        let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
+        let on_pin = pinned.in_multi || pinned.subscribed || (pinned.subscribes && inner.dialect.resp3);
+        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !on_pin;
+        if subscribes || (inner.only_listens() && !leaves) {
+            // Through the hub, as without a pin.
+            let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
+            return if waits { Step::NotYet } else { Step::Done };
+        }
         inner.last = spec;
         if pinned.tracks {
             pinned.begin_journal();
@@ -369,13 +377,8 @@ impl Session {
                 pinned.subscribes_at_exec = true;
                 pinned.journal = None;
             }
+            // Where EXEC has subscribed, the rest follows: the answers are messages, of which none is expected.
             Pin::Subscribe => {
-                pinned.for_session = true;
-                pinned.subscribes = true;
-                if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
-                    pinned.subscribed = true;
-                    pinned.subscribing += 1;
-                }
                 note(pinned, raw);
                 return Step::Sent;
             }

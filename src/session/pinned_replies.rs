@@ -104,14 +104,7 @@ impl Session {
             return Ok(());
         }
         if pinned.subscribed {
-            if reply[0] == b'-' && pinned.subscribing > 0 {
-                // Refused (arity, permissions): with nothing else open the connection is in no special mode.
-                pinned.subscribing -= 1;
-                pinned.subscribed = pinned.subscribing > 0;
-            } else {
-                pinned.subscribing = 0;
-                pinned.subscribed = !ends_last_subscription(reply);
-            }
+            pinned.subscribed = !ends_last_subscription(reply);
             pinned.journal = None;
             // Messages are not replies: CLIENT REPLY does not silence them.
             let muted = std::mem::take(&mut inner.muted);

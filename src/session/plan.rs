@@ -166,7 +166,7 @@ pub(super) fn plan<'a>(
             }
             Ok(Request::Incomplete) => {
                 // Without its name nobody can say whether it may be streamed.
-                if is_known(scanner, &buf[start..]) && scanner.announced() > limits::GATHERED_COMMAND as u64 {
+                if is_known(scanner, &buf[start..]) && scanner.announced() > longest(scanner, &buf[start..]) {
                     plan.next = Next::Large;
                 }
                 return plan;
@@ -215,6 +215,13 @@ pub(super) fn plan<'a>(
         let care = if replies == 1 { arrived.care() } else { Care::None };
         items.push(Item { start, frame, len, replies, part, care });
     }
+}
+
+/// The longest command that is gathered: channels are told to the hub by name, so all of a SUBSCRIBE must be there.
+fn longest(scanner: &RequestScanner, buf: &[u8]) -> u64 {
+    let spec = scanner.name().and_then(|name| command::lookup(name.of(buf), None));
+    let subscribes = spec.is_some_and(|spec| spec.kind == Kind::Pin(Pin::Subscribe));
+    (if subscribes { limits::GATHERED_SUBSCRIBE } else { limits::GATHERED_COMMAND }) as u64
 }
 
 /// A whole transaction.

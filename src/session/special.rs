@@ -36,6 +36,9 @@ impl Session {
         if inner.severed.is_some() && self.answer_severed(inner, kind) {
             return None;
         }
+        if inner.only_listens() && self.answer_listener(inner, arrived) {
+            return None;
+        }
         if matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Reset | Local::Select))
             && let Some(flow) = self.settled(inner)
         {
@@ -43,6 +46,7 @@ impl Session {
         }
         inner.last = spec;
         match kind {
+            Kind::Pin(Pin::Subscribe) => self.subscription(inner, arrived, cx),
             Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
             Kind::Local(Local::Hello) => self.hello(inner, raw, cx),
             Kind::Local(Local::Quit) => {
@@ -52,6 +56,7 @@ impl Session {
                 None
             }
             Kind::Local(Local::Reset) => {
+                self.leave_all(inner);
                 self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
                 None
@@ -278,8 +283,8 @@ pub(super) fn reason(pin: Pin) -> PinReason {
         Pin::Blocking => PinReason::Blocking,
         Pin::Discard | Pin::Exec | Pin::Multi => PinReason::Multi,
         Pin::Script => PinReason::Script,
-        Pin::Stateful => PinReason::Stateful,
-        Pin::Subscribe => PinReason::Subscribe,
+        // Subscriptions take none: the hub carries them, and what stands in MULTI is MULTI's.
+        Pin::Stateful | Pin::Subscribe => PinReason::Stateful,
         Pin::Tracking => PinReason::Tracking,
         Pin::Unknown => PinReason::Unknown,
         Pin::Unwatch | Pin::Watch => PinReason::Watch,

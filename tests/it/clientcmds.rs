@@ -219,6 +219,26 @@ fn a_blocked_client_is_unblocked_by_its_node() {
     }
 }
 
+#[test]
+fn subscribers_are_listed_and_closed_as_such() {
+    let (_redis, endpoint) = start();
+    let mut caller = endpoint.client();
+    let mut subscribers = [endpoint.client(), endpoint.resp3()];
+    for subscriber in &mut subscribers {
+        subscriber.raw(&pipeline(&[&["SUBSCRIBE", "a", "b"], &["PSUBSCRIBE", "p*"], &["SSUBSCRIBE", "s"]]));
+        (0..4).for_each(|_| drop(subscriber.reply()));
+    }
+    let seen = list(&mut caller, &["CLIENT", "LIST", "TYPE", "pubsub"]);
+    assert_eq!(seen.len(), 2);
+    for fields in seen.values() {
+        let counts = ["sub", "psub", "ssub", "flags"].map(|name| fields[name].as_str());
+        assert_eq!(counts, ["2", "1", "1", "P"]);
+    }
+    assert_eq!(list(&mut caller, &["CLIENT", "LIST", "TYPE", "normal"]).len(), 1);
+    assert_eq!(caller.integer(&["CLIENT", "KILL", "TYPE", "pubsub"]), 2);
+    subscribers.iter_mut().for_each(|subscriber| assert_eq!(subscriber.rest(), ""));
+}
+
 /// A client that waits for replicas is blocked as well.
 #[test]
 fn a_wait_is_unblocked_too() {

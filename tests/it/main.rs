@@ -21,6 +21,7 @@ mod ordering;
 mod passthrough;
 mod permissions;
 mod pinned;
+mod pubsub;
 mod rolechange;
 mod scans;
 mod scripts;

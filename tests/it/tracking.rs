@@ -277,6 +277,8 @@ fn a_tracking_client_may_do_everything_else() {
         &["GET", "k"],
         &["EXEC"],
         &["BLPOP", "none", "0.01"],
+        &["SUBSCRIBE", "c"],
+        &["UNSUBSCRIBE", "c"],
         &["CLIENT", "SETNAME", "n"],
         &["CLIENT", "GETNAME"],
         &["CLIENT", "GETREDIR"],

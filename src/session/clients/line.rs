@@ -24,7 +24,7 @@ impl Session {
     pub(in crate::session) fn line(&self, inner: &Inner, pinned: Option<&Pinned>, now: Instant) -> String {
         let identity = &inner.identity;
         let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
-        let (channels, patterns, shards) = inner.subscriptions();
+        let (channels, patterns, shards) = inner.subscription_counts();
         let queued = pinned.filter(|pinned| pinned.in_multi);
         let (input, spare) = (inner.input.len(), inner.input.capacity() - inner.input.len());
         let queued_bytes = queued.and_then(|pinned| pinned.journal.as_ref()).map_or(0, Vec::len);
@@ -91,11 +91,6 @@ impl Inner {
     }
 
     pub(in crate::session) fn is_subscriber(&self) -> bool {
-        self.own_connection().is_some_and(|pinned| pinned.subscribes)
-    }
-
-    /// Channels, patterns and shard channels.
-    fn subscriptions(&self) -> (usize, usize, usize) {
-        (0, 0, 0)
+        self.is_subscribed() || self.own_connection().is_some_and(|pinned| pinned.subscribes)
     }
 }

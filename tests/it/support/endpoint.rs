@@ -22,11 +22,11 @@ impl Endpoint {
 
     /// The same without waiting for the group.
     pub(crate) fn start_blind(nodes: &[String], listener: &str, group: &str) -> Self {
-        Self::start_with(1, nodes, listener, group)
+        Self::with_workers(1, nodes, listener, group)
     }
 
     /// The same with so many workers.
-    pub(crate) fn start_with(workers: usize, nodes: &[String], listener: &str, group: &str) -> Self {
+    pub(crate) fn with_workers(workers: usize, nodes: &[String], listener: &str, group: &str) -> Self {
         let toml = format!(
             "[redan]\nworkers = {workers}\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
              [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\n{listener}\n\
@@ -44,7 +44,7 @@ impl Endpoint {
     /// In front of real servers, with two workers, so that sessions in turn come to different ones.
     pub(crate) fn of_two_workers(servers: &[&Redis], listener: &str) -> Self {
         let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
-        let endpoint = Self::start_with(2, &nodes, listener, "");
+        let endpoint = Self::with_workers(2, &nodes, listener, "");
         endpoint.wait_for_readable(nodes.len());
         endpoint
     }
@@ -74,6 +74,11 @@ impl Endpoint {
     /// Everything Redan has printed.
     pub(crate) fn said(&self) -> String {
         self.proxy.said()
+    }
+
+    /// Sends the process a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.proxy.signal(name);
     }
 
     /// One number: the series is written as in the exposition, labels included.
