@@ -64,10 +64,6 @@ pub(crate) const KEPT_BUFFER: usize = 64 * 1024;
 /// the rest of a large reply on a lane (which then serves nobody else until the client has taken it).
 pub(crate) const OUTPUT_PAUSE: usize = 1024 * 1024;
 
-/// Reply bytes that may wait for one client at all; over it the client is closed, as Redis closes it over its
-/// `client-output-buffer-limit`. Reached only by many replies that were already in flight.
-pub(crate) const OUTPUT_CLOSE: usize = 64 * 1024 * 1024;
-
 /// How long a client with waiting replies may take no byte: alone on its connection, and while other sessions'
 /// replies wait behind its own.
 pub(crate) const STALLED_ALONE_S: u64 = 60;

@@ -27,6 +27,7 @@ use crate::backend::dial::Dialer;
 use crate::backend::pool::GroupView;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
+use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening};
 use crate::throttle::Throttle;
@@ -147,6 +148,8 @@ fn start(config: Config) -> Result<Bound, StartError> {
             groups: views.clone(),
             doors: doors.clone(),
             throttle: Arc::clone(&throttle),
+            memory: Arc::clone(&shared.memory),
+            index,
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;
@@ -180,6 +183,7 @@ struct Shared {
     started: Instant,
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
+    memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
     listening: Arc<AtomicBool>,
@@ -188,9 +192,11 @@ struct Shared {
 
 impl Shared {
     fn new(config: &Config) -> Self {
+        let counters: Vec<Arc<WorkerCounters>> = (0..config.workers).map(|_| Arc::default()).collect();
         Self {
             started: Instant::now(),
-            counters: (0..config.workers).map(|_| Arc::default()).collect(),
+            memory: Memory::new(config.max_memory, &counters),
+            counters,
             accepts: Arc::default(),
             seats: Seats::new(config.listeners.len(), config.workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
@@ -217,6 +223,7 @@ impl Shared {
             started_at: SystemTime::now(),
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
+            memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),

@@ -79,7 +79,9 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert!(listener.tls.is_none() && listener.users.is_none() && !listener.allow_admin_commands);
     assert_eq!((listener.reads, listener.consistency), (Reads::Replica, Consistency::Session));
     assert_eq!((listener.hold, listener.idle_timeout), (Duration::from_secs(10), None));
-    assert_eq!(listener.max_clients, 10_000);
+    assert_eq!((listener.max_clients, listener.output_limit), (10_000, OutputLimits::default()));
+    assert_eq!(listener.tcp_keepalive, Some(Duration::from_secs(300)));
+    assert!(config.max_memory.is_some_and(|bytes| bytes >= 4 << 20), "{:?}", config.max_memory);
     let group = &config.groups[0];
     assert_eq!((group.name.as_str(), &*group.seeds[0].address), ("main", "127.0.0.1:6379"));
     assert_eq!(group.probe_interval, Duration::from_millis(500));

@@ -64,6 +64,10 @@ impl Session {
             if let Some(flow) = flow {
                 return (used, flow);
             }
+            if inner.output.len() > limits::OUTPUT_PAUSE {
+                // Short commands may have long answers: what there is goes out first.
+                return (used, Routed::Again);
+            }
         }
     }
 

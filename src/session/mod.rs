@@ -8,6 +8,7 @@
 mod batch;
 pub(crate) mod context;
 mod hello;
+mod held;
 mod hold;
 mod identity;
 mod local;
@@ -19,23 +20,27 @@ mod plan;
 mod recipient;
 mod replay;
 mod special;
+mod stash;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use self::context::Context;
+use self::held::Held;
+pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::stash::Stash;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::recipient::Origin;
+use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -76,7 +81,7 @@ struct Inner {
     /// Commands on the lane. `in_lane + commands in the stash == next - front`.
     in_lane: usize,
     /// Answers that are not at the front, and commands to be sent again. Ordered by sequence.
-    stash: VecDeque<(u64, Stashed)>,
+    stash: Stash,
     /// Commands in the stash wait to be sent again.
     retrying: bool,
     /// Since when commands have been refused or lost, and none answered.
@@ -119,6 +124,10 @@ struct Inner {
     /// The task is woken when at most so many commands are left on the lane.
     wake_at: Option<usize>,
     last_active: Instant,
+    /// Whose limits of output apply.
+    class: ClientClass,
+    /// What its buffers held when that was noted last.
+    held: Held,
     /// The client has sent its last byte.
     ended_input: bool,
     /// Close when everything is answered and sent: QUIT, a protocol error, a drain.
@@ -138,7 +147,7 @@ impl Session {
             next: 0,
             front: 0,
             in_lane: 0,
-            stash: VecDeque::new(),
+            stash: Stash::default(),
             retrying: false,
             retrying_since: None,
             attempts: 0,
@@ -165,6 +174,8 @@ impl Session {
             muted: false,
             wake_at: None,
             last_active: now,
+            class: ClientClass::Normal,
+            held: Held::default(),
             ended_input: false,
             closing: false,
             dead: false,
@@ -181,6 +192,13 @@ impl Session {
     fn poll(self: &Rc<Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         self.remember(cx);
         let inner = &mut *self.inner.borrow_mut();
+        let polled = self.serve(inner, cx);
+        inner.account(&self.context);
+        // It may have closed itself by that.
+        if inner.dead { Poll::Ready(()) } else { polled }
+    }
+
+    fn serve(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Poll<()> {
         inner.wake_at = None;
         while !inner.dead {
             let workspace = &self.context.workspace;
@@ -333,12 +351,13 @@ impl Session {
         };
         let idle = now.saturating_duration_since(inner.last_active);
         let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        let stalled = inner.output.is_stalled(now);
-        if stalled {
-            self.context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
+        if inner.output.is_stalled(now) {
+            inner.close_as_slow(&self.context, "it does not take its replies");
+        } else if !inner.output.is_empty() {
+            // A soft limit may be passed by time alone.
+            inner.more_waits(&self.context);
         }
-        if stalled || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain)) {
+        if inner.dead || (idle_too_long && inner.may_idle_out()) {
             inner.dead = true;
             self.wake();
         }
@@ -357,6 +376,13 @@ enum Routed {
 impl Inner {
     fn owes_nothing(&self) -> bool {
         self.next == self.front
+    }
+
+    /// It waits for its client alone. As in Redis a client that blocks, has subscriptions or watches with MONITOR may be
+    /// silent for ever, and one in the middle of a transaction may not; a wait of Redan's own is not the client's fault.
+    fn may_idle_out(&self) -> bool {
+        let waits_for_redan = self.hold.is_some() || self.pause.is_some() || self.penance.is_some();
+        self.owes_nothing() && !waits_for_redan && self.output.is_empty() && self.mode.may_idle_out()
     }
 
     /// Closing, and everything was answered (and, as the caller knows, sent).
@@ -386,8 +412,9 @@ impl Inner {
             self.front += 1;
             self.output.append(&reply, &context.workspace);
             context.workspace.give_back(reply);
+            self.more_waits(context);
         } else {
-            self.stash.push_back((sequence, Stashed::Answers { count: 1, bytes: reply }));
+            self.stash.insert(sequence, Stashed::Answers { count: 1, bytes: reply });
         }
     }
 
@@ -398,15 +425,25 @@ impl Inner {
         }
         if self.output.send(bytes, &mut self.stream, &context.workspace).is_err() {
             self.dead = true;
-        } else if self.output.len() > limits::OUTPUT_CLOSE {
-            context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!(
-                "closed client {}: {} bytes of replies wait for it",
-                self.identity.peer.remote(),
-                self.output.len()
-            );
-            self.dead = true;
+        } else if !self.output.is_empty() {
+            self.more_waits(context);
         }
+    }
+
+    /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
+    fn more_waits(&mut self, context: &Context) {
+        let limit = context.listener.output_limit.of(self.class);
+        let waiting = self.output.len() + self.stash.bytes();
+        if limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
+            self.close_as_slow(context, &format!("{} KiB of replies wait for it", waiting >> 10));
+        }
+        self.account(context);
+    }
+
+    fn close_as_slow(&mut self, context: &Context, why: &str) {
+        context.workspace.counters.slow_clients_closed.increment();
+        tracing::warn!("closed client {}: {why}", self.identity.peer.remote());
+        self.dead = true;
     }
 
     /// Answers in the stash whose turn has come.
@@ -451,10 +488,8 @@ struct EndOnDrop(Rc<Session>);
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
-            inner.dead = true;
-            inner.mode = Mode::Plain;
+            inner.let_go(&self.0.context);
             inner.lane = None;
-            inner.output = Output::default();
             self.0.end_hold(&mut inner);
         }
     }

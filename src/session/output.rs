@@ -20,11 +20,21 @@ pub(super) struct Output {
     /// Lanes whose other sessions wait until this client has taken its reply, and since when.
     in_the_way_of: Vec<Waker>,
     in_the_way_since: Option<Instant>,
+    /// Since when more waits than the soft limit allows.
+    over_soft_limit: Option<Instant>,
 }
 
 impl Output {
     pub(super) fn len(&self) -> usize {
         self.buf.len() - self.sent
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    pub(super) fn over_soft_limit(&mut self) -> &mut Option<Instant> {
+        &mut self.over_soft_limit
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -86,6 +96,7 @@ impl Output {
             }
         }
         self.waiting_since = None;
+        self.over_soft_limit = None;
         if self.buf.capacity() > 0 {
             workspace.give_back(std::mem::take(&mut self.buf));
             self.sent = 0;

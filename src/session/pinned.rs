@@ -14,6 +14,7 @@ use std::task::{self, Poll};
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
+use crate::config::ClientClass;
 use crate::limits;
 use crate::metrics::{PinReason, WorkerCounters};
 use crate::resp::encode;
@@ -30,6 +31,15 @@ impl Mode {
             Self::Plain => true,
             Self::Connecting(_) => false,
             Self::Pinned(pinned) => pinned.expected.is_empty(),
+        }
+    }
+
+    /// Nothing but its client's silence keeps it.
+    pub(super) fn may_idle_out(&self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Connecting(_) => false,
+            Self::Pinned(pinned) => pinned.expected.is_empty() && !pinned.subscribes && !pinned.endless,
         }
     }
 }
@@ -76,6 +86,8 @@ pub(super) struct Pinned {
     pub(super) subscribes: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
+    /// MONITOR: it is sent lines without asking again.
+    pub(super) endless: bool,
     /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
     pub(super) subscribing: usize,
     /// The node refused to queue a command of the transaction, and the client was told that it is queued.
@@ -140,6 +152,7 @@ impl Pinned {
             irreplaceable: false,
             subscribes: false,
             subscribed: false,
+            endless: false,
             subscribing: 0,
             doomed: false,
             subscribes_at_exec: false,
@@ -161,7 +174,8 @@ impl Pinned {
 
     /// Another command may go over this pin now.
     pub(super) fn takes_more(&self) -> bool {
-        self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()
+        let open = self.in_multi || self.watching || self.for_session || self.uploading;
+        self.expected.is_empty() || (open && self.expected.len() < limits::IN_FLIGHT)
     }
 
     fn is_done(&self) -> bool {
@@ -253,6 +267,7 @@ impl Session {
             },
             Mode::Pinned(mut pinned) => {
                 let after = self.turn(inner, &mut pinned, cx);
+                inner.class = if pinned.subscribes { ClientClass::Pubsub } else { ClientClass::Normal };
                 self.after_turn(inner, pinned, after)
             }
         }
@@ -315,7 +330,10 @@ impl Session {
                 }
                 return After::Keep(Flow::Wait);
             }
-            let room = inner.input.len() < limits::GATHERED_COMMAND && pinned.pin.backlog() < limits::OUTPUT_PAUSE;
+            // Whoever does not take what it is sent is not read either.
+            let room = inner.input.len() < limits::GATHERED_COMMAND
+                && pinned.pin.backlog() < limits::OUTPUT_PAUSE
+                && inner.output.len() <= limits::OUTPUT_PAUSE;
             if room && !inner.ended_input {
                 moved |= self.read_client(inner, pinned, cx);
             }

@@ -192,6 +192,7 @@ impl Session {
             Kind::Admin(admin) => {
                 pinned.for_session |= is_endless(admin);
                 pinned.irreplaceable |= is_endless(admin);
+                pinned.endless |= is_endless(admin);
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {

@@ -3,6 +3,7 @@
 //! `app` starts it, the acceptor gives it sockets, control tells it of new snapshots; all through its [`Mailbox`].
 //! Everything else in here stays on the thread: `Rc`, `Cell`, `RefCell`. It must never wait for another thread.
 
+mod farewell;
 mod handshake;
 mod mailbox;
 mod seat;
@@ -11,7 +12,6 @@ mod seat;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -26,13 +26,15 @@ use tokio_rustls::TlsAcceptor;
 
 use self::handshake::{Failure, Handshakes};
 use self::mailbox::Mail;
+pub(crate) use self::farewell::{Refused, Tickets};
 pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::Listener;
+use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
-use crate::session::context::{Context, Workspace};
-use crate::session::{Peer, Session};
+use crate::session::context::{Context, Live, Workspace};
+use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
 use crate::transport::{CipherBuffer, Stream};
 
@@ -49,6 +51,9 @@ pub(crate) struct Setup {
     /// In the order of `Config::listeners`.
     pub(crate) doors: Vec<Door>,
     pub(crate) throttle: Arc<Mutex<Throttle>>,
+    pub(crate) memory: Arc<Memory>,
+    /// The worker's number.
+    pub(crate) index: usize,
     /// Spreads load differently on each worker.
     pub(crate) seed: u64,
 }
@@ -75,16 +80,16 @@ struct Worker {
     doors: Vec<(Rc<Context>, Option<TlsAcceptor>)>,
     handshakes: Handshakes,
     /// Sessions past their handshake, by id.
-    live: RefCell<HashMap<u64, Rc<Session>>>,
+    live: Live,
     /// While draining: a session ended.
     ended: Notify,
 }
 
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
-        let Setup { started, counters, groups, doors, throttle, seed } = setup;
+        let Setup { started, counters, groups, doors, throttle, memory, index, seed } = setup;
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
-        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle));
+        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, Account::new(memory, index)));
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
         let door = |door: Door| {
@@ -95,7 +100,7 @@ impl Worker {
             (Rc::new(context), door.tls.map(TlsAcceptor::from))
         };
         let doors = doors.into_iter().map(door).collect();
-        let (handshakes, live, ended) = (Handshakes::new(), RefCell::default(), Notify::new());
+        let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
         Rc::new(Self { started, counters, workspace, pools, doors, handshakes, live, ended })
     }
 
@@ -110,12 +115,14 @@ impl Worker {
             tokio::select! {
                 mail = letters.next() => match mail {
                     Some(Mail::Accepted(arrival)) => self.admit(arrival),
+                    Some(Mail::Refused(refused)) => self.turn_away(refused),
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
                 _ = beat.tick() => self.beat(),
+                () = self.workspace.account.called() => relieve(&self.workspace),
                 () = self.ended.notified(), if draining => {}
             }
         }
@@ -132,6 +139,9 @@ impl Worker {
             pool.tick(now);
         }
         self.workspace.tick();
+        if self.workspace.account.memory().is_over() {
+            relieve(&self.workspace);
+        }
     }
 
     /// Another master: a session that waits for its own connection to the old one would wait for ever.
@@ -176,6 +186,14 @@ impl Worker {
         if let Err(error) = admitted {
             self.counters.sessions_rejected.increment();
             tracing::error!("closed a new client: the system cannot watch its socket: {error}; raise its limits");
+        }
+    }
+
+    fn turn_away(self: &Rc<Self>, refused: Refused) {
+        let worker = Rc::clone(self);
+        // A listener without TLS tells its clients itself.
+        if let Some(acceptor) = self.doors[refused.listener].1.clone() {
+            spawn_local(async move { farewell::say(refused, acceptor, &worker.handshakes).await });
         }
     }
 
