@@ -31,12 +31,16 @@ pub(crate) const GATHERED_COMMAND: usize = 256 * 1024;
 /// The longest argument (Redis `proto-max-bulk-len` default): 512 MB.
 pub(crate) const BULK: u64 = 512 * 1024 * 1024;
 
-/// The most arguments of a command: 1024 × 1024, what servers before 7.0 accept (7.0 accepts 2^31 - 1).
-/// The weakest server decides, because a violation on a lane would cost every session its connection.
-pub(crate) const ARGUMENTS: u32 = 1024 * 1024;
+/// The most arguments of a command: 2^31 - 1, as Redis 7.0. Servers before it accept 1024 × 1024 and close the connection
+/// over more: that is one of the session's own then, because so many arguments, at six bytes each, are never gathered.
+pub(crate) const ARGUMENTS: u32 = i32::MAX as u32;
 
-/// The longest inline command and the longest header line (Redis `PROTO_INLINE_MAX_SIZE`).
+/// The longest inline command and the longest header line (Redis `PROTO_INLINE_MAX_SIZE`), as long as its end has not come.
 pub(crate) const INLINE: usize = 64 * 1024;
+
+/// The longest inline command whose end has come: Redis reads 16 KiB at a time and looks after each of them, so it finds
+/// an end that lies up to one read behind [`INLINE`] and none that lies further.
+pub(crate) const INLINE_COMPLETE: usize = INLINE + 16 * 1024;
 
 /// Before AUTH a client may send at most 10 arguments of at most 16 KiB (Redis 6.0.20 and later).
 pub(crate) const UNAUTHENTICATED_ARGUMENTS: u32 = 10;
@@ -64,10 +68,16 @@ pub(crate) const KEPT_BUFFER: usize = 64 * 1024;
 /// the rest of a large reply on a lane (which then serves nobody else until the client has taken it).
 pub(crate) const OUTPUT_PAUSE: usize = 1024 * 1024;
 
-/// How long a client with waiting replies may take no byte: alone on its connection, and while other sessions'
-/// replies wait behind its own.
+/// How long a client with waiting replies may take no byte: as such, while it keeps a lane from ending with a reply too
+/// large to be kept, and while other sessions' replies wait there behind its own (then: not all of it).
 pub(crate) const STALLED_ALONE_S: u64 = 60;
+pub(crate) const STALLED_ON_A_LANE_S: u64 = 10;
 pub(crate) const STALLED_IN_THE_WAY_S: u64 = 2;
+
+/// Steps of a session, each at most one read, before others have their turn: 4 × 64 KiB of the shortest commands take
+/// about a millisecond. Over a pin, where a round is a read from each side, four times as many: they are moved, not looked at.
+pub(crate) const STEPS: u32 = 4;
+pub(crate) const ROUNDS_WITH_A_PIN: u32 = 16;
 
 /// Commands of one session that may be unanswered at once. Deeper pipelines work; the rest waits in the socket.
 pub(crate) const IN_FLIGHT: usize = 1024;

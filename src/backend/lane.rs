@@ -307,7 +307,8 @@ impl Inner {
         loop {
             self.send(cx, stream).map_err(|error| error.to_string())?;
             if let Some(slow) = self.clogged.take_if(|slow| slow.backlog() > 0) {
-                slow.wake_when_drained(cx.waker());
+                let others = |flight: &Flight| flight.to.as_ref().is_some_and(|to| !Rc::ptr_eq(to, &slow));
+                slow.wake_when_drained(cx.waker(), self.flights.iter().any(others));
                 self.clogged = Some(slow);
                 return Ok(());
             }

@@ -154,7 +154,7 @@ impl Recipient for Question {
         0
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
+    fn wake_when_drained(&self, waker: &Waker, _others: bool) {
         waker.wake_by_ref();
     }
 }

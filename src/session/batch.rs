@@ -5,6 +5,7 @@ use std::task;
 use std::time::Instant;
 
 use super::context::Context;
+use super::hello;
 use super::local::{self, Facts};
 use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
@@ -128,6 +129,10 @@ impl Session {
         // Lines need no bounds but their own, and a fresh scanner finds their ends.
         while let Ok(Request::Inline { len }) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) {
             let before = input.len();
+            if before > 0 && !inner.authenticated {
+                // What the bounds of the next line are, the one before it decides.
+                break;
+            }
             if let Err(error) = inline::to_multibulk(&rest[..len], &mut input) {
                 if before == 0 {
                     return Err(error);
@@ -136,6 +141,12 @@ impl Session {
                 break;
             }
             rest = &rest[len..];
+            if !inner.authenticated && RequestScanner::new().scan(&input, &Bounds::UNAUTHENTICATED).is_err() {
+                // Redis has these bounds for the protocol's own form alone, where it believes a length before it has
+                // the bytes. A line is there already, and no command of such a length logs anyone in.
+                input.clear();
+                self.answer_error(inner, hello::NOT_AUTHENTICATED);
+            }
         }
         input.extend_from_slice(rest);
         inner.input = input;
@@ -148,6 +159,8 @@ impl Session {
         tracing::info!("closed client {}: {error}", inner.identity.peer.remote());
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR {error}"));
+        // The one letter that is not ASCII is a byte of the client's, which it gets back as it was.
+        let reply = String::from_utf8_lossy(&reply).chars().map(|letter| letter as u8).collect();
         inner.reply_mode = ReplyMode::On;
         inner.answer(reply, &self.context);
         inner.closing = true;

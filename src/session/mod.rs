@@ -200,6 +200,7 @@ impl Session {
 
     fn serve(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Poll<()> {
         inner.wake_at = None;
+        let mut steps = 0;
         while !inner.dead {
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
@@ -208,6 +209,12 @@ impl Session {
                 Poll::Ready(Ok(())) if inner.is_finished() => break,
                 _ => {}
             }
+            if steps == limits::STEPS {
+                // A client that sends without a pause would keep the others from theirs.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            steps += 1;
             let flow = match &inner.mode {
                 Mode::Plain => self.step(inner, cx),
                 Mode::Connecting(_) | Mode::Pinned(_) => self.step_pinned(inner, cx),

@@ -17,7 +17,7 @@ pub(super) struct Output {
     sent: usize,
     /// When the client last took something, while something waits for it.
     waiting_since: Option<Instant>,
-    /// Lanes whose other sessions wait until this client has taken its reply, and since when.
+    /// Lanes that wait until this client has taken its reply, and since when others' replies wait there.
     in_the_way_of: Vec<Waker>,
     in_the_way_since: Option<Instant>,
     /// Since when more waits than the soft limit allows.
@@ -114,9 +114,12 @@ impl Output {
         }
     }
 
-    pub(super) fn block(&mut self, other: &Waker) {
-        self.in_the_way_of.push(other.clone());
-        self.in_the_way_since.get_or_insert_with(Instant::now);
+    /// A lane waits; `others`, and with it replies to other clients.
+    pub(super) fn block(&mut self, lane: &Waker, others: bool) {
+        self.in_the_way_of.push(lane.clone());
+        if others {
+            self.in_the_way_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// The client has taken nothing for longer than it may or, while others wait behind its reply, not all of it: a client
@@ -125,7 +128,8 @@ impl Output {
         let over = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
         };
-        over(self.waiting_since, limits::STALLED_ALONE_S) || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
+        let alone = if self.in_the_way_of.is_empty() { limits::STALLED_ALONE_S } else { limits::STALLED_ON_A_LANE_S };
+        over(self.waiting_since, alone) || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
     }
 }
 

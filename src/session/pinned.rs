@@ -301,7 +301,7 @@ impl Session {
             }
             return After::Lost("its node is not the master any more".to_owned());
         }
-        loop {
+        for _ in 0..limits::ROUNDS_WITH_A_PIN {
             let mut moved = false;
             match send(&mut pinned.pin, cx) {
                 Ok(sent) => pinned.started |= sent,
@@ -351,6 +351,8 @@ impl Session {
                 return After::Keep(if inner.dead { Flow::Again } else { Flow::Wait });
             }
         }
+        // Others have their turn after some of these.
+        After::Keep(Flow::Again)
     }
 
     /// What is open on the pin is on a node that is not the master any more. What that still owes comes first, unless it

@@ -80,7 +80,7 @@ impl Recipient for Session {
         if inner.dead { 0 } else { inner.output.len() }
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
-        self.inner.borrow_mut().output.block(waker);
+    fn wake_when_drained(&self, waker: &Waker, others: bool) {
+        self.inner.borrow_mut().output.block(waker, others);
     }
 }

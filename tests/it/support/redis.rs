@@ -195,6 +195,12 @@ impl Redis {
         assert!(!reply.starts_with('-'), "{words:?}: {reply}");
     }
 
+    /// Valkey 9 is the first to look at the two bytes behind an argument.
+    pub(crate) fn is_lenient(&self) -> bool {
+        let version = self.info("valkey_version").unwrap_or_default();
+        version.split('.').next().and_then(|major| major.parse().ok()).is_none_or(|major: u32| major < 9)
+    }
+
     /// One field of INFO.
     pub(crate) fn info(&self, field: &str) -> Option<String> {
         let text = self.command(&["INFO"]);
