@@ -38,10 +38,6 @@ pub(crate) const ARGUMENTS: u32 = i32::MAX as u32;
 /// The longest inline command and the longest header line (Redis `PROTO_INLINE_MAX_SIZE`), as long as its end has not come.
 pub(crate) const INLINE: usize = 64 * 1024;
 
-/// The longest inline command whose end has come: Redis reads 16 KiB at a time and looks after each of them, so it finds
-/// an end that lies up to one read behind [`INLINE`] and none that lies further.
-pub(crate) const INLINE_COMPLETE: usize = INLINE + 16 * 1024;
-
 /// Before AUTH a client may send at most 10 arguments of at most 16 KiB (Redis 6.0.20 and later).
 pub(crate) const UNAUTHENTICATED_ARGUMENTS: u32 = 10;
 pub(crate) const UNAUTHENTICATED_BULK: u64 = 16 * 1024;

@@ -337,9 +337,6 @@ impl RequestScanner {
             return if buf.len() > limits::INLINE { Err(RequestError::TooBigInline) } else { Ok(Request::Incomplete) };
         };
         let len = self.searched + newline + 1;
-        if len > limits::INLINE_COMPLETE {
-            return Err(RequestError::TooBigInline);
-        }
         *self = Self::new();
         Ok(match &buf[..len] {
             [b'\n'] | [b'\r', b'\n'] => Request::Blank { len },

@@ -46,7 +46,6 @@ impl Stash {
         let front = self.items.pop_front();
         self.bytes -= front.as_ref().map_or(0, |(_, stashed)| stashed.bytes());
         if self.items.is_empty() {
-            // A session that waits for nothing holds nothing.
             self.items = Items::new();
         }
         front
@@ -64,7 +63,8 @@ impl Stash {
 
     pub(super) fn put(&mut self, items: Items) {
         self.bytes = items.iter().map(|(_, stashed)| stashed.bytes()).sum();
-        self.items = items;
+        // A session that waits for nothing holds nothing.
+        self.items = if items.is_empty() { Items::new() } else { items };
     }
 }
 
@@ -110,6 +110,10 @@ mod tests {
         stash.put(items);
         assert_eq!(content(&stash), 20);
         while stash.pop_front().is_some() {}
+        assert_eq!(stash.bytes(), 0);
+        let mut items = Items::with_capacity(8);
+        items.clear();
+        stash.put(items);
         assert_eq!(stash.bytes(), 0);
     }
 }

@@ -169,7 +169,7 @@ fn names_and_ipv6_and_three_addresses_for_one_server() {
         let a = one.redis(&[]);
         // Here, beside Redan: reached as localhost, 127.0.0.1 and ::1.
         let _beside = Running::start(
-            Command::new("redis-server")
+            Command::new(crate::support::redis::program())
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "::1", "--save", ""])
                 // What it gets from its master it keeps in a file.
                 .args(["--dir", env!("CARGO_TARGET_TMPDIR")])

@@ -117,7 +117,6 @@ fn lines_of_text() {
         b"SET k 1\r\nGET k\r\nSET 'a\r\n",
         b"MULTI\r\nGET k\r\nSET 'a\r\n",
         &line(70_000, ""),
-        &line(90_000, "\r\n"),
         &quit(&line(65_000, "\r\n")),
         &quit(b"\r\n\n   \r\n\t\r\n"),
         &quit(b"   PING   \r\n"),
