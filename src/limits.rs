@@ -46,6 +46,22 @@ pub(crate) const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
 /// dying in its middle costs no client its connection. 64 KiB holds four values of 16 KB.
 pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 
+/// A reply that Redan rewrites as a whole (INFO) is gathered up to here, and beyond it passes as it is: a server's INFO with
+/// all its statistics has some 60 KiB.
+pub(crate) const ADAPTED_REPLY: usize = 4 * 1024 * 1024;
+
+/// Bytes of scripts remembered per group, for nodes that do not know them: thousands of scripts of ordinary length.
+pub(crate) const SCRIPTS: usize = 8 * 1024 * 1024;
+
+/// Scripts that a worker knows to be remembered. An application that makes a new script for every call must not grow this.
+pub(crate) const SCRIPTS_SEEN: usize = 4096;
+
+/// Runs of servers of which it is known what scripts they have: 64 nodes, each restarted a few times.
+pub(crate) const SCRIPT_RUNS: usize = 256;
+
+/// Names of commands per worker and group of which it was learnt what they are: several large modules' worth.
+pub(crate) const LEARNED_COMMANDS: usize = 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 
@@ -70,9 +86,10 @@ pub(crate) const STALLED_ALONE_S: u64 = 60;
 pub(crate) const STALLED_ON_A_LANE_S: u64 = 10;
 pub(crate) const STALLED_IN_THE_WAY_S: u64 = 2;
 
-/// Steps of a session, each at most one read, before others have their turn: 4 × 64 KiB of the shortest commands take
-/// about a millisecond. Over a pin, where a round is a read from each side, four times as many: they are moved, not looked at.
-pub(crate) const STEPS: u32 = 4;
+/// Steps of a session, each at most one read, before others have their turn: 64 KiB of the shortest commands take about a
+/// millisecond, and the second step is the one that finds nothing more to read. Over a pin, where bytes are moved and not
+/// looked at, a round is a read from each side.
+pub(crate) const STEPS: u32 = 2;
 pub(crate) const ROUNDS_WITH_A_PIN: u32 = 16;
 
 /// Commands of one session that may be unanswered at once. Deeper pipelines work; the rest waits in the socket.

@@ -1,10 +1,11 @@
 //! What each command is: where it may go and what it does to the session. One static table made from data.
 //!
 //! Pure. `route` and `session` ask it; it must never guess that a command only reads: a command it does not
-//! know gets no answer here, and its own connection to the master there.
+//! know is asked of the master ([`learned`]), and gets a connection of its own where that does not say enough.
 
 pub(crate) mod blocking;
 pub(crate) mod classify;
+pub(crate) mod learned;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub(crate) struct Spec {
     pub(crate) kind: Kind,
     /// Arguments it takes, name included (and the container's); negative: at least so many.
     pub(crate) arity: i16,
+    pub(crate) care: Care,
 }
 
 impl Spec {
@@ -28,6 +30,28 @@ impl Spec {
         let least = u32::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= least } else { arguments == least }
     }
+}
+
+/// What Redan must do about a command besides carrying it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    None,
+    /// SCAN: its cursor is the first argument, and belongs to one run of one node.
+    Cursor,
+    /// HSCAN, SSCAN, ZSCAN: the cursor is the second argument.
+    KeyCursor,
+    /// Its reply tells of one server; Redan adds what there is to tell of itself.
+    Info,
+    /// PUBLISH, SPUBLISH: the reply counts connections, of which Redan's may stand for many clients or none.
+    Publish,
+    /// PUBSUB NUMSUB and SHARDNUMSUB: so does theirs, channel by channel.
+    Subscribers,
+    /// EVAL, SCRIPT LOAD: the script is remembered, for a node that will be asked for it and does not know it.
+    Body,
+    /// EVALSHA: a node that does not know the script is sent its text.
+    Digest,
+    /// SCRIPT FLUSH: every node forgets, and so does Redan.
+    Flush,
 }
 
 /// Where a command goes and over what kind of connection.
@@ -69,7 +93,7 @@ pub(crate) enum Pin {
     Subscribe,
     /// CLIENT TRACKING and CACHING: invalidations come from the connection that read.
     Tracking,
-    /// What it does to the connection is not known. For callers, who give it to commands that have no row.
+    /// What it does to the connection is not known, so the connection is closed after it.
     Unknown,
     Unwatch,
     Wait,
@@ -93,11 +117,16 @@ impl Pin {
     /// longer stays.
     pub(crate) fn lasts(self) -> Lasts {
         match self {
-            Self::Blocking | Self::Discard | Self::Exec | Self::Script | Self::Unwatch | Self::Wait | Self::WaitAof => {
-                Lasts::Command
-            }
+            Self::Blocking
+            | Self::Discard
+            | Self::Exec
+            | Self::Script
+            | Self::Unknown
+            | Self::Unwatch
+            | Self::Wait
+            | Self::WaitAof => Lasts::Command,
             Self::Multi | Self::Watch => Lasts::Transaction,
-            Self::Stateful | Self::Subscribe | Self::Tracking | Self::Unknown => Lasts::Session,
+            Self::Stateful | Self::Subscribe | Self::Tracking => Lasts::Session,
         }
     }
 }

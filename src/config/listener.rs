@@ -100,7 +100,8 @@ fn bind(section: &Section<'_>) -> Option<Bind> {
 fn tcp_keepalive(section: &Section<'_>) -> Option<Duration> {
     let after = section.duration("tcp_keepalive", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(300));
     if !after.is_zero() && after < Duration::from_secs(1) {
-        section.error("tcp_keepalive", "`tcp_keepalive` is at least 1s, which is the least that systems know; 0s never");
+        section
+            .error("tcp_keepalive", "`tcp_keepalive` is at least 1s, which is the least that systems know; 0s never");
     }
     Some(after).filter(|after| !after.is_zero())
 }

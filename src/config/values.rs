@@ -164,7 +164,8 @@ mod tests {
             assert_eq!(show_size(size(text).unwrap()), text);
         }
         assert_eq!(size("2GB"), Ok(2 << 30));
-        for text in ["", "64", "64m", "mb", "1.5gb", "-1mb", "64 mb", "64mib", "18446744073709551616b", "17179869184gb"] {
+        for text in ["", "64", "64m", "mb", "1.5gb", "-1mb", "64 mb", "64mib", "18446744073709551616b", "17179869184gb"]
+        {
             let message = size(text).unwrap_err();
             assert!(message.contains("64kb"), "{text}: {message}");
         }

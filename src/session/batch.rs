@@ -12,6 +12,7 @@ use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
+use crate::command::Care;
 use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
@@ -43,17 +44,20 @@ impl Session {
         let mut used = 0;
         loop {
             let mut items = self.context.workspace.plan.take();
+            let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
                 alone: inner.is_in_severed_transaction(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
+                learned: &learned,
             };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
             let room = if inner.reply_mode == ReplyMode::On { limits::IN_FLIGHT.saturating_sub(in_flight) } else { 1 };
             let rest = &buf[used..];
             let plan = plan::plan(&mut inner.scanner, &rules, rest, room, &mut items);
+            drop(learned);
             let sent = self.send_batch(inner, rest, &plan, &items, cx);
             let flow = if sent { self.after_batch(inner, rest, &plan, cx, &mut used) } else { Some(Routed::Wait) };
             let stuck = !sent;
@@ -219,7 +223,7 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, item: &Item, raw: &[u8]) {
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8]) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;
@@ -231,7 +235,10 @@ impl Session {
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
-        lane.submit(self, sequence, raw, effect, item.replies);
+        match item.care {
+            Care::None => lane.submit(self, sequence, raw, effect, item.replies),
+            care => self.submit_adapted(lane, sequence, care, raw, effect, item.replies),
+        }
     }
 
     fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {

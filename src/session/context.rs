@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use super::Session;
 use crate::backend::pool::Pool;
 use crate::config;
-use super::Session;
 use crate::limits;
 use crate::memory::Account;
 use crate::metrics::{MemoryKind, WorkerCounters};

@@ -5,12 +5,16 @@
 //! A session uses one lane at a time: it turns to another only when nothing is in flight, which keeps its replies in
 //! order, its reads behind its writes, and its view from going back in time.
 
+mod adapted;
 mod batch;
 pub(crate) mod context;
+mod cursor;
+mod fanned;
 mod hello;
 mod held;
 mod hold;
 mod identity;
+mod info;
 mod local;
 mod output;
 mod pinned;
@@ -19,6 +23,7 @@ mod pinned_replies;
 mod plan;
 mod recipient;
 mod replay;
+mod scripts;
 mod special;
 mod stash;
 

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::task;
 
+use super::adapted::Adaptation;
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
-use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
+use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
@@ -59,7 +60,8 @@ impl Session {
                     used += frame.len;
                 }
                 Ok(Request::Command(frame)) => {
-                    match self.forward_command(inner, pinned, &Arrived::new(rest, frame), cx) {
+                    let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
+                    match self.forward_command(inner, pinned, &arrived, cx) {
                         Step::Sent => {
                             if inner.reply_mode == ReplyMode::SkipNext {
                                 inner.reply_mode = ReplyMode::On;
@@ -153,7 +155,9 @@ impl Session {
         let second = scanner.second().map(|second| second.of(buf));
         let spec = command::lookup(name.of(buf), second);
         match spec.map(|spec| spec.kind) {
-            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => Err(admin_refused(spec)),
+            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
+                Err(admin_refused(spec, name.of(buf)))
+            }
             Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),
             // What it does to the connection is decided by arguments that have not come.
             Some(Kind::Pin(pin)) if !matches!(pin, Pin::Blocking | Pin::Unknown) => {
@@ -182,7 +186,7 @@ impl Session {
                 self.refuse(inner, pinned, "ERR this command is not carried")
             }
             Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
-                self.refuse(inner, pinned, &admin_refused(spec))
+                self.refuse(inner, pinned, &admin_refused(spec, arrived.frame.name.of(raw)))
             }
             Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
                 self.refuse(inner, pinned, WAIT_IS_VOID)
@@ -196,9 +200,24 @@ impl Session {
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
-                relay(pinned, raw)
+                self.relay_with_care(pinned, arrived.care(), raw)
             }
         }
+    }
+
+    fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
+        if care == Care::None || pinned.subscribed {
+            return relay(pinned, raw);
+        }
+        let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
+        pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
+        keep(pinned, raw);
+        pinned.expected.push_back(match adapter {
+            _ if pinned.in_multi => Expect::Opening,
+            Some(adapter) => Expect::Adapted(Box::new(adapter)),
+            None => Expect::Reply,
+        });
+        Step::Sent
     }
 
     /// A command that is not carried. In a transaction the node must still learn that it failed, so that EXEC does.
@@ -352,10 +371,11 @@ impl Session {
                 pinned.from_now = arguments(raw).any(|word| word == b"$");
             }
             Pin::Wait | Pin::WaitAof | Pin::Script => {}
-            Pin::Stateful | Pin::Tracking | Pin::Unknown => {
+            Pin::Unknown => pinned.spoiled = true,
+            Pin::Stateful | Pin::Tracking => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
                 pinned.for_session = true;
-                pinned.irreplaceable |= pin != Pin::Unknown;
+                pinned.irreplaceable = true;
             }
         }
         relay(pinned, raw)
@@ -417,9 +437,14 @@ fn relay(pinned: &mut Pinned, raw: &[u8]) -> Step {
     Step::Sent
 }
 
-/// Sends a command, and keeps it while everything on the pin may still be sent again.
+/// Sends a command, and keeps it.
 fn note(pinned: &mut Pinned, raw: &[u8]) {
     pinned.pin.output.extend_from_slice(raw);
+    keep(pinned, raw);
+}
+
+/// Keeps a command while everything on the pin may still be sent again.
+fn keep(pinned: &mut Pinned, raw: &[u8]) {
     if pinned.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
         pinned.journal = None;
     }

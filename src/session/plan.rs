@@ -6,9 +6,10 @@
 
 use super::local;
 use super::pinned_forward::is_known;
-use crate::command::{self, Kind, Local, Pin, Spec};
+use crate::command::learned::Learned;
+use crate::command::{self, Care, Kind, Local, Pin, Spec};
 use crate::limits;
-use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments, blank_lines};
 
 /// What becomes of one command of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,7 @@ pub(crate) struct Item {
     /// Replies it will have: one, or those of a whole transaction.
     pub(super) replies: u32,
     pub(super) part: Part,
+    pub(super) care: Care,
 }
 
 /// What the session's state has to say about its commands.
@@ -39,6 +41,8 @@ pub(super) struct Rules<'a> {
     pub(super) alone: bool,
     /// A transaction that stands complete in the buffer rides the lane in one piece.
     pub(super) blocks: bool,
+    /// Commands that no row of the table names.
+    pub(super) learned: &'a Learned,
 }
 
 /// One complete command with what the table says of it.
@@ -51,11 +55,20 @@ pub(super) struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
+    pub(super) fn care(&self) -> Care {
+        self.spec.map_or(Care::None, |spec| spec.care)
+    }
+
     /// `buf` begins with the command.
-    pub(super) fn new(buf: &'a [u8], frame: Frame) -> Self {
+    pub(super) fn new(buf: &'a [u8], frame: Frame, learned: &Learned) -> Self {
         let raw = &buf[..frame.len];
-        let spec = command::lookup(frame.name.of(raw), frame.second.map(|second| second.of(raw)));
-        Self { raw, frame, kind: kind_of(spec, raw), spec }
+        let (name, second) = (frame.name.of(raw), frame.second.map(|second| second.of(raw)));
+        let spec = command::lookup(name, second);
+        let kind = match spec {
+            Some(spec) => kind_of(spec, raw),
+            None => learned.find(name, second).unwrap_or(Kind::Pin(Pin::Unknown)),
+        };
+        Self { raw, frame, kind, spec }
     }
 }
 
@@ -108,6 +121,7 @@ pub(super) fn plan<'a>(
             Ok(Request::Command(frame)) => frame,
             Ok(Request::Blank { len }) => {
                 plan.end += len;
+                plan.end += blank_lines(&buf[plan.end..]);
                 continue;
             }
             Ok(Request::Inline { .. }) => {
@@ -126,7 +140,7 @@ pub(super) fn plan<'a>(
                 return plan;
             }
         };
-        let arrived = Arrived::new(&buf[start..], frame);
+        let arrived = Arrived::new(&buf[start..], frame, rules.learned);
         let in_batch = rules.bounds.authenticated && !rules.alone;
         let (mut len, mut replies) = (frame.len, 1);
         let part = match arrived.kind {
@@ -137,7 +151,7 @@ pub(super) fn plan<'a>(
             Kind::Pin(Pin::Multi)
                 if in_batch
                     && rules.blocks
-                    && let Some(block) = block(&buf[start..], &frame) =>
+                    && let Some(block) = block(&buf[start..], &frame, rules.learned) =>
             {
                 (len, replies) = (block.len, block.replies);
                 if block.writes { Part::Write } else { Part::MasterRead }
@@ -151,7 +165,9 @@ pub(super) fn plan<'a>(
         plan.needs_master |= matches!(part, Part::Write | Part::MasterRead);
         plan.rides |= !matches!(part, Part::Answer(_));
         plan.end += len;
-        items.push(Item { start, frame, len, replies, part });
+        // In a transaction replies stay as the server writes them.
+        let care = if replies == 1 { arrived.care() } else { Care::None };
+        items.push(Item { start, frame, len, replies, part, care });
     }
 }
 
@@ -164,7 +180,7 @@ struct Block {
 
 /// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
 /// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
-fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
+fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
     let mut block = Block { len: multi.len, replies: 1, writes: false };
     if multi.arguments != 1 {
         return None;
@@ -176,8 +192,11 @@ fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
         };
         block.len += frame.len;
         block.replies += 1;
-        match Arrived::new(rest, frame).kind {
+        let arrived = Arrived::new(rest, frame, learned);
+        match arrived.kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
+            // Its cursor has a mark, which must be taken off for the node it goes to.
+            _ if matches!(arrived.care(), Care::Cursor | Care::KeyCursor) => return None,
             Kind::Pin(Pin::Exec) if frame.arguments == 1 => return Some(block),
             Kind::Write => block.writes = true,
             Kind::Read | Kind::MasterRead => {}
@@ -186,14 +205,12 @@ fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
     }
 }
 
-/// A command without a row is one that Redan does not know: its own connection to the master.
-fn kind_of(spec: Option<&Spec>, raw: &[u8]) -> Kind {
-    match spec.map(|spec| spec.kind) {
-        None => Kind::Pin(Pin::Unknown),
-        Some(Kind::ReadUnlessBlock) if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
-        Some(Kind::ReadUnlessBlock) => Kind::Read,
-        Some(Kind::WriteUnlessBlock) if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
-        Some(Kind::WriteUnlessBlock) => Kind::Write,
-        Some(kind) => kind,
+fn kind_of(spec: &Spec, raw: &[u8]) -> Kind {
+    match spec.kind {
+        Kind::ReadUnlessBlock if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
+        Kind::ReadUnlessBlock => Kind::Read,
+        Kind::WriteUnlessBlock if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
+        Kind::WriteUnlessBlock => Kind::Write,
+        kind => kind,
     }
 }

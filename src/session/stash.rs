@@ -72,7 +72,9 @@ impl Stashed {
     fn bytes(&self) -> usize {
         match self {
             Self::Answers { bytes, .. } => bytes.capacity(),
-            Self::Retry { request, .. } => request.capacity(),
+            Self::Retry { request, unless_overtaken, .. } => {
+                request.capacity() + unless_overtaken.as_ref().map_or(0, Vec::capacity)
+            }
             Self::Suspended { request, reply, .. } => request.capacity() + reply.capacity(),
         }
     }

@@ -72,6 +72,9 @@ pub(crate) struct Node {
     /// Grows whenever the node's data may have gone back in time: a restart, a full sync, another history. What a
     /// session saw on it before proves nothing then. A broken link alone does not count.
     pub(crate) interruptions: u64,
+    /// Tells this run of the server from every other, of this node and of others, also to other Redans. Where the server
+    /// does not tell its run id, only as far as its address and `interruptions` do.
+    pub(crate) run: u32,
     /// How far behind the master in time, from sampled master offsets; `None` when unknown.
     pub(crate) lag: Option<Duration>,
     /// How far behind the master in bytes of the replication stream; `None` when unknown.
@@ -87,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) parent: Option<NodeId>,
     /// The last probe's failure in words, when the last probe failed.
     pub(crate) trouble: Option<Arc<str>>,
+    /// The last probe failed, and not because a script keeps the node busy: what it owes it may never answer.
+    pub(crate) silent: bool,
 }
 
 impl Node {

@@ -336,6 +336,7 @@ impl Tracker {
             role: member.said.as_ref().map_or(Role::Unknown, |said| said.role),
             readable: if is_master { Ok(()) } else { member.health.readable.clone() },
             interruptions: member.interruptions,
+            run: member.run(),
             lag: distance.time,
             lag_bytes: distance.bytes,
             offsets_comparable: distance.comparable,
@@ -343,6 +344,7 @@ impl Tracker {
             flavor: member.flavor,
             version: member.version,
             parent: parent_of(&self.members, member).map(|parent| parent.id),
+            silent: member.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::Busy),
             trouble: member.failure.as_ref().map(|failure| failure.text.as_str().into()),
         }
     }

@@ -24,9 +24,9 @@ use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use self::farewell::{Refused, Tickets};
 use self::handshake::{Failure, Handshakes};
 use self::mailbox::Mail;
-pub(crate) use self::farewell::{Refused, Tickets};
 pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
@@ -89,7 +89,8 @@ impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
         let Setup { started, counters, groups, doors, throttle, memory, index, seed } = setup;
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
-        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, Account::new(memory, index)));
+        let workspace =
+            Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, Account::new(memory, index)));
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
         let door = |door: Door| {

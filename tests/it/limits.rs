@@ -165,7 +165,9 @@ fn one_client_too_many_is_told_so_with_and_without_tls() {
 fn keepalive_is_as_configured() {
     let redis = Redis::start();
     let timer = |endpoint: &Endpoint| {
-        let _client = endpoint.client();
+        let mut client = endpoint.client();
+        // Once it is served its socket is as it shall be.
+        assert_eq!(client.ask(&["PING"]), "+PONG\r\n");
         let port = endpoint.address().rsplit_once(':').expect("host:port").1.to_owned();
         let output = std::process::Command::new("ss")
             .args(["-tnoH", "state", "established", &format!("( sport = :{port} )")])

@@ -52,9 +52,9 @@ fn noise(address: &str, stop: &AtomicBool, make: impl Fn(&mut TcpStream) -> std:
     }
 }
 
-/// A debug build that shares two cores with whoever makes the noise needs a few milliseconds for the 99th; a client that is
-/// kept waiting by another waits for as long as that one goes on.
-const PERCENTILE_99: Duration = Duration::from_millis(150);
+/// A debug build that shares two cores with whoever makes the noise needs some milliseconds for the 99th, on a busy machine
+/// some tens. A client that is kept waiting by another waits for as long as that one goes on, which is the whole test.
+const PERCENTILE_99: Duration = Duration::from_millis(500);
 
 fn beside(what: &str, makers: usize, make: impl Fn(&mut TcpStream) -> std::io::Result<()> + Sync) {
     let redis = Redis::start();

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use toml::de::{DeTable, DeValue};
 
-use super::super::keys::{FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN, SECTIONS, USERS_FILE};
+use super::super::keys::{
+    FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN, SECTIONS, USERS_FILE,
+};
 use super::Directory;
 
 const EXAMPLE: &str = include_str!("../../../proxy.toml");
