@@ -7,6 +7,7 @@
 
 mod adapted;
 mod batch;
+mod bounds;
 pub(crate) mod context;
 mod cursor;
 mod fanned;
@@ -355,25 +356,6 @@ impl Session {
             waker.wake_by_ref();
         }
     }
-
-    /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
-    pub(crate) fn tick(&self, now: Instant) {
-        let Ok(mut inner) = self.inner.try_borrow_mut() else {
-            return;
-        };
-        let idle = now.saturating_duration_since(inner.last_active);
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        if inner.output.is_stalled(now) {
-            inner.close_as_slow(&self.context, "it does not take its replies");
-        } else if !inner.output.is_empty() {
-            // A soft limit may be passed by time alone.
-            inner.more_waits(&self.context);
-        }
-        if inner.dead || (idle_too_long && inner.may_idle_out()) {
-            inner.dead = true;
-            self.wake();
-        }
-    }
 }
 
 /// What routing a buffer came to.
@@ -388,13 +370,6 @@ enum Routed {
 impl Inner {
     fn owes_nothing(&self) -> bool {
         self.next == self.front
-    }
-
-    /// It waits for its client alone. As in Redis a client that blocks, has subscriptions or watches with MONITOR may be
-    /// silent for ever, and one in the middle of a transaction may not; a wait of Redan's own is not the client's fault.
-    fn may_idle_out(&self) -> bool {
-        let waits_for_redan = self.hold.is_some() || self.pause.is_some() || self.penance.is_some();
-        self.owes_nothing() && !waits_for_redan && self.output.is_empty() && self.mode.may_idle_out()
     }
 
     /// Closing, and everything was answered (and, as the caller knows, sent).
@@ -424,10 +399,10 @@ impl Inner {
             self.front += 1;
             self.output.append(&reply, &context.workspace);
             context.workspace.give_back(reply);
-            self.more_waits(context);
         } else {
             self.stash.insert(sequence, Stashed::Answers { count: 1, bytes: reply });
         }
+        self.more_waits(context);
     }
 
     /// Bytes whose turn it is.
@@ -440,22 +415,6 @@ impl Inner {
         } else if !self.output.is_empty() {
             self.more_waits(context);
         }
-    }
-
-    /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
-    fn more_waits(&mut self, context: &Context) {
-        let limit = context.listener.output_limit.of(self.class);
-        let waiting = self.output.len() + self.stash.bytes();
-        if limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
-            self.close_as_slow(context, &format!("{} KiB of replies wait for it", waiting >> 10));
-        }
-        self.account(context);
-    }
-
-    fn close_as_slow(&mut self, context: &Context, why: &str) {
-        context.workspace.counters.slow_clients_closed.increment();
-        tracing::warn!("closed client {}: {why}", self.identity.peer.remote());
-        self.dead = true;
     }
 
     /// Answers in the stash whose turn has come.

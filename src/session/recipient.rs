@@ -22,6 +22,7 @@ impl Recipient for Session {
             }
         } else {
             inner.stash_answers(first, count, bytes.to_vec());
+            inner.more_waits(&self.context);
         }
         if inner.wants_turn() {
             self.wake();
@@ -53,6 +54,7 @@ impl Recipient for Session {
         let inner = &mut *self.inner.borrow_mut();
         inner.in_lane -= 1;
         self.judge(inner, origin, judged);
+        inner.more_waits(&self.context);
         if inner.wants_turn() {
             self.wake();
         }
@@ -70,6 +72,7 @@ impl Recipient for Session {
             (Fate::Unanswered, _) => self.doubt(inner, &lost),
         }
         inner.emit_stashed(&self.context);
+        inner.more_waits(&self.context);
         if inner.wants_turn() {
             self.wake();
         }

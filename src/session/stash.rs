@@ -15,6 +15,8 @@ type Items = VecDeque<(u64, Stashed)>;
 pub(super) struct Stash {
     items: Items,
     bytes: usize,
+    /// Of these: what the client will be sent.
+    replies: usize,
 }
 
 impl Deref for Stash {
@@ -31,8 +33,13 @@ impl Stash {
         self.bytes + self.items.capacity() * size_of::<(u64, Stashed)>()
     }
 
+    pub(super) fn replies(&self) -> usize {
+        self.replies
+    }
+
     pub(super) fn insert(&mut self, sequence: u64, stashed: Stashed) {
         self.bytes += stashed.bytes();
+        self.replies += stashed.replies();
         // Nearly always it is the last one.
         if self.items.back().is_none_or(|(last, _)| *last < sequence) {
             self.items.push_back((sequence, stashed));
@@ -44,7 +51,10 @@ impl Stash {
 
     pub(super) fn pop_front(&mut self) -> Option<(u64, Stashed)> {
         let front = self.items.pop_front();
-        self.bytes -= front.as_ref().map_or(0, |(_, stashed)| stashed.bytes());
+        if let Some((_, stashed)) = &front {
+            self.bytes -= stashed.bytes();
+            self.replies -= stashed.replies();
+        }
         if self.items.is_empty() {
             self.items = Items::new();
         }
@@ -57,18 +67,27 @@ impl Stash {
 
     /// All of it, to be changed and [put](Self::put) back.
     pub(super) fn take(&mut self) -> Items {
-        self.bytes = 0;
+        (self.bytes, self.replies) = (0, 0);
         std::mem::take(&mut self.items)
     }
 
     pub(super) fn put(&mut self, items: Items) {
         self.bytes = items.iter().map(|(_, stashed)| stashed.bytes()).sum();
+        self.replies = items.iter().map(|(_, stashed)| stashed.replies()).sum();
         // A session that waits for nothing holds nothing.
         self.items = if items.is_empty() { Items::new() } else { items };
     }
 }
 
 impl Stashed {
+    fn replies(&self) -> usize {
+        match self {
+            Self::Answers { bytes, .. } => bytes.len(),
+            Self::Suspended { reply, .. } => reply.len(),
+            Self::Retry { .. } => 0,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Answers { bytes, .. } => bytes.capacity(),
@@ -103,14 +122,14 @@ mod tests {
         let suspended = Stashed::Suspended { request: vec![0; 7], effect: Effect::Read, reply: vec![0; 8] };
         stash.insert(4, suspended);
         assert_eq!(stash.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
-        assert_eq!(content(&stash), 50);
+        assert_eq!((content(&stash), stash.replies()), (50, 43));
         stash.pop_front();
         assert_eq!(content(&stash), 30);
         let mut items = stash.take();
         assert_eq!(stash.bytes(), 0);
         items.retain(|(sequence, _)| *sequence != 3);
         stash.put(items);
-        assert_eq!(content(&stash), 20);
+        assert_eq!((content(&stash), stash.replies()), (20, 13));
         while stash.pop_front().is_some() {}
         assert_eq!(stash.bytes(), 0);
         let mut items = Items::with_capacity(8);
