@@ -86,9 +86,9 @@ pub(crate) const STALLED_ALONE_S: u64 = 60;
 pub(crate) const STALLED_ON_A_LANE_S: u64 = 10;
 pub(crate) const STALLED_IN_THE_WAY_S: u64 = 2;
 
-/// Steps of a session, each at most one read, before others have their turn: 64 KiB of the shortest commands take about a
-/// millisecond, and the second step is the one that finds nothing more to read. Over a pin, where bytes are moved and not
-/// looked at, a round is a read from each side.
+/// Steps of a session, each at most one read and [`IN_FLIGHT`] commands, before others have their turn: about a third of a
+/// millisecond. An ordinary command takes two, of which the second finds nothing more to read. Over a pin, where bytes are
+/// moved and not looked at, a round is a read from each side.
 pub(crate) const STEPS: u32 = 2;
 pub(crate) const ROUNDS_WITH_A_PIN: u32 = 16;
 

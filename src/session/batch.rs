@@ -92,7 +92,8 @@ impl Session {
                 // Half of what may be in flight is answered before more is sent, so that batches stay large.
                 let too_many = ((inner.next - inner.front) as usize).saturating_sub(limits::IN_FLIGHT / 2);
                 if too_many == 0 {
-                    return None;
+                    // That many commands at a time; then it may be the turn of others.
+                    return Some(Routed::Again);
                 }
                 inner.wait_until_at_most(inner.in_lane.saturating_sub(too_many));
                 Some(Routed::Wait)

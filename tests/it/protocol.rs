@@ -109,16 +109,13 @@ fn lines_of_text() {
     let cases: &[&[u8]] = &[
         b"SET \"a\r\n",
         b"SET 'a\r\n",
-        b"SET \"a\"b\r\n",
-        b"SET 'a'b\r\n",
-        b"SET \"a\\\"\r\n",
         b"\"\r\n",
         b"'\n",
         b"SET k 1\r\nGET k\r\nSET 'a\r\n",
         b"MULTI\r\nGET k\r\nSET 'a\r\n",
         &line(70_000, ""),
         &quit(&line(65_000, "\r\n")),
-        &quit(b"\r\n\n   \r\n\t\r\n"),
+        &quit(b"\r\n\n\r\n"),
         &quit(b"   PING   \r\n"),
         &quit(b"\tPING\r\n"),
         &quit(b"PING\rX\r\n"),
@@ -133,6 +130,15 @@ fn lines_of_text() {
         b"QUIT\r\nPING\r\n",
     ];
     compare(&redis, &endpoint, &echo, cases);
+    // Valkey 9 goes on with an argument behind its closing quote.
+    if redis.valkey().is_none_or(|major| major < 9) {
+        let glued: &[&[u8]] = &[b"SET \"a\"b\r\n", b"SET 'a'b\r\n", b"SET \"a\\\"\r\n"];
+        compare(&redis, &endpoint, &echo, glued);
+    }
+    // Behind a line of white space Valkey takes whatever comes for another line, also a command in the protocol's own form.
+    if redis.valkey().is_none() {
+        compare(&redis, &endpoint, &echo, &[&quit(b"\r\n\n   \r\n\t\r\n")]);
+    }
 }
 
 #[test]
@@ -173,14 +179,19 @@ fn before_authentication() {
 fn what_is_read_more_strictly_than_redis_reads_it() {
     let redis = Redis::start();
     let endpoint = Endpoint::of(&[&redis], "");
-    // Servers search lines as C strings: behind a NUL they wait for an end that will not come.
+    // Redis searches lines as C strings: behind a NUL it waits for an end that will not come. Valkey has it as Redan does.
     for line in [&b"PING\0\r\n"[..], b"\0\r\n", b"*1\r\n\0\r\n"] {
         let mut direct = Client::connect(&redis.address());
         direct.raw(line);
-        assert!(direct.is_silent_for(std::time::Duration::from_millis(100)));
         let mut through = endpoint.client();
         through.raw(line);
-        assert!(through.reply().starts_with("-ERR "), "{line:?}");
+        let reply = through.reply();
+        assert!(reply.starts_with("-ERR "), "{line:?}: {reply}");
+        if redis.valkey().is_none() {
+            assert!(direct.is_silent_for(std::time::Duration::from_millis(100)));
+        } else {
+            assert_eq!(direct.reply(), reply, "{line:?}");
+        }
     }
     // Redis takes any two bytes for the end of an argument; passed on to it, they would be read as it likes.
     let skipped = quit(b"*1\r\n$4\r\nPINGxx");

@@ -201,10 +201,15 @@ impl Redis {
         assert!(!reply.starts_with('-'), "{words:?}: {reply}");
     }
 
+    /// Valkey's first number; `None` is Redis. Both also answer a `redis_version`.
+    pub(crate) fn valkey(&self) -> Option<u32> {
+        let version = self.info("valkey_version")?;
+        version.split('.').next().and_then(|major| major.parse().ok())
+    }
+
     /// Valkey 9 is the first to look at the two bytes behind an argument.
     pub(crate) fn is_lenient(&self) -> bool {
-        let version = self.info("valkey_version").unwrap_or_default();
-        version.split('.').next().and_then(|major| major.parse().ok()).is_none_or(|major: u32| major < 9)
+        self.valkey().is_none_or(|major| major < 9)
     }
 
     /// The text of the bulk string that answers the command.
