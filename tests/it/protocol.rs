@@ -179,7 +179,8 @@ fn before_authentication() {
 fn what_is_read_more_strictly_than_redis_reads_it() {
     let redis = Redis::start();
     let endpoint = Endpoint::of(&[&redis], "");
-    // Redis searches lines as C strings: behind a NUL it waits for an end that will not come. Valkey has it as Redan does.
+    // Servers search lines as C strings: behind a NUL they wait for an end that will not come. Valkey does so with lines of
+    // text alone.
     for line in [&b"PING\0\r\n"[..], b"\0\r\n", b"*1\r\n\0\r\n"] {
         let mut direct = Client::connect(&redis.address());
         direct.raw(line);
@@ -187,7 +188,7 @@ fn what_is_read_more_strictly_than_redis_reads_it() {
         through.raw(line);
         let reply = through.reply();
         assert!(reply.starts_with("-ERR "), "{line:?}: {reply}");
-        if redis.valkey().is_none() {
+        if redis.valkey().is_none() || !line.starts_with(b"*") {
             assert!(direct.is_silent_for(std::time::Duration::from_millis(100)));
         } else {
             assert_eq!(direct.reply(), reply, "{line:?}");
