@@ -2,6 +2,7 @@
 # make test-matrix   the end-to-end tests against other servers too, which .ci/servers fetches from Debian's archive
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
+# make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
 # make clean   remove everything that was built
 
@@ -18,7 +19,7 @@ BENCH ?=
 # What `make test-matrix` tests against, beside the redis-server of this machine.
 SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 
-.PHONY: test test-matrix demo bench lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+.PHONY: test test-matrix demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
 
 test: needs-build needs-redis clients
 	cargo test --no-fail-fast
@@ -46,6 +47,9 @@ bench: needs-build needs-redis needs-bench
 lint: needs-build
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+
+bench-pubsub: needs-build needs-redis
+	cargo bench --bench peers -- pubsub
 
 fmt:
 	cargo fmt

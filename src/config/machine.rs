@@ -42,12 +42,15 @@ fn files(line: &str) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    /// Files with their texts, and the bound that they come to.
+    type Row<'a> = (&'a [(&'a str, &'a str)], Option<u64>);
+
     #[test]
     fn the_least_bound_counts() {
         let machine = ("/proc/meminfo", "MemFree: 1 kB\nMemTotal:       1024 kB\n");
         let v2 = ("/proc/self/cgroup", "0::/a/b\n");
         let v1 = ("/proc/self/cgroup", "5:cpu,memory:/a\n4:pids:/a\n");
-        let table: &[(&[(&str, &str)], Option<u64>)] = &[
+        let table: &[Row<'_>] = &[
             (&[], None),
             (&[machine], Some(1 << 20)),
             (&[machine, v2, ("/sys/fs/cgroup/a/b/memory.max", "max\n")], Some(1 << 20)),

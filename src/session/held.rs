@@ -40,7 +40,7 @@ impl Inner {
         };
         Held {
             input: bytes(self.input.capacity()),
-            output: bytes(self.output.capacity()),
+            output: bytes(self.output.capacity() + self.deferred()),
             stash: bytes(self.stash.bytes()),
             pins,
         }
@@ -72,6 +72,7 @@ impl Inner {
         self.output = Output::default();
         self.input = Vec::new();
         self.stash.clear();
+        self.drop_deferred();
         self.account(context);
     }
 

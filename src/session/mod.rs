@@ -6,6 +6,7 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod adapted;
+mod audience;
 mod batch;
 mod bounds;
 pub(crate) mod context;
@@ -17,6 +18,7 @@ mod hold;
 mod identity;
 mod info;
 mod local;
+mod login;
 mod output;
 mod pinned;
 mod pinned_forward;
@@ -27,9 +29,12 @@ mod replay;
 mod scripts;
 mod special;
 mod stash;
+mod subscribe;
+mod subscriptions;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
@@ -39,13 +44,17 @@ pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
+use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
 use self::stash::Stash;
+use self::subscriptions::Subscriptions;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
+use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
+use crate::command::permissions::Permissions;
 use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
@@ -112,12 +121,24 @@ struct Inner {
     choosing: u32,
     dialect: Dialect,
     authenticated: bool,
+    /// Where the nodes judge logins: the client's.
+    login: Option<LoggedIn>,
+    /// A node is being asked about a login.
+    asked: Option<Box<Asked>>,
+    /// A node has said that who names nobody may do nothing.
+    stranger: bool,
+    /// What it may send; `None`: everything.
+    permissions: Option<Arc<Permissions>>,
     identity: Box<Identity>,
     mode: Mode,
     /// The command in front is dropped as it comes; at its end it is answered this, if anything.
     discarding: Option<String>,
     /// Replies on the next pin that the client has already.
     skip_replies: usize,
+    /// What it subscribes to, and what it waits for.
+    subscriptions: Option<Box<Subscriptions>>,
+    /// A large reply has begun to go to the client: nothing may come between.
+    mid_reply: bool,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -166,12 +187,18 @@ impl Session {
             patience: limits::PATIENCE,
             chosen_at: now,
             choosing: 0,
-            dialect: Dialect { resp3: false, db: 0 },
-            authenticated: context.listener.users.is_none(),
+            dialect: Dialect::of(login::first_user(&context.listener)),
+            authenticated: context.listener.lets_anyone_in(),
+            login: None,
+            asked: None,
+            stranger: false,
+            permissions: context.listener.permissions.clone(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
             discarding: None,
             skip_replies: 0,
+            subscriptions: None,
+            mid_reply: false,
             severed: None,
             hold: None,
             penance: None,
@@ -207,7 +234,7 @@ impl Session {
     fn serve(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Poll<()> {
         inner.wake_at = None;
         let mut steps = 0;
-        while !inner.dead {
+        while !inner.dead && !inner.is_revoked() {
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
                 Poll::Ready(Err(_)) => break,
@@ -461,6 +488,9 @@ impl Drop for EndOnDrop {
         if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
             inner.let_go(&self.0.context);
             inner.lane = None;
+            inner.login = None;
+            inner.asked = None;
+            self.0.leave_all(&mut inner);
             self.0.end_hold(&mut inner);
         }
     }

@@ -32,7 +32,7 @@ fn more_replies_than_the_hard_limit_allows_close_the_client() {
     let mut slow = endpoint.client();
     ask_for(&mut slow, &endpoint, 1e9);
     eventually("it is closed", || closed(&endpoint) == 1.0 && endpoint.metric("redan_sessions") == 1.0);
-    assert!(endpoint.said().contains("KiB of replies wait for it"), "{}", endpoint.said());
+    assert!(endpoint.said().contains("bytes of replies wait for it"), "{}", endpoint.said());
     assert_eq!(beside.integer(&["STRLEN", "value"]), 20_000);
 }
 

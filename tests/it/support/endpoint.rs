@@ -22,7 +22,12 @@ impl Endpoint {
 
     /// The same without waiting for the group.
     pub(crate) fn start_blind(nodes: &[String], listener: &str, group: &str) -> Self {
-        Self::start_process("workers = 1", nodes, listener, group)
+        Self::with_workers(1, nodes, listener, group)
+    }
+
+    /// The same with so many workers.
+    pub(crate) fn with_workers(workers: usize, nodes: &[String], listener: &str, group: &str) -> Self {
+        Self::start_process(&format!("workers = {workers}"), nodes, listener, group)
     }
 
     /// The same with lines of `[redan]`.
@@ -66,6 +71,11 @@ impl Endpoint {
     /// Everything Redan has printed.
     pub(crate) fn said(&self) -> String {
         self.proxy.said()
+    }
+
+    /// Sends the process a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.proxy.signal(name);
     }
 
     /// One number: the series is written as in the exposition, labels included.
