@@ -1,4 +1,5 @@
 # make test    everything that must pass, after installing what is missing on a fresh Debian with Rust
+# make test-matrix   the end-to-end tests against other servers too, which .ci/servers fetches from Debian's archive
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
 # make bench-pubsub  the part about subscriptions alone
@@ -15,10 +16,27 @@ SCRIPTS := tests/it/clients
 # What `make bench` measures: empty is everything; words narrow it down, as in BENCH="quick plain 50".
 BENCH ?=
 
-.PHONY: test demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+# What `make test-matrix` tests against, beside the redis-server of this machine.
+SERVERS := redis-8.0 valkey-8.1 valkey-9.1
+
+.PHONY: test test-matrix demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
 
 test: needs-build needs-redis clients
 	cargo test --no-fail-fast
+
+# One after the other, and all of them also when one fails: a report of one server says nothing of the next.
+test-matrix: needs-build needs-redis clients
+	cargo build --tests
+	.ci/servers $(SERVERS)
+	@failed=; for name in redis-server $(SERVERS); do \
+	  program=redis-server; path=$$PATH; \
+	  if [ "$$name" != redis-server ]; then \
+	    program=$(CARGO_TARGET_DIR)/servers/$$name/bin/redis-server; path=$${program%/*}:$$PATH; \
+	  fi; \
+	  echo "== $$($$program --version)"; \
+	  REDAN_TEST_SERVER=$$program PATH=$$path cargo test --test it --no-fail-fast -- $(FILTER) || failed="$$failed $$name"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "tests failed against:$$failed" >&2; exit 1; fi
 
 demo: needs-build needs-redis
 	cargo run --release -- demo

@@ -109,6 +109,7 @@ pub(super) fn acceptor(
         workers: workers.to_vec(),
         seats: Arc::clone(&shared.seats),
         counters: Arc::clone(&shared.accepts),
+        memory: Arc::clone(&shared.memory),
         listening: Arc::clone(&shared.listening),
     };
     let (ended, accepting_ended) = oneshot::channel();

@@ -6,7 +6,6 @@ pub(crate) mod acknowledged;
 mod choice;
 mod connect;
 pub(crate) mod dial;
-pub(crate) mod errand;
 pub(crate) mod hub;
 mod give;
 pub(crate) mod lane;

@@ -15,6 +15,7 @@ use crate::transport::{CipherBuffer, Stream};
 
 /// Idle pins kept per worker and group. A burst of more transactions at once opens connections for the rest.
 const KEPT: usize = 64;
+const KEPT_BYTES: usize = 4096;
 /// Redis closes idle clients after `timeout`, off by default; 60 s is below what people set.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
@@ -107,7 +108,9 @@ impl Pool {
     }
 
     /// Takes back a clean pin.
-    pub(crate) fn give_back(&self, pin: Pin) {
+    pub(crate) fn give_back(&self, mut pin: Pin) {
+        // Idle ones belong to no client that they could be counted for: 64 of them keep 256 KiB.
+        pin.output.shrink_to(KEPT_BYTES);
         if self.is_master(pin.node) && self.knows(pin.dialect.user) {
             self.idle_pins.borrow_mut().put(pin);
         }

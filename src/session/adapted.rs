@@ -176,7 +176,7 @@ impl Recipient for Adapted {
         self.session.backlog()
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
-        self.session.wake_when_drained(waker);
+    fn wake_when_drained(&self, waker: &Waker, others: bool) {
+        self.session.wake_when_drained(waker, others);
     }
 }

@@ -5,6 +5,7 @@ use std::task;
 use std::time::Instant;
 
 use super::context::Context;
+use super::hello;
 use super::local::{self, Facts};
 use super::pinned::Pinned;
 use super::plan::{self, Item, Next, Part, Plan, Rules};
@@ -71,6 +72,10 @@ impl Session {
             if let Some(flow) = flow {
                 return (used, flow);
             }
+            if inner.output.len() > limits::OUTPUT_PAUSE {
+                // Short commands may have long answers: what there is goes out first.
+                return (used, Routed::Again);
+            }
         }
     }
 
@@ -90,7 +95,8 @@ impl Session {
                 // Half of what may be in flight is answered before more is sent, so that batches stay large.
                 let too_many = ((inner.next - inner.front) as usize).saturating_sub(limits::IN_FLIGHT / 2);
                 if too_many == 0 {
-                    return None;
+                    // That many commands at a time; then it may be the turn of others.
+                    return Some(Routed::Again);
                 }
                 inner.wait_until_at_most(inner.in_lane.saturating_sub(too_many));
                 Some(Routed::Wait)
@@ -141,6 +147,10 @@ impl Session {
         // Lines need no bounds but their own, and a fresh scanner finds their ends.
         while let Ok(Request::Inline { len }) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) {
             let before = input.len();
+            if before > 0 && !inner.authenticated {
+                // What the bounds of the next line are, the one before it decides.
+                break;
+            }
             if let Err(error) = inline::to_multibulk(&rest[..len], &mut input) {
                 if before == 0 {
                     return Err(error);
@@ -149,6 +159,12 @@ impl Session {
                 break;
             }
             rest = &rest[len..];
+            if !inner.authenticated && RequestScanner::new().scan(&input, &Bounds::UNAUTHENTICATED).is_err() {
+                // Redis has these bounds for the protocol's own form alone, where it believes a length before it has
+                // the bytes. A line is there already, and no command of such a length logs anyone in.
+                input.clear();
+                self.answer_error(inner, hello::NOT_AUTHENTICATED);
+            }
         }
         input.extend_from_slice(rest);
         inner.input = input;
@@ -161,6 +177,8 @@ impl Session {
         tracing::info!("closed client {}: {error}", inner.identity.peer.remote());
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR {error}"));
+        // The one letter that is not ASCII is a byte of the client's, which it gets back as it was.
+        let reply = String::from_utf8_lossy(&reply).chars().map(|letter| letter as u8).collect();
         inner.reply_mode = ReplyMode::On;
         inner.answer(reply, &self.context);
         inner.closing = true;

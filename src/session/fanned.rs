@@ -111,7 +111,7 @@ impl Recipient for Part {
         0
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
+    fn wake_when_drained(&self, waker: &Waker, _others: bool) {
         waker.wake_by_ref();
     }
 }
@@ -132,7 +132,7 @@ impl Recipient for Nobody {
         0
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
+    fn wake_when_drained(&self, waker: &Waker, _others: bool) {
         waker.wake_by_ref();
     }
 }

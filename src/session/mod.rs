@@ -9,12 +9,14 @@ mod adapted;
 mod audience;
 mod barrier;
 mod batch;
+mod bounds;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
 mod end;
 mod fanned;
 mod hello;
+mod held;
 mod hold;
 mod identity;
 mod info;
@@ -31,6 +33,7 @@ mod replay;
 mod scripts;
 mod special;
 mod stand_in;
+mod stash;
 pub(crate) mod switchboard;
 mod tracking;
 mod upload;
@@ -39,7 +42,6 @@ mod subscribe;
 mod subscriptions;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
@@ -47,6 +49,8 @@ use std::time::Instant;
 
 use self::clients::Asking;
 use self::context::Context;
+use self::held::Held;
+pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
@@ -54,6 +58,7 @@ use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::stash::Stash;
 use self::subscriptions::Subscriptions;
 use self::tracking::Tracking;
 use self::waiting::Waiting;
@@ -63,6 +68,7 @@ use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
 use crate::command::Spec;
 use crate::command::permissions::Permissions;
+use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -103,7 +109,7 @@ struct Inner {
     /// Commands on the lane. `in_lane + commands in the stash == next - front`.
     in_lane: usize,
     /// Answers that are not at the front, and commands to be sent again. Ordered by sequence.
-    stash: VecDeque<(u64, Stashed)>,
+    stash: Stash,
     /// Commands in the stash wait to be sent again.
     retrying: bool,
     /// Since when commands have been refused or lost, and none answered.
@@ -165,6 +171,10 @@ struct Inner {
     /// The task is woken when at most so many commands are left on the lane.
     wake_at: Option<usize>,
     last_active: Instant,
+    /// Whose limits of output apply.
+    class: ClientClass,
+    /// What its buffers held when that was noted last.
+    held: Held,
     /// The client has sent its last byte.
     ended_input: bool,
     /// Close when everything is answered and sent: QUIT, a protocol error, a drain.
@@ -184,7 +194,7 @@ impl Session {
             next: 0,
             front: 0,
             in_lane: 0,
-            stash: VecDeque::new(),
+            stash: Stash::default(),
             retrying: false,
             retrying_since: None,
             attempts: 0,
@@ -221,6 +231,8 @@ impl Session {
             muted: false,
             wake_at: None,
             last_active: now,
+            class: ClientClass::Normal,
+            held: Held::default(),
             ended_input: false,
             closing: false,
             dead: false,
@@ -237,7 +249,15 @@ impl Session {
     fn poll(self: &Rc<Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         self.remember(cx);
         let inner = &mut *self.inner.borrow_mut();
+        let polled = self.serve(inner, cx);
+        inner.account(&self.context);
+        // It may have closed itself by that.
+        if inner.dead { Poll::Ready(()) } else { polled }
+    }
+
+    fn serve(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Poll<()> {
         inner.wake_at = None;
+        let mut steps = 0;
         while !inner.dead && !inner.is_revoked() {
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
@@ -246,6 +266,12 @@ impl Session {
                 Poll::Ready(Ok(())) if inner.is_finished() => break,
                 _ => {}
             }
+            if steps == limits::STEPS {
+                // A client that sends without a pause would keep the others from theirs.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            steps += 1;
             let flow = match &inner.mode {
                 Mode::Plain => self.step(inner, cx),
                 Mode::Connecting(_) | Mode::Pinned(_) => self.step_pinned(inner, cx),
@@ -428,8 +454,9 @@ impl Inner {
             self.output.append(&reply, &context.workspace);
             context.workspace.give_back(reply);
         } else {
-            self.stash.push_back((sequence, Stashed::Answers { count: 1, bytes: reply }));
+            self.stash.insert(sequence, Stashed::Answers { count: 1, bytes: reply });
         }
+        self.more_waits(context);
     }
 
     /// Bytes whose turn it is.
@@ -439,14 +466,8 @@ impl Inner {
         }
         if self.output.send(bytes, &mut self.stream, &context.workspace).is_err() {
             self.dead = true;
-        } else if self.output.len() > limits::OUTPUT_CLOSE {
-            context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!(
-                "closed client {}: {} bytes of replies wait for it",
-                self.identity.peer.remote(),
-                self.output.len()
-            );
-            self.dead = true;
+        } else if !self.output.is_empty() {
+            self.more_waits(context);
         }
     }
 

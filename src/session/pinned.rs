@@ -19,6 +19,7 @@ use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
 use crate::command;
+use crate::config::ClientClass;
 use crate::limits;
 use crate::metrics::{PinReason, WorkerCounters};
 use crate::resp::encode;
@@ -35,6 +36,15 @@ impl Mode {
             Self::Plain => true,
             Self::Connecting(_) => false,
             Self::Pinned(pinned) => pinned.expected.is_empty(),
+        }
+    }
+
+    /// Nothing but its client's silence keeps it.
+    pub(super) fn may_idle_out(&self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Connecting(_) => false,
+            Self::Pinned(pinned) => pinned.expected.is_empty() && !pinned.subscribes && !pinned.monitors,
         }
     }
 }
@@ -197,7 +207,8 @@ impl Pinned {
             return false;
         }
         let open = self.in_multi || self.watching || self.for_session || self.tracks || self.uploading;
-        !self.is_blocked() && (open || self.expected.is_empty())
+        let room = self.expected.is_empty() || (open && self.expected.len() < limits::IN_FLIGHT);
+        !self.is_blocked() && room
     }
 
     fn is_done(&self) -> bool {
@@ -331,6 +342,7 @@ impl Session {
             },
             Mode::Pinned(mut pinned) => {
                 let after = self.turn(inner, &mut pinned, cx);
+                inner.class = if pinned.subscribes { ClientClass::Pubsub } else { ClientClass::Normal };
                 self.after_turn(inner, pinned, after)
             }
         }
@@ -365,7 +377,7 @@ impl Session {
             }
             return After::Lost("its node is not the master any more".to_owned());
         }
-        loop {
+        for _ in 0..limits::ROUNDS_WITH_A_PIN {
             if self.redirect_is_lost(inner, pinned) {
                 return After::Lost("the connection for redirected invalidations is lost".to_owned());
             }
@@ -397,7 +409,10 @@ impl Session {
                 }
                 return After::Keep(Flow::Wait);
             }
-            let room = inner.input.len() < limits::GATHERED_COMMAND && pinned.pin.backlog() < limits::OUTPUT_PAUSE;
+            // Whoever does not take what it is sent is not read either.
+            let room = inner.input.len() < limits::GATHERED_COMMAND
+                && pinned.pin.backlog() < limits::OUTPUT_PAUSE
+                && inner.output.len() <= limits::OUTPUT_PAUSE;
             if room && !inner.ended_input {
                 moved |= self.read_client(inner, pinned, cx);
             }
@@ -418,6 +433,8 @@ impl Session {
                 return After::Keep(if inner.dead { Flow::Again } else { Flow::Wait });
             }
         }
+        // Others have their turn after some of these.
+        After::Keep(Flow::Again)
     }
 
     /// `true` when something came, the end included.

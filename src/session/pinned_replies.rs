@@ -48,9 +48,9 @@ impl Session {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
                 let shown = match pinned.expected.front() {
                     None | Some(Expect::Reply) => true,
-                    // Some of it is Redan's to say, unless that is more than may wait for a client at all.
+                    // Some of it is Redan's to say, unless it is more than is gathered for that.
                     Some(Expect::Exec { stand_ins, .. }) => {
-                        stand_ins.is_empty() || length > limits::OUTPUT_CLOSE as u64
+                        stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64
                     }
                     Some(_) => false,
                 };

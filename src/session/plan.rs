@@ -11,7 +11,7 @@ use crate::command::learned::Learned;
 use crate::command::permissions::Permissions;
 use crate::command::{self, Care, Kind, Local, Pin, Refused, Spec};
 use crate::limits;
-use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments, blank_lines};
 
 /// What becomes of one command of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,7 @@ pub(super) fn plan<'a>(
             Ok(Request::Command(frame)) => frame,
             Ok(Request::Blank { len }) => {
                 plan.end += len;
+                plan.end += blank_lines(&buf[plan.end..]);
                 continue;
             }
             Ok(Request::Inline { .. }) => {

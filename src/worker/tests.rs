@@ -49,6 +49,7 @@ fn setup() -> Setup {
     };
     let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
     let (counters, throttle) = (Arc::default(), Arc::default());
+    let memory = Memory::new(None, std::slice::from_ref(&counters));
     Setup {
         started: Instant::now(),
         counters,
@@ -56,6 +57,7 @@ fn setup() -> Setup {
         doors,
         throttle,
         switchboard: Arc::new(Switchboard::new(Vec::new())),
+        memory,
         number: 0,
         seed: 1,
     }

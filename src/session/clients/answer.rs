@@ -4,9 +4,8 @@
 //! from a task.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::backend::errand;
 use crate::backend::pool::Pool;
 use crate::session::switchboard::{Answer, Ask, Question};
 use crate::session::{Inner, Session};
@@ -83,11 +82,14 @@ pub(crate) fn answer<'a>(
     let _ = answers.send(said);
 }
 
+/// A node that does not say within this is asked in vain; the session that asks waits no longer than 5 s anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 async fn unblock_at_node(pool: Rc<Pool>, node: NodeId, connection: u64, with_error: bool) -> Answer {
     let connection = connection.to_string();
     let reason: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
     let words: [&[u8]; 4] = [b"CLIENT", b"UNBLOCK", connection.as_bytes(), reason];
-    match errand::run(&pool, node, &words).await.as_deref() {
+    match pool.ask_node(node, &words, PATIENCE).await.as_deref() {
         Some(b":1\r\n") => Answer::Count(1),
         Some([b'-', words @ ..]) => Answer::Refused(String::from_utf8_lossy(words).trim_end().to_owned()),
         // The node is gone: the session's wait begins again elsewhere.

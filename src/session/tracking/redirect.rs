@@ -111,8 +111,8 @@ async fn hand_on(session: &Weak<Session>, mut pin: Pin, to: u64, home: usize) {
                 Poll::Pending => Poll::Pending,
             }
         });
-        // A name of a key that is longer than any client may have waiting is not worth to be kept.
-        if read.await == 0 || input.len() > limits::OUTPUT_CLOSE {
+        // A message about a key with a name of such a length is not worth to be kept.
+        if read.await == 0 || input.len() > limits::ADAPTED_REPLY {
             return;
         }
         let (mut start, mut keys) = (0, Vec::new());

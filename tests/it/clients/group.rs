@@ -74,7 +74,7 @@ impl Redis {
         drop(listener);
         let own = folder.join(port.to_string());
         fs::create_dir(&own).expect("a folder of its own");
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(crate::support::redis::program());
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&own);
         // Without it a full synchronisation waits five seconds for more replicas to come.
         command.args(["--repl-diskless-sync-delay", "0"]);

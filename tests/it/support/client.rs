@@ -113,8 +113,12 @@ impl Client {
 
     /// Everything until the connection ends, which it must.
     pub(crate) fn rest(&mut self) -> String {
+        String::from_utf8_lossy(&self.rest_bytes()).into_owned()
+    }
+
+    pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
-        String::from_utf8_lossy(&self.buf[self.at..]).into_owned()
+        self.buf[self.at..].to_vec()
     }
 
     /// Whether nothing comes within `time`.
