@@ -8,6 +8,7 @@ mod clients;
 mod config;
 mod demo;
 mod documents;
+mod every_command;
 mod hostile;
 mod large;
 mod layers;

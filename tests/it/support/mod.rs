@@ -8,3 +8,4 @@ pub(crate) mod network;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
+pub(crate) mod value;
