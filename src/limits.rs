@@ -46,6 +46,10 @@ pub(crate) const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
 /// dying in its middle costs no client its connection. 64 KiB holds four values of 16 KB.
 pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 
+/// A reply that Redan rewrites as a whole (INFO) is gathered up to here, and beyond it passes as it is: a server's INFO with
+/// all its statistics has some 60 KiB.
+pub(crate) const ADAPTED_REPLY: usize = 4 * 1024 * 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 

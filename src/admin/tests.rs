@@ -19,6 +19,7 @@ fn node(id: u32, address: &str, role: Role) -> Node {
         lag: None,
         lag_bytes: None,
         interruptions: 0,
+        run: id,
         offsets_comparable: true,
         round_trip: None,
         flavor: Flavor::Redis,

@@ -4,7 +4,7 @@
 //! flags do not say or say wrongly (a server's `readonly` is no promise about the connection). Only then do
 //! the flags `write` and `readonly` count, which were right for data commands on every server examined.
 
-use super::{Admin, Kind, Local, Pin, Refused};
+use super::{Admin, Care, Kind, Local, Pin, Refused};
 
 /// The kind of the command `name`, whose flags are a comma-separated list as in COMMAND's reply.
 pub(crate) fn kind(name: &str, flags: &str) -> Kind {
@@ -16,6 +16,21 @@ pub(crate) fn kind(name: &str, flags: &str) -> Kind {
         Some(sub) => subcommand(container, sub),
     };
     by_name.unwrap_or_else(|| by_flags(flags))
+}
+
+/// What must be done about the command `name` besides carrying it.
+pub(crate) fn care(name: &str) -> Care {
+    match name {
+        "scan" => Care::Cursor,
+        "hscan" | "sscan" | "zscan" => Care::KeyCursor,
+        "info" => Care::Info,
+        "publish" | "spublish" => Care::Publish,
+        "pubsub|numsub" | "pubsub|shardnumsub" => Care::Subscribers,
+        "eval" | "eval_ro" | "script|load" => Care::Body,
+        "evalsha" | "evalsha_ro" => Care::Digest,
+        "script|flush" => Care::Flush,
+        _ => Care::None,
+    }
 }
 
 /// Commands that change a connection, wait on it, or are about it.

@@ -20,6 +20,7 @@ pub(crate) struct Spec {
     pub(crate) kind: Kind,
     /// Arguments it takes, name included (and the container's); negative: at least so many.
     pub(crate) arity: i16,
+    pub(crate) care: Care,
 }
 
 impl Spec {
@@ -28,6 +29,28 @@ impl Spec {
         let least = u32::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= least } else { arguments == least }
     }
+}
+
+/// What Redan must do about a command besides carrying it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    None,
+    /// SCAN: its cursor is the first argument, and belongs to one run of one node.
+    Cursor,
+    /// HSCAN, SSCAN, ZSCAN: the cursor is the second argument.
+    KeyCursor,
+    /// Its reply tells of one server; Redan adds what there is to tell of itself.
+    Info,
+    /// PUBLISH, SPUBLISH: the reply counts connections, of which Redan's may stand for many clients or none.
+    Publish,
+    /// PUBSUB NUMSUB and SHARDNUMSUB: so does theirs, channel by channel.
+    Subscribers,
+    /// EVAL, SCRIPT LOAD: the script is remembered, for a node that will be asked for it and does not know it.
+    Body,
+    /// EVALSHA: a node that does not know the script is sent its text.
+    Digest,
+    /// SCRIPT FLUSH: every node forgets, and so does Redan.
+    Flush,
 }
 
 /// Where a command goes and over what kind of connection.

@@ -6,8 +6,8 @@
 
 use std::sync::LazyLock;
 
-use super::classify::kind;
-use super::{Kind, Pin, Spec};
+use super::classify::{care, kind};
+use super::{Care, Kind, Pin, Spec};
 
 const ROWS: [&str; 2] = [include_str!("commands-7.0.15.tsv"), include_str!("additions.tsv")];
 
@@ -125,7 +125,7 @@ impl Table {
         let free = Slot {
             key: Key { words: [0; 3], tag: 0 },
             container: 0,
-            spec: Spec { name: "", kind: Kind::Pin(Pin::Unknown), arity: 0 },
+            spec: Spec { name: "", kind: Kind::Pin(Pin::Unknown), arity: 0, care: Care::None },
         };
         let mut table = Self { slots: Box::new([free; SLOTS]) };
         for (name, spec) in specs().filter(|(name, _)| !name.contains('|')) {
@@ -190,6 +190,6 @@ fn specs() -> impl Iterator<Item = (&'static str, Spec)> {
         let mut columns = line.split('\t');
         let name = columns.next()?;
         let arity = columns.next()?.parse().ok()?;
-        Some((name, Spec { name, kind: kind(name, columns.next()?), arity }))
+        Some((name, Spec { name, kind: kind(name, columns.next()?), arity, care: care(name) }))
     })
 }

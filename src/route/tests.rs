@@ -12,6 +12,7 @@ fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us:
         role,
         readable: if readable { Ok(()) } else { Err("link to its master is down".into()) },
         interruptions: 0,
+        run: id,
         lag: lag_ms.map(Duration::from_millis),
         lag_bytes: Some(0),
         offsets_comparable: true,

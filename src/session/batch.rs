@@ -11,6 +11,7 @@ use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
+use crate::command::Care;
 use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
@@ -214,7 +215,10 @@ impl Session {
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
-        lane.submit(self, sequence, raw, effect, item.replies);
+        match item.care {
+            Care::None => lane.submit(self, sequence, raw, effect, item.replies),
+            care => self.submit_adapted(lane, sequence, care, raw, effect, item.replies),
+        }
     }
 
     fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {

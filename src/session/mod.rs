@@ -5,11 +5,14 @@
 //! A session uses one lane at a time: it turns to another only when nothing is in flight, which keeps its replies in
 //! order, its reads behind its writes, and its view from going back in time.
 
+mod adapted;
 mod batch;
 pub(crate) mod context;
+mod cursor;
 mod hello;
 mod hold;
 mod identity;
+mod info;
 mod local;
 mod output;
 mod pinned;

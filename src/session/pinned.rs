@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
+use super::adapted::Adapter;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
@@ -44,7 +45,7 @@ pub(super) enum Severed {
 }
 
 /// A reply to come, in the order of the commands.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Expect {
     Reply,
     /// `+OK` to MULTI, `+QUEUED`: given again when a transaction begins again.
@@ -61,6 +62,8 @@ pub(super) enum Expect {
     Drop,
     /// The client gets this instead.
     Replace(Vec<u8>),
+    /// The client gets it rewritten.
+    Adapted(Box<Adapter>),
 }
 
 pub(super) struct Pinned {
@@ -373,10 +376,9 @@ impl Session {
     fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
         pool.look();
-        let executing = pinned
-            .expected
-            .iter()
-            .any(|expect| matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Select(_)));
+        let executing = pinned.expected.iter().any(|expect| {
+            matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
+        });
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
         if pinned.for_session || pinned.subscribed || pinned.in_piece {
             // What the connection stood for cannot be had again without the client's doing.
@@ -394,7 +396,7 @@ impl Session {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
                 Expect::Drop | Expect::Barrier => continue,
-                Expect::Reply | Expect::Exec { .. } | Expect::Select(_) => {
+                Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
                 }

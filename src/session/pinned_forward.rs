@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::task;
 
+use super::adapted::Adaptation;
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
 use super::{Inner, ReplyMode, Session};
-use crate::command::{self, Kind, Lasts, Local, Pin, Refused};
+use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
@@ -195,9 +196,24 @@ impl Session {
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
-                relay(pinned, raw)
+                self.relay_with_care(pinned, arrived.care(), raw)
             }
         }
+    }
+
+    fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
+        if care == Care::None || pinned.subscribed {
+            return relay(pinned, raw);
+        }
+        let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
+        pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
+        keep(pinned, raw);
+        pinned.expected.push_back(match adapter {
+            _ if pinned.in_multi => Expect::Opening,
+            Some(adapter) => Expect::Adapted(Box::new(adapter)),
+            None => Expect::Reply,
+        });
+        Step::Sent
     }
 
     /// A command that is not carried. In a transaction the node must still learn that it failed, so that EXEC does.
@@ -416,9 +432,14 @@ fn relay(pinned: &mut Pinned, raw: &[u8]) -> Step {
     Step::Sent
 }
 
-/// Sends a command, and keeps it while everything on the pin may still be sent again.
+/// Sends a command, and keeps it.
 fn note(pinned: &mut Pinned, raw: &[u8]) {
     pinned.pin.output.extend_from_slice(raw);
+    keep(pinned, raw);
+}
+
+/// Keeps a command while everything on the pin may still be sent again.
+fn keep(pinned: &mut Pinned, raw: &[u8]) {
     if pinned.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
         pinned.journal = None;
     }

@@ -132,17 +132,21 @@ impl Session {
                 self.give(inner, pinned, reply);
             }
             Expect::Exec { watched } => return self.exec_came(inner, pinned, reply, watched),
-            Expect::Opening | Expect::Reply => return self.plain_came(inner, pinned, &expect, reply),
+            Expect::Adapted(adapter) => {
+                return self.plain_came(inner, pinned, false, &adapter.adapt(reply));
+            }
+            Expect::Opening => return self.plain_came(inner, pinned, true, reply),
+            Expect::Reply => return self.plain_came(inner, pinned, false, reply),
         }
         Ok(())
     }
 
-    fn plain_came(&self, inner: &mut Inner, pinned: &mut Pinned, expect: &Expect, reply: &[u8]) -> Result<(), After> {
+    fn plain_came(&self, inner: &mut Inner, pinned: &mut Pinned, opening: bool, reply: &[u8]) -> Result<(), After> {
         let refused = if reply[0] == b'-' { refusal(reply) } else { None };
         let Some(refused) = refused else {
-            if *expect != Expect::Opening || reply[0] == b'-' {
+            if !opening || reply[0] == b'-' {
                 // Answered for good: nothing of this connection may be sent again, save what a transaction queues.
-                if !pinned.in_multi || *expect == Expect::Reply {
+                if !pinned.in_multi || !opening {
                     pinned.journal = None;
                 }
                 inner.retrying_since = None;
@@ -163,7 +167,7 @@ impl Session {
             return Err(After::Restart);
         }
         let mut instead = Vec::new();
-        if *expect == Expect::Opening && pinned.is_guarded() {
+        if opening && pinned.is_guarded() {
             // EXEC will fail, and then says what a client that watches keys knows how to go on from.
             pinned.doomed = true;
             encode::simple(&mut instead, "QUEUED");

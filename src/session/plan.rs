@@ -6,7 +6,7 @@
 
 use super::local;
 use super::pinned_forward::is_known;
-use crate::command::{self, Kind, Local, Pin, Spec};
+use crate::command::{self, Care, Kind, Local, Pin, Spec};
 use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
 
@@ -30,6 +30,7 @@ pub(crate) struct Item {
     /// Replies it will have: one, or those of a whole transaction.
     pub(super) replies: u32,
     pub(super) part: Part,
+    pub(super) care: Care,
 }
 
 /// What the session's state has to say about its commands.
@@ -51,6 +52,10 @@ pub(super) struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
+    pub(super) fn care(&self) -> Care {
+        self.spec.map_or(Care::None, |spec| spec.care)
+    }
+
     /// `buf` begins with the command.
     pub(super) fn new(buf: &'a [u8], frame: Frame) -> Self {
         let raw = &buf[..frame.len];
@@ -151,7 +156,9 @@ pub(super) fn plan<'a>(
         plan.needs_master |= matches!(part, Part::Write | Part::MasterRead);
         plan.rides |= !matches!(part, Part::Answer(_));
         plan.end += len;
-        items.push(Item { start, frame, len, replies, part });
+        // In a transaction replies stay as the server writes them.
+        let care = if replies == 1 { arrived.care() } else { Care::None };
+        items.push(Item { start, frame, len, replies, part, care });
     }
 }
 
@@ -176,8 +183,11 @@ fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
         };
         block.len += frame.len;
         block.replies += 1;
-        match Arrived::new(rest, frame).kind {
+        let arrived = Arrived::new(rest, frame);
+        match arrived.kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
+            // Its cursor has a mark, which must be taken off for the node it goes to.
+            _ if matches!(arrived.care(), Care::Cursor | Care::KeyCursor) => return None,
             Kind::Pin(Pin::Exec) if frame.arguments == 1 => return Some(block),
             Kind::Write => block.writes = true,
             Kind::Read | Kind::MasterRead => {}

@@ -17,7 +17,7 @@ use super::plan::Arrived;
 use super::{Flow, Inner, Session};
 use crate::backend::recipient::{Effect, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
-use crate::command::Kind;
+use crate::command::{Care, Kind};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -232,7 +232,9 @@ impl Session {
                 inner.last_write = Some(*sequence);
             }
             inner.in_lane += 1;
-            lane.submit(self, *sequence, request, *effect, replies_to(request));
+            let replies = replies_to(request);
+            let care = if replies == 1 { care_of(request) } else { Care::None };
+            self.submit_adapted(lane, *sequence, care, request, *effect, replies);
             self.context.workspace.counters.replays.increment();
             false
         });
@@ -288,6 +290,13 @@ pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
     }
     encode::error(&mut bytes, words);
     bytes
+}
+
+fn care_of(request: &[u8]) -> Care {
+    match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
+        Ok(Request::Command(frame)) => Arrived::new(request, frame).care(),
+        _ => Care::None,
+    }
 }
 
 fn is_script(request: &[u8]) -> bool {

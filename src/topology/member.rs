@@ -183,6 +183,17 @@ impl Member {
         self.failure = Some(failure);
     }
 
+    /// FNV-1a, so that every process of every build comes to the same number.
+    pub(super) fn run(&self) -> u32 {
+        let hash = |bytes: &[u8], start: u32| {
+            bytes.iter().fold(start, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        };
+        match &self.run_id {
+            Some(run_id) => hash(run_id.as_bytes(), 0x811c_9dc5),
+            None => hash(&self.interruptions.to_le_bytes(), hash(self.address.as_bytes(), 0x811c_9dc5)),
+        }
+    }
+
     pub(super) fn says(&self, role: Role) -> bool {
         self.said.as_ref().is_some_and(|said| said.role == role)
     }

@@ -72,6 +72,9 @@ pub(crate) struct Node {
     /// Grows whenever the node's data may have gone back in time: a restart, a full sync, another history. What a
     /// session saw on it before proves nothing then. A broken link alone does not count.
     pub(crate) interruptions: u64,
+    /// Tells this run of the server from every other, of this node and of others, also to other Redans. Where the server
+    /// does not tell its run id, only as far as its address and `interruptions` do.
+    pub(crate) run: u32,
     /// How far behind the master in time, from sampled master offsets; `None` when unknown.
     pub(crate) lag: Option<Duration>,
     /// How far behind the master in bytes of the replication stream; `None` when unknown.

@@ -336,6 +336,7 @@ impl Tracker {
             role: member.said.as_ref().map_or(Role::Unknown, |said| said.role),
             readable: if is_master { Ok(()) } else { member.health.readable.clone() },
             interruptions: member.interruptions,
+            run: member.run(),
             lag: distance.time,
             lag_bytes: distance.bytes,
             offsets_comparable: distance.comparable,

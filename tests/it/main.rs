@@ -17,6 +17,7 @@ mod metrics;
 mod ordering;
 mod pinned;
 mod rolechange;
+mod scans;
 mod sessions;
 mod shutdown;
 mod support;

@@ -6,45 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, bulk, pipeline};
 use crate::support::endpoint::Endpoint;
-use crate::support::redis::{Redis, eventually};
-
-struct Group {
-    servers: [Redis; 3],
-    endpoint: Endpoint,
-}
-
-impl Group {
-    fn start(listener: &str) -> Self {
-        let master = Redis::start();
-        let replicas = [(); 2].map(|()| Redis::options().replica_of(&master).start());
-        replicas.iter().for_each(Redis::wait_for_link);
-        let endpoint = Endpoint::of(&[&master, &replicas[0], &replicas[1]], listener);
-        let [first, second] = replicas;
-        Self { servers: [master, first, second], endpoint }
-    }
-
-    /// Makes `to` the master in place of `from` as a careful operator does it: writes pause until `to` has all of them.
-    fn move_master(&self, from: usize, to: usize) {
-        let (old, new) = (&self.servers[from], &self.servers[to]);
-        old.ok(&["CLIENT", "PAUSE", "20000", "WRITE"]);
-        eventually("the new master has everything", || old.info("master_repl_offset") == new.info("slave_repl_offset"));
-        self.promote(from, to);
-        old.ok(&["CLIENT", "UNPAUSE"]);
-    }
-
-    fn promote(&self, from: usize, to: usize) {
-        self.servers[to].replica_of(None);
-        // The old master first: while it says it is the master, what it was sent and has not answered is in doubt.
-        for index in [from, 3 - from - to] {
-            self.servers[index].replica_of(Some(&self.servers[to]));
-        }
-    }
-
-    fn wait_for_master(&self, index: usize) {
-        let series = format!("redan_node_master{{group=\"main\",node=\"{}\"}}", self.servers[index].address());
-        eventually("Redan knows the new master", || self.endpoint.metric(&series) > 0.0);
-    }
-}
+use crate::support::group::Group;
+use crate::support::redis::eventually;
 
 /// Ends the clients of a test, also when the test fails: otherwise it would wait for them for ever.
 struct StopOnDrop<'a>(&'a AtomicBool);

@@ -1,0 +1,162 @@
+//! Commands whose reply speaks of one server where the client means the endpoint: Redan puts the reply right.
+//!
+//! Such a command rides its lane like any other, with an [`Adapted`] between the lane and the session that rewrites the
+//! reply, and sometimes the request. Where a command is sent again it is the client's own request that is, so that it is
+//! rewritten anew for the node it goes to then. Inside MULTI and in scripts replies stay as the server wrote them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::Session;
+use super::cursor::Mark;
+use super::info;
+use crate::backend::lane::Lane;
+use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::command::Care;
+use crate::limits;
+use crate::topology::NodeId;
+
+/// How a reply is rewritten.
+#[derive(Debug)]
+pub(super) enum Adapter {
+    /// A cursor gets its node's mark.
+    Cursor(Mark),
+    /// INFO gets this section behind its own.
+    Section(String),
+}
+
+/// What has become of a reply, or of what there is of it.
+enum Rewritten {
+    /// The rest follows as it is.
+    As(Vec<u8>),
+    /// More of the reply is needed to say.
+    NeedsMore,
+}
+
+impl Adapter {
+    /// `whole`: all of the reply is there.
+    fn rewrite(&self, reply: &[u8], whole: bool) -> Rewritten {
+        match self {
+            Self::Cursor(mark) => mark.reply(reply).map_or(Rewritten::NeedsMore, Rewritten::As),
+            Self::Section(_) if !whole => Rewritten::NeedsMore,
+            Self::Section(section) => Rewritten::As(info::with_section(reply, section)),
+        }
+    }
+
+    /// A whole reply.
+    pub(super) fn adapt(&self, reply: &[u8]) -> Vec<u8> {
+        match self.rewrite(reply, true) {
+            Rewritten::As(bytes) => bytes,
+            Rewritten::NeedsMore => reply.to_vec(),
+        }
+    }
+}
+
+/// A command as it goes to one node.
+#[derive(Debug, Default)]
+pub(super) struct Adaptation {
+    /// `None`: the reply stays as it is.
+    pub(super) adapter: Option<Adapter>,
+    /// `None`: the request does.
+    pub(super) request: Option<Vec<u8>>,
+}
+
+impl Session {
+    /// What is to be done about a command that goes to this node now.
+    pub(super) fn adaptation(&self, care: Care, raw: &[u8], node: NodeId) -> Adaptation {
+        match care {
+            Care::Cursor | Care::KeyCursor => {
+                let run = self.context.pool.snapshot().node(node).map_or(0, |node| node.run);
+                let mark = Mark::of(run);
+                Adaptation { adapter: Some(Adapter::Cursor(mark)), request: mark.request(care, raw) }
+            }
+            Care::Info if info::wants_section(raw) => {
+                Adaptation { adapter: Some(Adapter::Section(info::section(&self.context, self.id))), request: None }
+            }
+            _ => Adaptation::default(),
+        }
+    }
+
+    /// Appends a command that needs care to the lane.
+    pub(super) fn submit_adapted(
+        self: &Rc<Self>,
+        lane: &Lane,
+        sequence: u64,
+        care: Care,
+        raw: &[u8],
+        effect: Effect,
+        replies: u32,
+    ) {
+        let Adaptation { adapter, request } = self.adaptation(care, raw, lane.key.node);
+        let Some(adapter) = adapter else {
+            lane.submit(self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
+            return;
+        };
+        let original = request.is_some().then(|| raw.to_vec());
+        let adapted = Adapted {
+            session: Rc::clone(self),
+            adapter,
+            original,
+            gathered: RefCell::default(),
+            passing: Cell::new(false),
+        };
+        lane.submit(&Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
+    }
+}
+
+/// Stands between a lane and a session for one command.
+struct Adapted {
+    session: Rc<Session>,
+    adapter: Adapter,
+    /// What the client sent, where the node was sent something else.
+    original: Option<Vec<u8>>,
+    /// What has come of a reply in pieces, while more of it is needed.
+    gathered: RefCell<Vec<u8>>,
+    /// The rest of a reply in pieces goes on as it comes.
+    passing: Cell<bool>,
+}
+
+impl Recipient for Adapted {
+    fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
+        self.session.replies(origin, first, count, &self.adapter.adapt(bytes));
+    }
+
+    fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
+        if self.passing.get() {
+            self.session.piece(origin, sequence, bytes, last);
+            return;
+        }
+        let mut gathered = self.gathered.borrow_mut();
+        gathered.extend_from_slice(bytes);
+        let rewritten = match self.adapter.rewrite(&gathered, last) {
+            Rewritten::As(bytes) => bytes,
+            Rewritten::NeedsMore if last || gathered.len() > limits::ADAPTED_REPLY => std::mem::take(&mut *gathered),
+            Rewritten::NeedsMore => return,
+        };
+        self.passing.set(true);
+        *gathered = Vec::new();
+        drop(gathered);
+        self.session.piece(origin, sequence, &rewritten, last);
+    }
+
+    fn judged(&self, origin: Origin, judged: Judged<'_>) {
+        let request = self.original.as_deref().unwrap_or(judged.request);
+        let adapted = judged.refusal.is_none().then(|| self.adapter.adapt(judged.reply));
+        let reply = adapted.as_deref().unwrap_or(judged.reply);
+        self.session.judged(origin, Judged { request, reply, ..judged });
+    }
+
+    fn lost(&self, lost: Lost<'_>) {
+        let request = self.original.as_deref().unwrap_or(lost.request);
+        self.session.lost(Lost { request, ..lost });
+    }
+
+    fn backlog(&self) -> usize {
+        self.session.backlog()
+    }
+
+    fn wake_when_drained(&self, waker: &Waker) {
+        self.session.wake_when_drained(waker);
+    }
+}
