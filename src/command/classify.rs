@@ -59,6 +59,7 @@ fn connection(name: &str) -> Option<Kind> {
         // A subcommand without a row could do anything to the connection.
         "client" | "function" | "script" => Kind::Pin(Pin::Unknown),
         "monitor" => Kind::Admin(Admin::Monitor),
+        "shutdown" => Kind::Admin(Admin::Shutdown),
         "psync" | "replconf" | "sync" => Kind::Refused(Refused::Replication),
         "host:" | "post" => Kind::Refused(Refused::Http),
         _ => return None,
@@ -87,8 +88,8 @@ fn answered_by_master(name: &str) -> Option<Kind> {
 fn admin(name: &str) -> Option<Kind> {
     match name {
         "acl" | "bgrewriteaof" | "bgsave" | "commandlog" | "config" | "debug" | "failover" | "hotkeys" | "latency"
-        | "memory" | "module" | "pfdebug" | "pfselftest" | "replicaof" | "save" | "shutdown" | "slaveof"
-        | "slowlog" | "trimslots" => Some(Kind::Admin(Admin::Command)),
+        | "memory" | "module" | "pfdebug" | "pfselftest" | "replicaof" | "save" | "slaveof" | "slowlog"
+        | "trimslots" => Some(Kind::Admin(Admin::Command)),
         _ => None,
     }
 }

@@ -60,6 +60,8 @@ pub(super) enum Expect {
     Barrier,
     /// Not shown.
     Drop,
+    /// To SHUTDOWN, which a server answers only when it fails: its end is the answer, for the client too.
+    Shutdown,
     /// The client gets this instead.
     Replace(Vec<u8>),
     /// The client gets it rewritten.
@@ -380,7 +382,8 @@ impl Session {
             matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
         });
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
-        if pinned.for_session || pinned.subscribed || pinned.in_piece {
+        let shut_down = pinned.started && pinned.expected.iter().any(|expect| matches!(expect, Expect::Shutdown));
+        if pinned.for_session || pinned.subscribed || pinned.in_piece || shut_down {
             // What the connection stood for cannot be had again without the client's doing.
             inner.dead = true;
             return;
@@ -396,7 +399,7 @@ impl Session {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
                 Expect::Drop | Expect::Barrier => continue,
-                Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
+                Expect::Reply | Expect::Shutdown | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
                 }

@@ -72,7 +72,7 @@ fn administrative_commands_are_refused_by_default() {
     let endpoint = Endpoint::of(&[&master], "");
     let mut client = endpoint.client();
     let mut refused = 0;
-    for row in kinds(&["Admin(Command)", "Admin(Monitor)"]) {
+    for row in kinds(&["Admin(Command)", "Admin(Monitor)", "Admin(Shutdown)"]) {
         let words: Vec<&str> = row.split('|').collect();
         let reply = client.ask(&words);
         assert!(reply.starts_with(&format!("-NOPERM '{row}' is an administrative command")), "{row}: {reply}");
