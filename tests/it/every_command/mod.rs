@@ -5,13 +5,14 @@
 
 mod differences;
 mod script;
-pub(crate) mod sides;
+mod sides;
 
 use std::collections::HashSet;
 
 use script::{Case, Step};
-use sides::{Group, Plain, Side};
+use sides::Side;
 
+use crate::support::beside::{self, Group, Plain};
 use crate::support::client::Client;
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::{DEADLINE, Redis};
@@ -99,7 +100,7 @@ fn a_shut_down_server_ends_the_connection() {
 /// Runs every case on both sides, then says all that was wrong.
 fn compare(resp3: bool) {
     let (bare, behind, other) = (Group::start(), Group::start(), Redis::start());
-    let proxy = sides::redan(&behind);
+    let proxy = beside::redan(&behind);
     let server = [bare.master.address(), bare.master.address()];
     let server = Side { group: &bare, addresses: server, resp3, other: &other };
     let redan = Side { group: &behind, addresses: [proxy.address(1), proxy.address(2)], resp3, other: &other };

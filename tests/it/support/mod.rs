@@ -1,5 +1,6 @@
 //! What several tests stand on: running servers, running proxies, certificates.
 
+pub(crate) mod beside;
 pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod endpoint;
