@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod config;
 mod demo;
+mod differential;
 mod documents;
 mod every_command;
 mod hostile;

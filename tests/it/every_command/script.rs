@@ -14,6 +14,8 @@
 //!
 //! Words may stand in double quotes, with the escapes of redis-cli.
 
+use crate::support::beside::words;
+
 /// Who does what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -83,37 +85,4 @@ fn ask(client: char, line: &str) -> Step {
         Some((name, command)) => Step::Ask { client, words: words(command), keep: Some(name.to_owned()) },
         None => Step::Ask { client, words: words(line), keep: None },
     }
-}
-
-pub(super) fn words(text: &str) -> Vec<Vec<u8>> {
-    let mut words = Vec::new();
-    let mut rest = text.trim_start().as_bytes();
-    while !rest.is_empty() {
-        let mut word = Vec::new();
-        if rest[0] == b'"' {
-            rest = &rest[1..];
-            while rest[0] != b'"' {
-                let (byte, len) = match (rest[0], rest.get(1)) {
-                    (b'\\', Some(b'n')) => (b'\n', 2),
-                    (b'\\', Some(b'r')) => (b'\r', 2),
-                    (b'\\', Some(b'x')) => {
-                        let digits = std::str::from_utf8(&rest[2..4]).expect("two digits");
-                        (u8::from_str_radix(digits, 16).expect("a byte"), 4)
-                    }
-                    (b'\\', Some(other)) => (*other, 2),
-                    (byte, _) => (byte, 1),
-                };
-                word.push(byte);
-                rest = &rest[len..];
-            }
-            rest = &rest[1..];
-        } else {
-            let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
-            word.extend_from_slice(&rest[..end]);
-            rest = &rest[end..];
-        }
-        words.push(word);
-        rest = rest.trim_ascii_start();
-    }
-    words
 }

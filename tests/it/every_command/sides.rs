@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::script::{Case, Step};
-use crate::support::beside::{Group, PATIENCE, Plain};
+use crate::support::beside::{Group, PATIENCE, Plain, words};
 use crate::support::redis::Redis;
 use crate::support::value::Value;
 
@@ -26,7 +26,7 @@ impl Side<'_> {
     pub(super) fn clear(&self) {
         let mut client = Plain::connect(&self.addresses[1]);
         for line in ["CLIENT UNPAUSE", "FLUSHALL", "FUNCTION FLUSH", "SCRIPT FLUSH", "ACL LOG RESET", "SLOWLOG RESET"] {
-            let words = super::script::words(line);
+            let words = words(line);
             let reply = client.ask(&words);
             assert!(reply.as_ref().is_ok_and(|reply| reply == b"+OK\r\n"), "{line}: {reply:?}");
         }

@@ -45,7 +45,8 @@ impl Group {
     }
 }
 
-/// Redan with default settings but for `reads`, in front of the group; the second listener carries administrative commands.
+/// Redan with default settings but for `reads`, in front of the group; the second listener carries administrative commands, the
+/// third reads from the master.
 pub(crate) fn redan(group: &Group) -> Proxy {
     let nodes: Vec<String> =
         std::iter::once(&group.master).chain(&group.replicas).map(|server| server.address()).collect();
@@ -54,6 +55,7 @@ pub(crate) fn redan(group: &Group) -> Proxy {
          [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\ngroup = \"main\"\nreads = \"replica\"\n\
          [[listener]]\nname = \"admin\"\nbind = \"127.0.0.1:0\"\ngroup = \"main\"\nreads = \"replica\"\n\
          admin_commands = \"allow\"\n\
+         [[listener]]\nname = \"strong\"\nbind = \"127.0.0.1:0\"\ngroup = \"main\"\nconsistency = \"strong\"\n\
          [[group]]\nname = \"main\"\nnodes = {nodes:?}\n"
     ));
     eventually("a master and two readable replicas", || {
@@ -99,7 +101,11 @@ impl Plain {
 
     pub(crate) fn send(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        self.stream.write_all(&binary(&words)).map_err(|error| format!("it cannot be sent: {error}"))
+        self.raw(&binary(&words))
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.stream.write_all(bytes).map_err(|error| format!("it cannot be sent: {error}"))
     }
 
     pub(crate) fn reply(&mut self) -> Result<Vec<u8>, String> {
@@ -135,4 +141,38 @@ impl Plain {
             Err(_) => Ok(0),
         }
     }
+}
+
+/// A line's words, of which some may stand in double quotes, with the escapes of redis-cli.
+pub(crate) fn words(text: &str) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start().as_bytes();
+    while !rest.is_empty() {
+        let mut word = Vec::new();
+        if rest[0] == b'"' {
+            rest = &rest[1..];
+            while rest[0] != b'"' {
+                let (byte, len) = match (rest[0], rest.get(1)) {
+                    (b'\\', Some(b'n')) => (b'\n', 2),
+                    (b'\\', Some(b'r')) => (b'\r', 2),
+                    (b'\\', Some(b'x')) => {
+                        let digits = std::str::from_utf8(&rest[2..4]).expect("two digits");
+                        (u8::from_str_radix(digits, 16).expect("a byte"), 4)
+                    }
+                    (b'\\', Some(other)) => (*other, 2),
+                    (byte, _) => (byte, 1),
+                };
+                word.push(byte);
+                rest = &rest[len..];
+            }
+            rest = &rest[1..];
+        } else {
+            let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+            word.extend_from_slice(&rest[..end]);
+            rest = &rest[end..];
+        }
+        words.push(word);
+        rest = rest.trim_ascii_start();
+    }
+    words
 }

@@ -99,8 +99,7 @@ impl Value {
             return keys.map(|key| String::from_utf8_lossy(&key.text).into_owned()).collect();
         }
         let text = String::from_utf8_lossy(&self.text);
-        let words = text.split(|c: char| c.is_whitespace() || c == ',');
-        words.filter_map(|word| Some(word.split_once([':', '='])?.0.to_owned())).collect()
+        text.split_whitespace().filter_map(|word| Some(word.split_once([':', '='])?.0.to_owned())).collect()
     }
 
     /// On one line, for people.

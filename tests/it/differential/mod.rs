@@ -1,0 +1,180 @@
+//! Random commands of several clients, sent to a server and through Redan: both must answer the same.
+//!
+//! One event at a time over all clients, so that both sides have the same history. With `session` consistency each client
+//! has databases of its own, because what others wrote it may see late; with `strong` all share theirs.
+//! `REDAN_TEST_SEED` and `REDAN_TEST_COMMANDS` make a run with another seed, or a longer one.
+
+mod commands;
+mod pair;
+mod random;
+mod stream;
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use commands::Command;
+use pair::{Mismatch, Pair};
+use stream::{Event, Stream, What};
+
+use crate::support::beside::{self, Group};
+use crate::support::proxy::Proxy;
+use crate::support::redis::{Redis, eventually};
+
+const CLIENTS: usize = 4;
+
+#[test]
+fn clients_see_what_a_server_would_show_them() {
+    run(1, 24_000, true);
+}
+
+#[test]
+fn clients_see_each_other_as_at_a_server() {
+    run(2, 12_000, false);
+}
+
+struct Sides {
+    bare: Redis,
+    behind: Group,
+    proxy: Proxy,
+    own_databases: bool,
+}
+
+impl Sides {
+    fn start(own_databases: bool) -> Self {
+        let (bare, behind) = (Redis::start(), Group::start());
+        let proxy = beside::redan(&behind);
+        Self { bare, behind, proxy, own_databases }
+    }
+
+    fn pair(&self) -> Pair {
+        let listener = if self.own_databases { 1 } else { 3 };
+        Pair::connect(&self.bare.address(), &self.proxy.address(listener))
+    }
+}
+
+/// A run's clients, and one more that pushes what others wait for.
+struct Clients<'a> {
+    sides: &'a Sides,
+    pairs: Vec<Pair>,
+    helper: Pair,
+    commands: usize,
+}
+
+impl<'a> Clients<'a> {
+    /// At empty servers.
+    fn start(sides: &'a Sides, stream: &Stream) -> Result<Self, Mismatch> {
+        let mut helper = sides.pair();
+        helper.run(&[Command::of(&["FLUSHALL"]), Command::of(&["SCRIPT", "FLUSH"])], false)?;
+        let mut pairs: Vec<Pair> = (0..CLIENTS).map(|_| sides.pair()).collect();
+        for (index, pair) in pairs.iter_mut().enumerate() {
+            pair.run(&stream.opening(index), false)?;
+        }
+        Ok(Self { sides, pairs, helper, commands: 0 })
+    }
+
+    fn act(&mut self, event: &Event) -> Result<(), Mismatch> {
+        let pair = &mut self.pairs[event.client];
+        match &event.what {
+            What::Commands { commands, inline } => {
+                self.commands += commands.len();
+                pair.run(commands, *inline)
+            }
+            What::Expire { set, after } => {
+                self.commands += after.len() + 1;
+                pair.run(std::slice::from_ref(set), false)?;
+                std::thread::sleep(Duration::from_millis(3));
+                pair.run(after, false)
+            }
+            What::Scan { command, cursor_at } => {
+                self.commands += 1;
+                pair.scan(command, *cursor_at)
+            }
+            What::Block { blocking, push } => {
+                self.commands += 3;
+                self.helper.run(&[Command::of(&["SELECT", &event.db.to_string()])], false)?;
+                pair.send(std::slice::from_ref(blocking), false)?;
+                for master in [&self.sides.bare, &self.sides.behind.master] {
+                    eventually("the client is blocked", || master.info("blocked_clients").as_deref() == Some("1"));
+                }
+                self.helper.run(std::slice::from_ref(push), false)?;
+                pair.receive(blocking)
+            }
+        }
+    }
+}
+
+fn run(seed: u64, commands: usize, own_databases: bool) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seed = number("REDAN_TEST_SEED").unwrap_or(seed);
+    let commands = number("REDAN_TEST_COMMANDS").map_or(commands, |many| usize::try_from(many).expect("few enough"));
+    let sides = Sides::start(own_databases);
+    let mut stream = Stream::new(seed, CLIENTS, own_databases);
+    let mut clients = Clients::start(&sides, &stream).expect("a beginning");
+    let mut history = Vec::new();
+    while clients.commands < commands {
+        let event = stream.next();
+        history.push(event.clone());
+        if let Err(mismatch) = clients.act(&event) {
+            let done = clients.commands;
+            drop(clients);
+            panic!("{}", told(seed, done, &sides, &history, &mismatch));
+        }
+    }
+}
+
+/// What differed, after which commands.
+fn told(seed: u64, done: usize, sides: &Sides, history: &[Event], mismatch: &Mismatch) -> String {
+    let mut text = format!(
+        "seed {seed}, after {} events and {done} commands:\n  {}\n  a server: {}\n  Redan:    {}\n",
+        history.len(),
+        mismatch.command,
+        shorten(&mismatch.server),
+        shorten(&mismatch.redan)
+    );
+    let shortest = shortest(seed, sides, history);
+    let last = shortest.unwrap_or_else(|| &history[history.len().saturating_sub(5)..]);
+    let which =
+        if shortest.is_some() { "The last events suffice" } else { "It does not happen again; the last events" };
+    let _ = writeln!(text, "{which} ({}):", last.len());
+    for event in &last[last.len().saturating_sub(40)..] {
+        let _ = writeln!(text, "  {} in {}: {}", event.client, event.db, shorten(&show(&event.what)));
+    }
+    text
+}
+
+/// The fewest last events, in steps of two, after which the two differ again on empty servers.
+fn shortest<'a>(seed: u64, sides: &Sides, history: &'a [Event]) -> Option<&'a [Event]> {
+    let start = Instant::now();
+    let mut count = 1;
+    loop {
+        let last = &history[history.len().saturating_sub(count)..];
+        let stream = Stream::new(seed, CLIENTS, sides.own_databases);
+        let differs = match Clients::start(sides, &stream) {
+            Ok(mut clients) => last.iter().any(|event| clients.act(event).is_err()),
+            Err(_) => true,
+        };
+        if differs {
+            return Some(last);
+        }
+        if last.len() == history.len() || start.elapsed() > Duration::from_secs(60) {
+            return None;
+        }
+        count *= 2;
+    }
+}
+
+fn show(what: &What) -> String {
+    let lines = |commands: &[Command]| commands.iter().map(Command::show).collect::<Vec<_>>().join(" ; ");
+    match what {
+        What::Commands { commands, inline: false } => lines(commands),
+        What::Commands { commands, inline: true } => format!("as lines: {}", lines(commands)),
+        What::Block { blocking, push } => format!("{}, then another client {}", blocking.show(), push.show()),
+        What::Expire { set, after } => format!("{}, after 3 ms {}", set.show(), lines(after)),
+        What::Scan { command, .. } => format!("all pages of {}", command.show()),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let end = text.char_indices().nth(1500).map_or(text.len(), |(at, _)| at);
+    if end < text.len() { format!("{} …", &text[..end]) } else { text.to_owned() }
+}
