@@ -18,7 +18,7 @@ use stream::{Event, Stream, What};
 
 use crate::support::beside::{self, Group};
 use crate::support::proxy::Proxy;
-use crate::support::redis::{Redis, eventually};
+use crate::support::redis::Redis;
 
 const CLIENTS: usize = 4;
 
@@ -41,7 +41,7 @@ struct Sides {
 
 impl Sides {
     fn start(own_databases: bool) -> Self {
-        let (bare, behind) = (Redis::start(), Group::start());
+        let (bare, behind) = (beside::options().start(), Group::start());
         let proxy = beside::redan(&behind);
         Self { bare, behind, proxy, own_databases }
     }
@@ -94,13 +94,24 @@ impl<'a> Clients<'a> {
                 self.helper.run(&[Command::of(&["SELECT", &event.db.to_string()])], false)?;
                 pair.send(std::slice::from_ref(blocking), false)?;
                 for master in [&self.sides.bare, &self.sides.behind.master] {
-                    eventually("the client is blocked", || master.info("blocked_clients").as_deref() == Some("1"));
+                    wait_for_one_blocked(master, blocking)?;
                 }
                 self.helper.run(std::slice::from_ref(push), false)?;
                 pair.receive(blocking)
             }
         }
     }
+}
+
+fn wait_for_one_blocked(master: &Redis, blocking: &Command) -> Result<(), Mismatch> {
+    let start = Instant::now();
+    while master.info("blocked_clients").as_deref() != Some("1") {
+        if start.elapsed() > beside::PATIENCE {
+            let there = format!("blocked at {}: {:?}", master.address(), master.info("blocked_clients"));
+            return Err(Mismatch { command: blocking.show(), server: "blocks".to_owned(), redan: there });
+        }
+    }
+    Ok(())
 }
 
 fn run(seed: u64, commands: usize, own_databases: bool) {

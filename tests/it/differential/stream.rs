@@ -3,6 +3,9 @@
 use super::commands::{self, Command};
 use super::random::Random;
 
+/// Whether transactions hold commands about the connection.
+const IN_TRANSACTIONS: bool = false;
+
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// In one piece, with all their replies after it; as lines of text where that can be.
@@ -95,8 +98,8 @@ impl Stream {
             41..=43 => one(Command::of(&["UNWATCH"])),
             44 => one(Command::of(&[*self.random.of(&["EXEC", "DISCARD"])])),
             45..=120 => self.burst(client),
-            121..=140 => What::Commands { commands: vec![commands::random(&mut self.random)], inline: true },
-            _ => one(commands::random(&mut self.random)),
+            121..=140 => What::Commands { commands: vec![self.command()], inline: true },
+            _ => one(self.command()),
         }
     }
 
@@ -117,7 +120,7 @@ impl Stream {
                 self.clients[client].lost = true;
                 self.select(client)
             }
-            _ => commands::random(&mut self.random),
+            _ => self.transacted(),
         }
     }
 
@@ -128,16 +131,30 @@ impl Stream {
             if self.random.once_in(15) {
                 burst.push(Command::of(&["MULTI"]));
                 for _ in 0..self.random.below(6) {
-                    burst.push(commands::random(&mut self.random));
+                    burst.push(self.transacted());
                 }
                 burst.push(Command::of(&[if self.random.once_in(6) { "DISCARD" } else { "EXEC" }]));
             } else if self.random.once_in(40) {
                 burst.push(self.select(client));
             } else {
-                burst.push(commands::random(&mut self.random));
+                burst.push(self.command());
             }
         }
         What::Commands { commands: burst, inline: self.random.once_in(8) }
+    }
+
+    fn command(&mut self) -> Command {
+        commands::random(&mut self.random)
+    }
+
+    /// One for a transaction.
+    fn transacted(&mut self) -> Command {
+        loop {
+            let command = self.command();
+            if IN_TRANSACTIONS || command.name() != "CLIENT" {
+                return command;
+            }
+        }
     }
 
     fn select(&mut self, client: usize) -> Command {
@@ -156,7 +173,7 @@ impl Stream {
         let (blocking, push): (&[&str], &[&str]) = match self.random.below(5) {
             0 => (&["BLPOP", "bl", "0"], &["RPUSH", "bl", "one"]),
             1 => (&["BRPOP", "none", "bl", "100"], &["LPUSH", "bl", "one"]),
-            2 => (&["BLMOVE", "bl", "l0", "LEFT", "RIGHT", "0"], &["RPUSH", "bl", "one", "two"]),
+            2 => (&["BLMOVE", "bl", "bm", "LEFT", "RIGHT", "0"], &["RPUSH", "bl", "one"]),
             3 => (&["BZPOPMIN", "bz", "0"], &["ZADD", "bz", "1.5", "one"]),
             _ => (&["XREAD", "BLOCK", "0", "STREAMS", "bx", "$"], &["XADD", "bx", &id, "f", "v"]),
         };

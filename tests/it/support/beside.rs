@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use super::client::{binary, value_len};
 use super::proxy::Proxy;
-use super::redis::{Redis, eventually};
+use super::redis::{Options, Redis, eventually};
 
 /// A reply that takes longer than this does not come. No step of a case waits for a second.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Servers that compare quickly: a script is slow soon, and blocked clients are looked after often.
+pub(crate) fn options() -> Options {
+    Redis::options().line("busy-reply-threshold 50").line("hz 100")
+}
 
 /// A master with two replicas.
 pub(crate) struct Group {
@@ -20,9 +25,8 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn start() -> Self {
-        // So that a script is known to be slow soon.
-        let master = Redis::options().line("busy-reply-threshold 50").start();
-        let replicas: Vec<Redis> = (0..2).map(|_| Redis::options().replica_of(&master).start()).collect();
+        let master = options().start();
+        let replicas: Vec<Redis> = (0..2).map(|_| options().replica_of(&master).start()).collect();
         for replica in &replicas {
             replica.wait_for_link();
         }
