@@ -50,6 +50,18 @@ pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 /// all its statistics has some 60 KiB.
 pub(crate) const ADAPTED_REPLY: usize = 4 * 1024 * 1024;
 
+/// Bytes of scripts remembered per group, for nodes that do not know them: thousands of scripts of ordinary length.
+pub(crate) const SCRIPTS: usize = 8 * 1024 * 1024;
+
+/// Scripts that a worker knows to be remembered. An application that makes a new script for every call must not grow this.
+pub(crate) const SCRIPTS_SEEN: usize = 4096;
+
+/// Runs of servers of which it is known what scripts they have: 64 nodes, each restarted a few times.
+pub(crate) const SCRIPT_RUNS: usize = 256;
+
+/// Names of commands per worker and group of which it was learnt what they are: several large modules' worth.
+pub(crate) const LEARNED_COMMANDS: usize = 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 

@@ -164,6 +164,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) holds_expired: Counter,
     /// Commands sent again because their first sending was proven not executed, or were reads.
     pub(crate) replays: Counter,
+    /// Scripts sent with their text to a node that did not know their digest.
+    pub(crate) scripts_repaired: Counter,
     /// Commands whose outcome is unknown: written to a node that never answered.
     pub(crate) in_doubt: Counter,
     /// Replies that said "not me" (`-READONLY`, `-LOADING`, …) and were not shown to the client.

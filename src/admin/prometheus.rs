@@ -70,6 +70,9 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_sessions_opened", "Client connections given to workers", |w| w.sessions_total.get()),
     ("redan_holds", "Waits for a master that began", |w| w.holds_total.get()),
     ("redan_holds_expired", "Waits for a master that ended with an error to the client", |w| w.holds_expired.get()),
+    ("redan_scripts_repaired", "Scripts sent with their text to a node that did not know their digest", |w| {
+        w.scripts_repaired.get()
+    }),
     ("redan_replays", "Commands sent again, because they were not executed or were reads", |w| w.replays.get()),
     ("redan_in_doubt", "Commands whose outcome is unknown", |w| w.in_doubt.get()),
     ("redan_bounces", "Replies not shown to clients because they said: not me, not now", |w| w.bounces.get()),

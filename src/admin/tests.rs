@@ -26,6 +26,7 @@ fn node(id: u32, address: &str, role: Role) -> Node {
         version: None,
         parent: None,
         trouble: None,
+        silent: false,
     }
 }
 
@@ -40,6 +41,7 @@ fn state() -> AdminState {
     let silent = Node {
         readable: Err("it does not answer".into()),
         trouble: Some("timed out".into()),
+        silent: true,
         ..node(2, "bad\"na\\me\n:1", Role::Unknown)
     };
     let nodes = vec![node(0, "10.0.0.1:6379", Role::Master), replica, silent];

@@ -25,6 +25,7 @@ use crate::admin::AdminState;
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::pool::GroupView;
+use crate::backend::scripts::Scripts;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
 use crate::metrics::{AcceptorCounters, WorkerCounters};
@@ -206,6 +207,7 @@ impl Shared {
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
+            scripts: Scripts::default(),
         };
         dialers.into_iter().enumerate().map(view).collect()
     }

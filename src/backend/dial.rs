@@ -59,13 +59,28 @@ impl Dialer {
     }
 
     pub(crate) async fn dial(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+        self.dial_with_scripts(address, dialect, &[]).await.map(|(stream, _)| stream)
+    }
+
+    /// Loads scripts in the same round trip; `false` when the node did not take all of them.
+    pub(crate) async fn dial_with_scripts(
+        &self,
+        address: &str,
+        dialect: Dialect,
+        scripts: &[Arc<[u8]>],
+    ) -> Result<(Stream, bool), DialError> {
         let limit = self.group.connect_timeout;
-        tokio::time::timeout(limit, self.dial_unbounded(address, dialect)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, self.dial_unbounded(address, dialect, scripts)).await.unwrap_or_else(|_| {
             Err(DialError::Unreachable(format!("{address} did not finish the handshake in {} ms", limit.as_millis())))
         })
     }
 
-    async fn dial_unbounded(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+    async fn dial_unbounded(
+        &self,
+        address: &str,
+        dialect: Dialect,
+        scripts: &[Arc<[u8]>],
+    ) -> Result<(Stream, bool), DialError> {
         let access = self.group.access_to(address);
         let tcp = net::dial(address, self.group.connect_timeout)
             .await
@@ -73,13 +88,13 @@ impl Dialer {
         match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
             None => {
                 let mut tcp = tcp;
-                introduce(&mut tcp, address, access, dialect).await?;
-                Ok(tcp.into())
+                let loaded = introduce(&mut tcp, address, access, dialect, scripts).await?;
+                Ok((tcp.into(), loaded))
             }
             Some((_, config)) => {
                 let mut stream = self.encrypt(tcp, address, access, config).await?;
-                introduce(&mut stream, address, access, dialect).await?;
-                Ok(stream.into())
+                let loaded = introduce(&mut stream, address, access, dialect, scripts).await?;
+                Ok((stream.into(), loaded))
             }
         }
     }
@@ -142,12 +157,24 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
     Opening { bytes, asked }
 }
 
-async fn introduce<S>(stream: &mut S, address: &str, access: &Access, dialect: Dialect) -> Result<(), DialError>
+/// `true` when the node took all scripts.
+async fn introduce<S>(
+    stream: &mut S,
+    address: &str,
+    access: &Access,
+    dialect: Dialect,
+    scripts: &[Arc<[u8]>],
+) -> Result<bool, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let lost = |text: String| DialError::Unreachable(format!("{address} {text}"));
-    let opening = opening(access, dialect);
+    let mut opening = opening(access, dialect);
+    for script in scripts {
+        opening.asked.push("SCRIPT");
+        encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
+    }
+    let mut loaded = true;
     stream.write_all(&opening.bytes).await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     let mut buf = Vec::with_capacity(1024);
@@ -167,9 +194,10 @@ where
             }
         }
         judge(&buf[start..at], asked, address)?;
+        loaded &= asked != "SCRIPT" || buf[start] == b'$';
         start = at;
     }
-    if start == buf.len() { Ok(()) } else { Err(lost("sent more than it was asked".to_owned())) }
+    if start == buf.len() { Ok(loaded) } else { Err(lost("sent more than it was asked".to_owned())) }
 }
 
 /// In the words of servers before and since 6.0.
@@ -181,6 +209,7 @@ fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
     };
     let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
     match asked {
+        "SCRIPT" => Ok(()),
         // These refuse the connection, not the command; the node closes it now.
         "CLIENT" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => Ok(()),
         // The node asks for no password. `redan check` says so; commands are carried all the same, as probes are.

@@ -2,16 +2,13 @@
 //!
 //! One task per worker and group. It asks only while a session wants a mark, and at most once per [`INTERVAL`].
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::cell::Cell;
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
-use super::dial::Dialect;
-use super::lane::Purpose;
 use super::pool::Pool;
-use super::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use super::question;
 use crate::resp::value;
 use crate::topology::Node;
 
@@ -21,9 +18,6 @@ const INTERVAL: Duration = Duration::from_millis(3);
 
 /// A node that does not answer ROLE for so long has not caught anything.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// RESP2 and database 0, whatever the sessions speak: one lane per node is enough for questions.
-const DIALECT: Dialect = Dialect { resp3: false, db: 0 };
 
 pub(super) async fn run(pool: Weak<Pool>) {
     loop {
@@ -82,17 +76,9 @@ async fn round(pool: &Rc<Pool>) {
 
 /// The node's replication offset by ROLE; `None` when it does not tell, or is a replica that is not connected.
 async fn offset_of(pool: &Rc<Pool>, node: &Node, asked: Asked) -> Option<u64> {
-    let lane = pool.lane(node, Purpose::Marks, DIALECT)?;
-    let question = Rc::new(Question { asked, state: RefCell::new(State::Waiting(None)) });
-    lane.submit(&question, 0, b"*1\r\n$4\r\nROLE\r\n", Effect::Read, 1);
-    let answer = poll_fn(|cx| match &mut *question.state.borrow_mut() {
-        State::Answered(offset) => Poll::Ready(*offset),
-        State::Waiting(waker) => {
-            *waker = Some(cx.waker().clone());
-            Poll::Pending
-        }
-    });
-    tokio::time::timeout(PATIENCE, answer).await.ok().flatten()
+    // ROLE of a master with a thousand replicas is too long to be gathered; it is no answer then.
+    let reply = question::ask(pool, node, b"*1\r\n$4\r\nROLE\r\n", PATIENCE).await?;
+    offset_in(&reply, asked)
 }
 
 /// As what a node was asked. One that has changed its role meanwhile counts in another history, and tells nothing.
@@ -112,51 +98,6 @@ fn offset_in(reply: &[u8], asked: Asked) -> Option<u64> {
         _ => return None,
     };
     offset.integer().and_then(|offset| u64::try_from(offset).ok())
-}
-
-struct Question {
-    asked: Asked,
-    state: RefCell<State>,
-}
-
-enum State {
-    Waiting(Option<Waker>),
-    Answered(Option<u64>),
-}
-
-impl Question {
-    fn answer(&self, offset: Option<u64>) {
-        if let State::Waiting(Some(waker)) = self.state.replace(State::Answered(offset)) {
-            waker.wake();
-        }
-    }
-}
-
-impl Recipient for Question {
-    fn replies(&self, _: Origin, _: u64, _: u32, bytes: &[u8]) {
-        self.answer(offset_in(bytes, self.asked));
-    }
-
-    fn piece(&self, _: Origin, _: u64, _: &[u8], _: bool) {
-        // ROLE of a master with a thousand replicas is too long to be gathered; it is no answer then.
-        self.answer(None);
-    }
-
-    fn judged(&self, _: Origin, judged: Judged<'_>) {
-        self.answer(offset_in(judged.reply, self.asked));
-    }
-
-    fn lost(&self, _: Lost<'_>) {
-        self.answer(None);
-    }
-
-    fn backlog(&self) -> usize {
-        0
-    }
-
-    fn wake_when_drained(&self, waker: &Waker) {
-        waker.wake_by_ref();
-    }
 }
 
 impl Pool {

@@ -5,10 +5,13 @@
 pub(crate) mod acknowledged;
 pub(crate) mod dial;
 pub(crate) mod lane;
+mod learn;
 mod log;
 mod marker;
 pub(crate) mod pin;
 pub(crate) mod pool;
+mod question;
 pub(crate) mod recipient;
 pub(crate) mod refusal;
 mod replies;
+pub(crate) mod scripts;

@@ -81,7 +81,7 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let stream = self.dialer().dial(&node.address, dialect).await;
+        let stream = self.connect(node.id, &node.address, dialect).await;
         match &stream {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {

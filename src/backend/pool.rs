@@ -15,12 +15,14 @@ use tokio::sync::Notify;
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
 use super::lane::{End, Lane, LaneKey, Purpose};
+use super::learn::Learning;
 use super::pin::IdlePins;
+use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::route::NodeSet;
 use crate::topology::{Node, NodeId, Snapshot};
-use crate::transport::CipherBuffer;
+use crate::transport::{CipherBuffer, Stream};
 
 /// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
 /// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
@@ -40,6 +42,7 @@ pub(crate) struct GroupView {
     pub(crate) look: Arc<Notify>,
     /// What new sessions must see.
     pub(crate) acknowledged: Acknowledged,
+    pub(crate) scripts: Scripts,
 }
 
 struct Trouble {
@@ -80,6 +83,8 @@ pub(crate) struct Pool {
     random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
+    scripts_seen: Seen,
+    pub(super) learning: Learning,
 }
 
 impl Pool {
@@ -93,6 +98,7 @@ impl Pool {
         let pool = Rc::new(Self {
             snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
             turns: view.acknowledged.join(),
+            scripts_seen: Seen::new(view.scripts.clone()),
             first_sight: Cell::new((0, 0)),
             view,
             counters,
@@ -114,6 +120,7 @@ impl Pool {
             // xorshift stops at zero.
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
+            learning: Learning::default(),
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
@@ -152,16 +159,37 @@ impl Pool {
         &self.view.dialer.group().name
     }
 
-    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
-        &self.view.dialer
-    }
-
     pub(crate) fn unserved_since(&self) -> Option<Instant> {
         self.unserved_since.get()
     }
 
     pub(crate) fn last_failure(&self) -> Ref<'_, String> {
         self.last_failure.borrow()
+    }
+
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.view.scripts
+    }
+
+    /// A script is on its way to this node.
+    pub(crate) fn note_script(&self, text: &[u8], node: NodeId) {
+        let run = self.snapshot().node(node).map_or(0, |node| node.run);
+        self.scripts_seen.note(text, run);
+    }
+
+    /// A connection to the node; to the master not before it knows every script that Redan does, so that a transaction, which
+    /// cannot be mended half-way, finds them too.
+    pub(super) async fn connect(&self, node: NodeId, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
+        let run = self.snapshot().master().filter(|master| master.id == node).map(|master| master.run);
+        let Some(run) = run else {
+            return self.view.dialer.dial(address, dialect).await;
+        };
+        let missing = self.view.scripts.missing_on(run);
+        let (stream, loaded) = self.view.dialer.dial_with_scripts(address, dialect, &missing.texts).await?;
+        if loaded {
+            self.view.scripts.loaded(run, &missing);
+        }
+        Ok(stream)
     }
 
     pub(crate) fn known_databases(&self) -> u32 {
@@ -191,6 +219,7 @@ impl Pool {
         self.generation.set(self.marks.borrow().current());
         if new.epoch != self.snapshot.borrow().epoch {
             self.master_since.set(Instant::now());
+            self.learning.learned.borrow_mut().forget_all();
         }
         if new.master.is_none() {
             if self.snapshot.borrow().master.is_some() {
@@ -220,7 +249,7 @@ impl Pool {
             match new.node(lane.key.node) {
                 None => lane.close("the node left the group"),
                 Some(node) if Some(node.id) == master => {}
-                Some(node) if node.trouble.is_some() && master.is_some() => lane.close("the node does not answer"),
+                Some(node) if node.silent && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
             }
@@ -374,6 +403,7 @@ impl Pool {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
         self.close_rivals(now);
+        self.learning.learned.borrow_mut().tick();
     }
 }
 
@@ -382,7 +412,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
     let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
     let dialed = tokio::select! {
         biased;
-        dialed = pool.view.dialer.dial(&address, lane.key.dialect) => dialed,
+        dialed = pool.connect(lane.key.node, &address, lane.key.dialect) => dialed,
         why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
     };
     let mut stream = match dialed {

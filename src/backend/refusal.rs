@@ -12,6 +12,8 @@ pub(crate) enum Refusal {
     NotReady,
     /// It does not have the script. Only a master's word on that is final.
     NoScript,
+    /// It does not have the command. Only a master's word on that is final, too.
+    NotKnown,
     /// A blocked command was ended because the node's role changed; nothing was popped.
     Unblocked,
 }
@@ -34,6 +36,7 @@ pub(crate) fn refusal(reply: &[u8]) -> Option<Refusal> {
         b'E' if text.starts_with(b"EXECABORT Transaction discarded because of: READONLY") => Some(Refusal::NotMaster),
         b'E' if text.starts_with(b"EXECABORT Transaction discarded because of: LOADING") => Some(Refusal::NotReady),
         b'E' if text.starts_with(b"EXECABORT Transaction discarded because of: MASTERDOWN") => Some(Refusal::NotReady),
+        b'E' if text.starts_with(b"ERR unknown command ") => Some(Refusal::NotKnown),
         // Up to 6.2 a script's refused write comes wrapped. The replica refused every write of it.
         b'E' if text.starts_with(b"ERR Error running script") && contains(text, WRAPPED) => Some(Refusal::NotMaster),
         b'@' if text.starts_with(b"@user_script") && contains(text, WRAPPED) => Some(Refusal::NotMaster),
@@ -71,7 +74,8 @@ mod tests {
             ("-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n", Some(Refusal::Unblocked)),
             ("-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n", None),
             ("-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", None),
-            ("-ERR unknown command 'FOO'\r\n", None),
+            ("-ERR unknown command 'FOO'\r\n", Some(Refusal::NotKnown)),
+            ("-ERR unknown commands\r\n", None),
             ("+READONLY\r\n", None),
             ("-\r\n", None),
         ];

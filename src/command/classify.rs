@@ -33,6 +33,25 @@ pub(crate) fn care(name: &str) -> Care {
     }
 }
 
+/// The kind of a command of which only its flags are known (`semantics` §1.3). A module's command without `write` and
+/// `readonly` may do anything.
+pub(crate) fn learnt(flags: &[&str]) -> Kind {
+    let has = |flag: &str| flags.contains(&flag);
+    if has("admin") {
+        Kind::Admin(Admin::Command)
+    } else if has("blocking") {
+        Kind::Pin(Pin::Blocking)
+    } else if has("pubsub") || has("noscript") {
+        Kind::Pin(Pin::Unknown)
+    } else if has("write") {
+        Kind::Write
+    } else if has("readonly") {
+        Kind::Read
+    } else {
+        Kind::Pin(Pin::Unknown)
+    }
+}
+
 /// Commands that change a connection, wait on it, or are about it.
 fn connection(name: &str) -> Option<Kind> {
     Some(match name {

@@ -1,10 +1,11 @@
 //! What each command is: where it may go and what it does to the session. One static table made from data.
 //!
 //! Pure. `route` and `session` ask it; it must never guess that a command only reads: a command it does not
-//! know gets no answer here, and its own connection to the master there.
+//! know is asked of the master ([`learned`]), and gets a connection of its own where that does not say enough.
 
 pub(crate) mod blocking;
 pub(crate) mod classify;
+pub(crate) mod learned;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -92,7 +93,7 @@ pub(crate) enum Pin {
     Subscribe,
     /// CLIENT TRACKING and CACHING: invalidations come from the connection that read.
     Tracking,
-    /// What it does to the connection is not known. For callers, who give it to commands that have no row.
+    /// What it does to the connection is not known, so the connection is closed after it.
     Unknown,
     Unwatch,
     Wait,
@@ -116,11 +117,16 @@ impl Pin {
     /// longer stays.
     pub(crate) fn lasts(self) -> Lasts {
         match self {
-            Self::Blocking | Self::Discard | Self::Exec | Self::Script | Self::Unwatch | Self::Wait | Self::WaitAof => {
-                Lasts::Command
-            }
+            Self::Blocking
+            | Self::Discard
+            | Self::Exec
+            | Self::Script
+            | Self::Unknown
+            | Self::Unwatch
+            | Self::Wait
+            | Self::WaitAof => Lasts::Command,
             Self::Multi | Self::Watch => Lasts::Transaction,
-            Self::Stateful | Self::Subscribe | Self::Tracking | Self::Unknown => Lasts::Session,
+            Self::Stateful | Self::Subscribe | Self::Tracking => Lasts::Session,
         }
     }
 }

@@ -166,9 +166,9 @@ fn pins_last_as_long_as_the_connection_is_changed() {
     assert_eq!(lasts("script|kill"), Lasts::Command);
     assert_eq!(lasts("multi"), Lasts::Transaction);
     assert_eq!(lasts("watch"), Lasts::Transaction);
-    for name in ["subscribe", "unsubscribe", "client|tracking", "asking", "script|debug", "client"] {
+    for name in ["subscribe", "unsubscribe", "client|tracking", "asking", "script|debug"] {
         assert_eq!(lasts(name), Lasts::Session, "{name}");
     }
-    assert_eq!(Pin::Unknown.lasts(), Lasts::Session);
+    assert_eq!(Pin::Unknown.lasts(), Lasts::Command);
     assert_eq!(find("ping").map(|spec| spec.kind), Some(Kind::Local(Local::Ping)));
 }

@@ -21,6 +21,7 @@ fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us:
         version: None,
         parent: None,
         trouble: None,
+        silent: false,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::backend::lane::Lane;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
 use crate::command::Care;
 use crate::limits;
+use crate::resp::request::arguments;
 use crate::topology::NodeId;
 
 /// How a reply is rewritten.
@@ -74,6 +75,15 @@ impl Session {
             Care::Info if info::wants_section(raw) => {
                 Adaptation { adapter: Some(Adapter::Section(info::section(&self.context, self.id))), request: None }
             }
+            Care::Body => {
+                // SCRIPT LOAD has it in the third place, EVAL in the second.
+                let mut words = arguments(raw);
+                let load = words.next().is_some_and(|name| name.eq_ignore_ascii_case(b"SCRIPT"));
+                if let Some(text) = words.nth(usize::from(load)) {
+                    self.context.pool.note_script(text, node);
+                }
+                Adaptation::default()
+            }
             _ => Adaptation::default(),
         }
     }
@@ -81,13 +91,16 @@ impl Session {
     /// Appends a command that needs care to the lane.
     pub(super) fn submit_adapted(
         self: &Rc<Self>,
-        lane: &Lane,
+        lane: &Rc<Lane>,
         sequence: u64,
         care: Care,
         raw: &[u8],
         effect: Effect,
         replies: u32,
     ) {
+        if care == Care::Flush {
+            return self.flush_scripts(lane, sequence, raw, effect);
+        }
         let Adaptation { adapter, request } = self.adaptation(care, raw, lane.key.node);
         let Some(adapter) = adapter else {
             lane.submit(self, sequence, request.as_deref().unwrap_or(raw), effect, replies);

@@ -43,17 +43,20 @@ impl Session {
         let mut used = 0;
         loop {
             let mut items = self.context.workspace.plan.take();
+            let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
                 alone: inner.is_in_severed_transaction(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
+                learned: &learned,
             };
             let in_flight = (inner.next - inner.front) as usize;
             // Without replies there is no telling which command one belongs to, so they are sent one by one.
             let room = if inner.reply_mode == ReplyMode::On { limits::IN_FLIGHT.saturating_sub(in_flight) } else { 1 };
             let rest = &buf[used..];
             let plan = plan::plan(&mut inner.scanner, &rules, rest, room, &mut items);
+            drop(learned);
             let sent = self.send_batch(inner, rest, &plan, &items, cx);
             let flow = if sent { self.after_batch(inner, rest, &plan, cx, &mut used) } else { Some(Routed::Wait) };
             let stuck = !sent;
@@ -203,7 +206,7 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Lane, item: &Item, raw: &[u8]) {
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8]) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;

@@ -9,6 +9,7 @@ mod adapted;
 mod batch;
 pub(crate) mod context;
 mod cursor;
+mod fanned;
 mod hello;
 mod hold;
 mod identity;
@@ -21,6 +22,7 @@ mod pinned_replies;
 mod plan;
 mod recipient;
 mod replay;
+mod scripts;
 mod special;
 
 use std::cell::RefCell;

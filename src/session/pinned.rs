@@ -345,7 +345,7 @@ impl Session {
     fn is_left_behind(&self, pinned: &Pinned) -> bool {
         let snapshot = self.context.pool.snapshot();
         let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
-        let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.trouble.is_some());
+        let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.silent);
         let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
         let kept = pinned.for_session && !pinned.subscribes;
         demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))

@@ -60,7 +60,8 @@ impl Session {
                     used += frame.len;
                 }
                 Ok(Request::Command(frame)) => {
-                    match self.forward_command(inner, pinned, &Arrived::new(rest, frame), cx) {
+                    let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
+                    match self.forward_command(inner, pinned, &arrived, cx) {
                         Step::Sent => {
                             if inner.reply_mode == ReplyMode::SkipNext {
                                 inner.reply_mode = ReplyMode::On;
@@ -154,7 +155,9 @@ impl Session {
         let second = scanner.second().map(|second| second.of(buf));
         let spec = command::lookup(name.of(buf), second);
         match spec.map(|spec| spec.kind) {
-            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => Err(admin_refused(spec)),
+            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
+                Err(admin_refused(spec, name.of(buf)))
+            }
             Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),
             // What it does to the connection is decided by arguments that have not come.
             Some(Kind::Pin(pin)) if !matches!(pin, Pin::Blocking | Pin::Unknown) => {
@@ -183,7 +186,7 @@ impl Session {
                 self.refuse(inner, pinned, "ERR this command is not carried")
             }
             Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
-                self.refuse(inner, pinned, &admin_refused(spec))
+                self.refuse(inner, pinned, &admin_refused(spec, arrived.frame.name.of(raw)))
             }
             Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
                 self.refuse(inner, pinned, WAIT_IS_VOID)
@@ -372,10 +375,11 @@ impl Session {
                 pinned.from_now = arguments(raw).any(|word| word == b"$");
             }
             Pin::Wait | Pin::WaitAof | Pin::Script => {}
-            Pin::Stateful | Pin::Tracking | Pin::Unknown => {
+            Pin::Unknown => pinned.spoiled = true,
+            Pin::Stateful | Pin::Tracking => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
                 pinned.for_session = true;
-                pinned.irreplaceable |= pin != Pin::Unknown;
+                pinned.irreplaceable = true;
             }
         }
         relay(pinned, raw)

@@ -155,7 +155,7 @@ impl Session {
             self.give(inner, pinned, reply);
             return Ok(());
         };
-        if refused == Refusal::NoScript
+        if matches!(refused, Refusal::NoScript | Refusal::NotKnown)
             || (refused == Refusal::Unblocked && (pinned.from_now || pinned.journal.is_none()))
         {
             self.give(inner, pinned, reply);

@@ -6,6 +6,7 @@
 
 use super::local;
 use super::pinned_forward::is_known;
+use crate::command::learned::Learned;
 use crate::command::{self, Care, Kind, Local, Pin, Spec};
 use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
@@ -40,6 +41,8 @@ pub(super) struct Rules<'a> {
     pub(super) alone: bool,
     /// A transaction that stands complete in the buffer rides the lane in one piece.
     pub(super) blocks: bool,
+    /// Commands that no row of the table names.
+    pub(super) learned: &'a Learned,
 }
 
 /// One complete command with what the table says of it.
@@ -57,10 +60,15 @@ impl<'a> Arrived<'a> {
     }
 
     /// `buf` begins with the command.
-    pub(super) fn new(buf: &'a [u8], frame: Frame) -> Self {
+    pub(super) fn new(buf: &'a [u8], frame: Frame, learned: &Learned) -> Self {
         let raw = &buf[..frame.len];
-        let spec = command::lookup(frame.name.of(raw), frame.second.map(|second| second.of(raw)));
-        Self { raw, frame, kind: kind_of(spec, raw), spec }
+        let (name, second) = (frame.name.of(raw), frame.second.map(|second| second.of(raw)));
+        let spec = command::lookup(name, second);
+        let kind = match spec {
+            Some(spec) => kind_of(spec, raw),
+            None => learned.find(name, second).unwrap_or(Kind::Pin(Pin::Unknown)),
+        };
+        Self { raw, frame, kind, spec }
     }
 }
 
@@ -131,7 +139,7 @@ pub(super) fn plan<'a>(
                 return plan;
             }
         };
-        let arrived = Arrived::new(&buf[start..], frame);
+        let arrived = Arrived::new(&buf[start..], frame, rules.learned);
         let in_batch = rules.bounds.authenticated && !rules.alone;
         let (mut len, mut replies) = (frame.len, 1);
         let part = match arrived.kind {
@@ -142,7 +150,7 @@ pub(super) fn plan<'a>(
             Kind::Pin(Pin::Multi)
                 if in_batch
                     && rules.blocks
-                    && let Some(block) = block(&buf[start..], &frame) =>
+                    && let Some(block) = block(&buf[start..], &frame, rules.learned) =>
             {
                 (len, replies) = (block.len, block.replies);
                 if block.writes { Part::Write } else { Part::MasterRead }
@@ -171,7 +179,7 @@ struct Block {
 
 /// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
 /// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
-fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
+fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
     let mut block = Block { len: multi.len, replies: 1, writes: false };
     if multi.arguments != 1 {
         return None;
@@ -183,7 +191,7 @@ fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
         };
         block.len += frame.len;
         block.replies += 1;
-        let arrived = Arrived::new(rest, frame);
+        let arrived = Arrived::new(rest, frame, learned);
         match arrived.kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
             // Its cursor has a mark, which must be taken off for the node it goes to.
@@ -196,14 +204,12 @@ fn block(buf: &[u8], multi: &Frame) -> Option<Block> {
     }
 }
 
-/// A command without a row is one that Redan does not know: its own connection to the master.
-fn kind_of(spec: Option<&Spec>, raw: &[u8]) -> Kind {
-    match spec.map(|spec| spec.kind) {
-        None => Kind::Pin(Pin::Unknown),
-        Some(Kind::ReadUnlessBlock) if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
-        Some(Kind::ReadUnlessBlock) => Kind::Read,
-        Some(Kind::WriteUnlessBlock) if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
-        Some(Kind::WriteUnlessBlock) => Kind::Write,
-        Some(kind) => kind,
+fn kind_of(spec: &Spec, raw: &[u8]) -> Kind {
+    match spec.kind {
+        Kind::ReadUnlessBlock if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
+        Kind::ReadUnlessBlock => Kind::Read,
+        Kind::WriteUnlessBlock if command::has_block_option(arguments(raw)) => Kind::Pin(Pin::Blocking),
+        Kind::WriteUnlessBlock => Kind::Write,
+        kind => kind,
     }
 }

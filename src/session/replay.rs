@@ -14,9 +14,11 @@ use super::batch::{Demand, NoLane};
 use super::context::Context;
 use super::pinned::NOT_EXECUTED;
 use super::plan::Arrived;
+use super::scripts;
 use super::{Flow, Inner, Session};
 use crate::backend::recipient::{Effect, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
+use crate::command::learned::Learned;
 use crate::command::{Care, Kind};
 use crate::limits;
 use crate::resp::encode;
@@ -27,8 +29,8 @@ use crate::resp::request::{Bounds, Request, RequestScanner};
 pub(super) enum Stashed {
     /// Replies to `count` commands in a row.
     Answers { count: u32, bytes: Vec<u8> },
-    /// To be sent again.
-    Retry { request: Vec<u8>, effect: Effect, to_master: bool },
+    /// To be sent again. `unless_overtaken`: the answer if that cannot be, since a later write was executed.
+    Retry { request: Vec<u8>, effect: Effect, to_master: bool, unless_overtaken: Option<Vec<u8>> },
     /// Answered after a refusal on the same lane; whether the answer stands is decided when nothing is in flight.
     Suspended { request: Vec<u8>, effect: Effect, reply: Vec<u8> },
 }
@@ -54,7 +56,16 @@ impl Inner {
     fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
         self.retrying = true;
         self.retrying_since.get_or_insert_with(Instant::now);
-        self.insert(sequence, Stashed::Retry { request: request.to_vec(), effect, to_master });
+        let request = request.to_vec();
+        self.insert(sequence, Stashed::Retry { request, effect, to_master, unless_overtaken: None });
+    }
+
+    /// The same for a command that has another form, in which it is sent now.
+    fn stash_rewritten(&mut self, sequence: u64, request: Vec<u8>, effect: Effect, answer: &[u8]) {
+        self.retrying = true;
+        self.retrying_since.get_or_insert_with(Instant::now);
+        let unless_overtaken = Some(answer.to_vec());
+        self.insert(sequence, Stashed::Retry { request, effect, to_master: false, unless_overtaken });
     }
 
     pub(super) fn stash_retry(&mut self, lost: &Lost<'_>) {
@@ -68,8 +79,8 @@ impl Inner {
         for (_, stashed) in self.stash.iter_mut().rev() {
             match stashed {
                 Stashed::Suspended { effect: Effect::Write, .. } => later_write_executed = true,
-                Stashed::Retry { request, effect: Effect::Write, .. } if later_write_executed => {
-                    let bytes = failure(request, OVERTAKEN);
+                Stashed::Retry { request, effect: Effect::Write, unless_overtaken, .. } if later_write_executed => {
+                    let bytes = unless_overtaken.take().unwrap_or_else(|| failure(request, OVERTAKEN));
                     *stashed = Stashed::Answers { count: 1, bytes };
                 }
                 _ => {}
@@ -83,7 +94,8 @@ impl Inner {
                     (&mut *stashed, refused_write_before)
                 {
                     let request = std::mem::take(request);
-                    *stashed = Stashed::Retry { request, effect: Effect::Read, to_master: false };
+                    *stashed =
+                        Stashed::Retry { request, effect: Effect::Read, to_master: false, unless_overtaken: None };
                 }
             }
         }
@@ -114,6 +126,14 @@ impl Session {
         let pool = &self.context.pool;
         let master = pool.snapshot().master().map(|master| master.id);
         let (has_master, from_master) = (master.is_some(), master == Some(origin.node));
+        if refusal == Some(Refusal::NoScript)
+            && inner.attempts < limits::ATTEMPTS
+            && let Some(request) = scripts::with_text(request, pool.scripts())
+        {
+            self.context.workspace.counters.scripts_repaired.increment();
+            inner.stash_rewritten(sequence, request, effect, reply);
+            return;
+        }
         let again = match refusal {
             Some(Refusal::NotMaster | Refusal::NotReady) => {
                 // What a replica refused the master takes at once; what the master refused waits for what control finds.
@@ -130,8 +150,8 @@ impl Session {
                 // A script that goes on saying so on a node that is the master says it itself.
                 inner.attempts < limits::ATTEMPTS
             }
-            // What the master does not know nobody knows.
-            Some(Refusal::NoScript) => has_master && !from_master && effect == Effect::Read,
+            // What the master does not know nobody knows. A replica may be older, or lack a module.
+            Some(Refusal::NoScript | Refusal::NotKnown) => has_master && !from_master && effect == Effect::Read,
             Some(Refusal::Unblocked) | None => false,
         };
         if again {
@@ -204,7 +224,7 @@ impl Session {
         if self.pauses(inner, cx) == Flow::Wait {
             return Flow::Wait;
         }
-        let demand = demand_of(inner);
+        let demand = demand_of(inner, &self.context.pool.learned());
         let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
         match lane {
@@ -222,7 +242,7 @@ impl Session {
         }
     }
 
-    fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &crate::backend::lane::Lane) {
+    fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<crate::backend::lane::Lane>) {
         let mut stash = std::mem::take(&mut inner.stash);
         stash.retain(|(sequence, stashed)| {
             let Stashed::Retry { request, effect, .. } = stashed else {
@@ -261,12 +281,12 @@ impl Session {
 }
 
 /// What the commands to be sent again ask of a lane: the same as when they were sent first.
-fn demand_of(inner: &Inner) -> Demand {
+fn demand_of(inner: &Inner, learned: &Learned) -> Demand {
     let mut demand = Demand { writes: false, needs_master: false };
     for (_, stashed) in &inner.stash {
-        if let Stashed::Retry { request, effect, to_master } = stashed {
+        if let Stashed::Retry { request, effect, to_master, .. } = stashed {
             demand.writes |= *effect == Effect::Write;
-            demand.needs_master |= demand.writes || *to_master || !may_leave_master(request);
+            demand.needs_master |= demand.writes || *to_master || !may_leave_master(request, learned);
         }
     }
     demand
@@ -292,9 +312,10 @@ pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
     bytes
 }
 
+/// Nothing that has to be learnt needs care.
 fn care_of(request: &[u8]) -> Care {
     match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
-        Ok(Request::Command(frame)) => Arrived::new(request, frame).care(),
+        Ok(Request::Command(frame)) => Arrived::new(request, frame, &Learned::default()).care(),
         _ => Care::None,
     }
 }
@@ -309,9 +330,9 @@ fn is_script(request: &[u8]) -> bool {
     }
 }
 
-fn may_leave_master(request: &[u8]) -> bool {
+fn may_leave_master(request: &[u8], learned: &Learned) -> bool {
     match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
-        Ok(Request::Command(frame)) => Arrived::new(request, frame).kind == Kind::Read,
+        Ok(Request::Command(frame)) => Arrived::new(request, frame, learned).kind == Kind::Read,
         _ => false,
     }
 }

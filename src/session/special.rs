@@ -64,6 +64,11 @@ impl Session {
                 self.answer_error(inner, WAIT_IS_VOID);
                 None
             }
+            Kind::Pin(Pin::Unknown) if spec.is_none() && self.must_learn(arrived) => {
+                self.context.pool.learn(frame.name.of(raw), cx.waker());
+                Some(Flow::Wait)
+            }
+            Kind::Pin(Pin::Script) => self.kill_script(inner, raw, cx),
             Kind::Pin(pin) => {
                 let entered = self.enter_pin(inner, reason(pin), cx);
                 if entered.is_none() {
@@ -79,7 +84,7 @@ impl Session {
                 entered
             }
             Kind::Admin(_) => {
-                self.answer_error(inner, &admin_refused(spec));
+                self.answer_error(inner, &admin_refused(spec, frame.name.of(raw)));
                 None
             }
             Kind::Refused(Refused::Http) => {
@@ -102,6 +107,14 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// The command has no row in the table, and the master can be asked about it.
+    fn must_learn(&self, arrived: &Arrived<'_>) -> bool {
+        let Arrived { raw, frame, .. } = *arrived;
+        let pool = &self.context.pool;
+        let known = pool.learned().find(frame.name.of(raw), frame.second.map(|second| second.of(raw))).is_some();
+        !known && pool.snapshot().master().is_some_and(|master| !pool.is_troubled(master.id))
     }
 
     pub(super) fn answer_with(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
@@ -375,8 +388,9 @@ pub(super) const WAIT_IS_VOID: &str = "INDOUBT the master has changed since the 
 pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
      replicate from the node itself";
 
-pub(super) fn admin_refused(spec: Option<&Spec>) -> String {
-    let name = spec.map_or("this command", |spec| spec.name);
+/// `name` is what the client wrote, for a command without a row.
+pub(super) fn admin_refused(spec: Option<&Spec>, name: &[u8]) -> String {
+    let name = spec.map_or_else(|| String::from_utf8_lossy(name), |spec| spec.name.into());
     format!(
         "NOPERM '{name}' is an administrative command and this listener does not carry those; its operator can \
          allow them with admin_commands = \"allow\""

@@ -90,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) parent: Option<NodeId>,
     /// The last probe's failure in words, when the last probe failed.
     pub(crate) trouble: Option<Arc<str>>,
+    /// The last probe failed, and not because a script keeps the node busy: what it owes it may never answer.
+    pub(crate) silent: bool,
 }
 
 impl Node {

@@ -344,6 +344,7 @@ impl Tracker {
             flavor: member.flavor,
             version: member.version,
             parent: parent_of(&self.members, member).map(|parent| parent.id),
+            silent: member.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::Busy),
             trouble: member.failure.as_ref().map(|failure| failure.text.as_str().into()),
         }
     }

@@ -44,6 +44,7 @@ fn setup() -> Setup {
         published,
         look: Arc::default(),
         acknowledged: Default::default(),
+        scripts: Default::default(),
     };
     let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
     let (counters, throttle) = (Arc::default(), Arc::default());

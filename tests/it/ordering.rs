@@ -93,10 +93,10 @@ fn an_unknown_command_between_others_keeps_its_place() {
         assert_eq!(client.reply(), "+GET a\r\n");
         assert_eq!(client.reply(), bulk("b"));
         assert_eq!(client.reply(), "+SOMETHING.NEW c\r\n");
-        // Over the connection of its own everything is answered by the node, which here answers with its words.
-        for expected in ["+PING d\r\n", "+GET e\r\n", "+SET f v\r\n", "+ECHO g\r\n"] {
-            assert_eq!(client.reply(), expected);
-        }
+        assert_eq!(client.reply(), bulk("d"));
+        assert_eq!(client.reply(), "+GET e\r\n");
+        assert_eq!(client.reply(), "+SET f v\r\n");
+        assert_eq!(client.reply(), bulk("g"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions with a connection of their own: transactions, blocking calls, subscriptions, WAIT, unknown commands.
+//! Sessions with a connection of their own: transactions, blocking calls, subscriptions, WAIT.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,6 @@ fn single(listener: &str) -> (Redis, Endpoint) {
     let redis = Redis::start();
     let endpoint = Endpoint::of(&[&redis], listener);
     (redis, endpoint)
-}
-
-/// Connections of Redan's data path to the node: probes do not name themselves.
-fn connections(redis: &Redis) -> usize {
-    redis.command(&["CLIENT", "LIST"]).lines().filter(|line| line.contains(" name=redan ")).count()
 }
 
 fn blocked(redis: &Redis) -> Option<String> {
@@ -305,20 +300,6 @@ fn wait_waits_for_the_sessions_own_write() {
     assert_eq!(client.reply(), ":1\r\n");
     assert_eq!(client.reply(), "+PONG\r\n");
     assert!(client.ask(&["WAIT", "x", "0"]).starts_with("-ERR"));
-}
-
-/// A command that nobody knows may do anything to its connection, so that connection is nobody else's.
-#[test]
-fn an_unknown_command_has_a_connection_of_its_own() {
-    let (redis, endpoint) = single("");
-    let mut client = endpoint.client();
-    client.ok(&["SET", "k", "v"]);
-    let before = connections(&redis);
-    assert!(client.ask(&["MODULE.COMMAND", "x"]).starts_with("-ERR unknown command 'MODULE.COMMAND'"));
-    assert_eq!(client.text(&["GET", "k"]).as_deref(), Some("v"));
-    assert_eq!(connections(&redis), before + 1);
-    drop(client);
-    eventually("it is closed with its session", || connections(&redis) == before);
 }
 
 #[test]

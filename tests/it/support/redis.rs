@@ -195,6 +195,13 @@ impl Redis {
         assert!(!reply.starts_with('-'), "{words:?}: {reply}");
     }
 
+    /// The text of the bulk string that answers the command.
+    pub(crate) fn text(&self, words: &[&str]) -> String {
+        let reply = self.command(words);
+        let text = reply.strip_prefix('$').and_then(|bulk| bulk.split_once("\r\n")?.1.strip_suffix("\r\n"));
+        text.unwrap_or_else(|| panic!("{words:?} was answered {reply:?}")).to_owned()
+    }
+
     /// One field of INFO.
     pub(crate) fn info(&self, field: &str) -> Option<String> {
         let text = self.command(&["INFO"]);

@@ -1,0 +1,58 @@
+//! Asks the master about commands that the table does not name, when a client first uses one.
+//!
+//! One question at a time per name and worker; sessions that wait are woken when the answer is there, whatever it is.
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::pool::Pool;
+use super::question;
+use crate::command::learned::{Learned, Lesson, lesson};
+use crate::resp::encode;
+use crate::resp::value;
+
+/// A master that does not say within this is asked again by the next client; this one's command gets a connection of its own.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Learning {
+    pub(super) learned: RefCell<Learned>,
+    asking: RefCell<HashSet<Box<[u8]>>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Pool {
+    pub(crate) fn learned(&self) -> Ref<'_, Learned> {
+        self.learning.learned.borrow()
+    }
+
+    /// Sees to it that the command is known soon, and wakes `waker` then.
+    pub(crate) fn learn(self: &Rc<Self>, name: &[u8], waker: &Waker) {
+        self.learning.waiting.borrow_mut().push(waker.clone());
+        let name: Box<[u8]> = name.to_ascii_lowercase().into();
+        if !self.learning.asking.borrow_mut().insert(name.clone()) {
+            return;
+        }
+        let pool = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let lesson = pool.lesson_about(&name).await;
+            pool.learning.learned.borrow_mut().learn(&name, lesson);
+            pool.learning.asking.borrow_mut().remove(&name);
+            pool.learning.waiting.take().into_iter().for_each(Waker::wake);
+        });
+    }
+
+    async fn lesson_about(self: &Rc<Self>, name: &[u8]) -> Lesson {
+        let Some(master) = self.snapshot().master().cloned() else {
+            return Lesson::Refused;
+        };
+        let mut command = Vec::new();
+        encode::command(&mut command, &[b"COMMAND", b"INFO", name]);
+        let reply = question::ask(self, &master, &command, PATIENCE).await;
+        let value = reply.and_then(|reply| value::decode(&reply, false).ok().flatten());
+        value.map_or(Lesson::Refused, |(value, _)| lesson(&value))
+    }
+}

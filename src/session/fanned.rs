@@ -1,0 +1,161 @@
+//! Commands that every node must get: SCRIPT FLUSH, SCRIPT KILL, FUNCTION KILL.
+//!
+//! One command of the client goes to each node that can be reached; the client gets one reply, when all have answered.
+//! Only the master's part may be sent again: a node that is lost meanwhile has nothing left to flush or to kill.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{self, Waker};
+
+use super::{Flow, Inner, Session};
+use crate::backend::dial::Dialect;
+use crate::backend::lane::{Lane, Purpose};
+use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+
+/// Which of the replies the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    /// The first target's, which is the master.
+    First,
+    /// `+OK` if any says so, else the first target's: nobody knows on which node the script runs.
+    AnyOk,
+}
+
+struct Fanned {
+    session: Rc<Session>,
+    sequence: u64,
+    chosen: Chosen,
+    missing: Cell<usize>,
+    answer: RefCell<Option<(Origin, Vec<u8>)>>,
+}
+
+/// One node's share.
+struct Part {
+    fanned: Rc<Fanned>,
+    first: bool,
+}
+
+impl Fanned {
+    fn answered(&self, origin: Origin, reply: &[u8], first: bool) {
+        let mut answer = self.answer.borrow_mut();
+        let wins = match self.chosen {
+            Chosen::First => first,
+            Chosen::AnyOk => {
+                let decided = answer.as_ref().is_some_and(|(_, reply)| reply.starts_with(b"+"));
+                reply.starts_with(b"+") || (!decided && (first || answer.is_none()))
+            }
+        };
+        if wins {
+            *answer = Some((origin, reply.to_vec()));
+        }
+        drop(answer);
+        self.one_less();
+    }
+
+    fn one_less(&self) {
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() == 0
+            && let Some((origin, reply)) = self.answer.take()
+        {
+            self.session.replies(origin, self.sequence, 1, &reply);
+        }
+    }
+}
+
+impl Recipient for Part {
+    fn replies(&self, origin: Origin, _: u64, _: u32, bytes: &[u8]) {
+        self.fanned.answered(origin, bytes, self.first);
+    }
+
+    fn piece(&self, origin: Origin, _: u64, bytes: &[u8], last: bool) {
+        // No server answers these at such length.
+        if last {
+            self.fanned.answered(origin, bytes, self.first);
+        }
+    }
+
+    fn judged(&self, origin: Origin, judged: Judged<'_>) {
+        if self.first && judged.refusal.is_some() && self.fanned.chosen == Chosen::First {
+            self.fanned.session.judged(origin, judged);
+        } else {
+            self.fanned.answered(origin, judged.reply, self.first);
+        }
+    }
+
+    fn lost(&self, lost: Lost<'_>) {
+        let fanned = &self.fanned;
+        let nothing_else = fanned.missing.get() == 1 && fanned.answer.borrow().is_none();
+        if (self.first && fanned.chosen == Chosen::First) || (fanned.chosen == Chosen::AnyOk && nothing_else) {
+            fanned.session.lost(Lost { sequence: fanned.sequence, ..lost });
+        } else {
+            fanned.one_less();
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        0
+    }
+
+    fn wake_when_drained(&self, waker: &Waker) {
+        waker.wake_by_ref();
+    }
+}
+
+impl Session {
+    /// Sends a command over these lanes, of which there is at least one.
+    fn fan_out(self: &Rc<Self>, lanes: &[Rc<Lane>], sequence: u64, raw: &[u8], effect: Effect, chosen: Chosen) {
+        let (missing, answer) = (Cell::new(lanes.len()), RefCell::default());
+        let fanned = Rc::new(Fanned { session: Rc::clone(self), sequence, chosen, missing, answer });
+        for (index, lane) in lanes.iter().enumerate() {
+            let part = Rc::new(Part { fanned: Rc::clone(&fanned), first: index == 0 });
+            lane.submit(&part, sequence, raw, effect, 1);
+        }
+    }
+
+    /// SCRIPT FLUSH, with the master's lane: since 7.0 it concerns one server alone, and the client means all.
+    pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], effect: Effect) {
+        let pool = &self.context.pool;
+        pool.scripts().forget_all();
+        let mut lanes = vec![Rc::clone(lane)];
+        lanes.extend(self.side_lanes(lane.key.dialect).into_iter().filter(|other| other.key.node != lane.key.node));
+        self.fan_out(&lanes, sequence, raw, effect, Chosen::First);
+    }
+
+    /// SCRIPT KILL and FUNCTION KILL: not over the lanes of commands, where they would queue behind the script.
+    pub(super) fn kill_script(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        raw: &[u8],
+        cx: &mut task::Context<'_>,
+    ) -> Option<Flow> {
+        if !inner.owes_nothing() {
+            return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
+        }
+        // A busy server takes neither SELECT nor questions, so the database is the one it begins with.
+        let lanes = self.side_lanes(Dialect { db: 0, ..inner.dialect });
+        if lanes.is_empty() {
+            if self.hold(inner, cx) == Flow::Wait {
+                return Some(Flow::Wait);
+            }
+            self.answer_error(inner, &self.hold_error());
+            return None;
+        }
+        self.end_hold(inner);
+        let sequence = inner.next;
+        inner.next += 1;
+        inner.in_lane += 1;
+        inner.lane = None;
+        // Killing what is not there any more does no harm, so it may be asked again.
+        self.fan_out(&lanes, sequence, raw, Effect::Write, Chosen::AnyOk);
+        None
+    }
+
+    /// A lane beside those of commands to each node that can be reached, the master's first.
+    fn side_lanes(&self, dialect: Dialect) -> Vec<Rc<Lane>> {
+        let pool = &self.context.pool;
+        let snapshot = pool.snapshot();
+        let master = snapshot.master().into_iter();
+        let others = snapshot.nodes.iter().filter(|node| snapshot.master().is_none_or(|master| master.id != node.id));
+        master.chain(others).filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
+    }
+}

@@ -1,0 +1,149 @@
+//! Scripts and functions: loaded once, known wherever the endpoint sends them, also after the master has moved.
+
+use std::thread;
+
+use crate::support::client::{Client, bulk, pipeline};
+use crate::support::group::Group;
+use crate::support::redis::eventually;
+
+const ONE: &str = "return 1";
+const ONE_SHA: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+
+fn repaired(group: &Group) -> f64 {
+    group.endpoint.metric("redan_scripts_repaired_total")
+}
+
+fn load(client: &mut Client, text: &str) -> String {
+    client.text(&["SCRIPT", "LOAD", text]).expect("a digest")
+}
+
+#[test]
+fn a_script_loaded_once_is_known_to_replicas() {
+    let group = Group::start("reads = \"replica\"");
+    for mut client in [group.endpoint.client(), group.endpoint.resp3()] {
+        client.ok(&["SCRIPT", "FLUSH"]);
+        assert_eq!(load(&mut client, ONE), ONE_SHA);
+        let before = repaired(&group);
+        // A session that has just written reads from the master, which has it.
+        let mut reader = Client::connect(&group.endpoint.address());
+        eventually("a replica answers", || {
+            assert_eq!(reader.integer(&["EVALSHA_RO", ONE_SHA, "0"]), 1);
+            repaired(&group) > before
+        });
+        assert_eq!(reader.integer(&["EVALSHA_RO", &ONE_SHA.to_uppercase(), "0"]), 1);
+    }
+}
+
+#[test]
+fn scripts_shown_by_eval_are_remembered_as_well() {
+    let group = Group::start("");
+    let mut client = group.endpoint.client();
+    let text = "return redis.call('INCR', KEYS[1])";
+    assert_eq!(client.integer(&["EVAL", text, "1", "n"]), 1);
+    let sha = group.servers[2].text(&["SCRIPT", "LOAD", text]);
+    // Somebody flushes behind Redan's back.
+    group.servers[0].ok(&["SCRIPT", "FLUSH"]);
+    assert_eq!(client.integer(&["EVALSHA", &sha, "1", "n"]), 2);
+    assert_eq!(client.integer(&["EVALSHA", &sha, "1", "n"]), 3);
+    // The other connections of a pipeline's commands stay in order.
+    group.servers[0].ok(&["SCRIPT", "FLUSH"]);
+    client.raw(&pipeline(&[&["EVALSHA", &sha, "1", "n"][..]; 5]));
+    (4..9).for_each(|n| assert_eq!(client.reply(), format!(":{n}\r\n")));
+}
+
+#[test]
+fn where_a_later_write_was_executed_the_client_is_told_that_the_script_was_missing() {
+    let group = Group::start("");
+    let mut client = group.endpoint.client();
+    let sha = load(&mut client, "return redis.call('INCR', KEYS[1])");
+    group.servers[0].ok(&["SCRIPT", "FLUSH"]);
+    client.raw(&pipeline(&[&["SET", "n", "5"], &["EVALSHA", &sha, "1", "n"], &["SET", "n", "7"]]));
+    assert_eq!(client.reply(), "+OK\r\n");
+    // As from a server: executed now it would undo the order that the client asked for.
+    assert_eq!(client.reply(), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.text(&["GET", "n"]).as_deref(), Some("7"));
+}
+
+#[test]
+fn a_new_master_knows_every_script_before_its_first_command() {
+    let group = Group::start("");
+    let mut client = group.endpoint.client();
+    let sha = load(&mut client, "return redis.call('INCR', KEYS[1])");
+    assert_eq!(client.integer(&["EVAL", "return 7", "0"]), 7);
+    group.move_master(0, 1);
+    group.wait_for_master(1);
+    // In a transaction nothing could be mended: the script must be there.
+    client.raw(&pipeline(&[&["MULTI"], &["EVALSHA", &sha, "1", "n"], &["EXEC"]]));
+    assert_eq!(client.reply(), "+OK\r\n");
+    assert_eq!(client.reply(), "+QUEUED\r\n");
+    assert_eq!(client.reply(), "*1\r\n:1\r\n");
+    client.ok(&["WATCH", "k"]);
+    client.ok(&["MULTI"]);
+    assert_eq!(client.ask(&["EVALSHA", &sha, "1", "n"]), "+QUEUED\r\n");
+    assert_eq!(client.ask(&["EXEC"]), "*1\r\n:2\r\n");
+    assert_eq!(client.ask(&["SCRIPT", "EXISTS", &sha, ONE_SHA]), "*2\r\n:1\r\n:0\r\n");
+    assert_eq!(repaired(&group), 0.0);
+}
+
+#[test]
+fn flush_reaches_every_node_and_redan() {
+    let group = Group::start("reads = \"replica\"");
+    let mut client = group.endpoint.client();
+    assert_eq!(load(&mut client, ONE), ONE_SHA);
+    group.servers.iter().for_each(|server| assert_eq!(server.text(&["SCRIPT", "LOAD", ONE]), ONE_SHA));
+    client.ok(&["SCRIPT", "FLUSH", "SYNC"]);
+    for server in &group.servers {
+        assert_eq!(server.command(&["SCRIPT", "EXISTS", ONE_SHA]), "*1\r\n:0\r\n");
+    }
+    assert_eq!(client.ask(&["EVALSHA", ONE_SHA, "0"]), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    assert_eq!(client.ask(&["EVALSHA_RO", ONE_SHA, "0"]), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    assert_eq!(client.ask(&["SCRIPT", "FLUSH", "NOW"]), "-ERR SCRIPT FLUSH only support SYNC|ASYNC option\r\n");
+}
+
+#[test]
+fn a_script_that_runs_on_a_replica_can_be_killed_too() {
+    let group = Group::start("reads = \"replica\"");
+    group.servers.iter().for_each(|server| server.ok(&["CONFIG", "SET", "busy-reply-threshold", "100"]));
+    let mut killer = group.endpoint.client();
+    assert_eq!(killer.ask(&["SCRIPT", "KILL"]), "-NOTBUSY No scripts in execution right now.\r\n");
+    let mut other = group.endpoint.client();
+    let endless = thread::scope(|scope| {
+        let endless = scope.spawn(|| {
+            let mut client = group.endpoint.client();
+            client.ask(&["EVAL_RO", "while true do redis.call('GET', 'k') end", "0"])
+        });
+        eventually("some node says that it was killed", || killer.ask(&["SCRIPT", "KILL"]) == "+OK\r\n");
+        assert_eq!(other.ask(&["SET", "k", "v"]), "+OK\r\n");
+        endless.join().expect("a client")
+    });
+    assert!(endless.contains("Script killed by user"), "{endless}");
+}
+
+#[test]
+fn functions_are_carried_and_read_from_replicas() {
+    let group = Group::start("reads = \"replica\"");
+    let mut client = group.endpoint.client();
+    let library = "#!lua name=lib\n\
+         redis.register_function('put', function(keys, args) return redis.call('SET', keys[1], args[1]) end)\n\
+         redis.register_function{function_name='look', callback=function(keys) return redis.call('GET', keys[1]) end, \
+         flags={'no-writes'}}";
+    assert_eq!(client.text(&["FUNCTION", "LOAD", library]).as_deref(), Some("lib"));
+    client.ok(&["FCALL", "put", "1", "k", "v"]);
+    assert_eq!(client.ask(&["FCALL_RO", "look", "1", "k"]), bulk("v"));
+    let served = |group: &Group| {
+        group.servers[1..].iter().map(|server| group.endpoint.commands_to(&server.address())).sum::<f64>()
+    };
+    let before = served(&group);
+    eventually("a replica serves it", || {
+        assert_eq!(client.ask(&["FCALL_RO", "look", "1", "k"]), bulk("v"));
+        served(&group) > before
+    });
+    group.move_master(0, 1);
+    group.wait_for_master(1);
+    client.ok(&["FCALL", "put", "1", "k", "w"]);
+    assert_eq!(client.ask(&["FCALL", "look", "1", "k"]), bulk("w"));
+    assert_eq!(client.ask(&["FUNCTION", "KILL"]), "-NOTBUSY No scripts in execution right now.\r\n");
+    client.ok(&["FUNCTION", "DELETE", "lib"]);
+    assert_eq!(client.ask(&["FCALL", "look", "1", "k"]), "-ERR Function not found\r\n");
+}
