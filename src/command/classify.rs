@@ -128,6 +128,8 @@ fn subcommand(container: &str, sub: &str) -> Option<Kind> {
         ("function", "dump" | "list" | "stats") => Kind::MasterRead,
         ("script", "debug") => Kind::Pin(Pin::Stateful),
         ("script", "exists" | "show") => Kind::MasterRead,
+        // A replica does not know consumers that have read nothing, when one was seen, nor how many entries a group has read.
+        ("xinfo", _) => Kind::MasterRead,
         ("script", "flush" | "load") => Kind::Write,
         ("command" | "object" | "pubsub", _) => Kind::MasterRead,
         _ => return None,
