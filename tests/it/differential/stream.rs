@@ -3,7 +3,10 @@
 use super::commands::{self, Command};
 use super::random::Random;
 
-/// Whether transactions hold commands about the connection.
+/// Whether pipelines hold SCRIPT and EVALSHA.
+const SCRIPTS_IN_PIECES: bool = false;
+
+/// Whether transactions hold commands about the connection, and SCRIPT FLUSH.
 const IN_TRANSACTIONS: bool = false;
 
 #[derive(Clone, Debug)]
@@ -131,13 +134,13 @@ impl Stream {
             if self.random.once_in(15) {
                 burst.push(Command::of(&["MULTI"]));
                 for _ in 0..self.random.below(6) {
-                    burst.push(self.transacted());
+                    burst.push(self.piped());
                 }
                 burst.push(Command::of(&[if self.random.once_in(6) { "DISCARD" } else { "EXEC" }]));
             } else if self.random.once_in(40) {
                 burst.push(self.select(client));
             } else {
-                burst.push(self.command());
+                burst.push(self.piped());
             }
         }
         What::Commands { commands: burst, inline: self.random.once_in(8) }
@@ -151,7 +154,19 @@ impl Stream {
     fn transacted(&mut self) -> Command {
         loop {
             let command = self.command();
-            if IN_TRANSACTIONS || command.name() != "CLIENT" {
+            let flush = command.words.get(1).is_some_and(|word| word == b"FLUSH");
+            if IN_TRANSACTIONS || (command.name() != "CLIENT" && !flush) {
+                return command;
+            }
+        }
+    }
+
+    /// One for a pipeline.
+    fn piped(&mut self) -> Command {
+        loop {
+            let command = self.command();
+            let name = command.name();
+            if SCRIPTS_IN_PIECES || !(name.starts_with("EVAL") || name == "SCRIPT" || name == "CLIENT") {
                 return command;
             }
         }
