@@ -51,7 +51,8 @@ def main():
             if test in allowed:
                 allowed[test]["used"] = True
                 continue
-            failures.append(f"{name}: {test}: {outcome}: {why.strip()[-1500:]}")
+            # The last line says what, the traceback before it only where.
+            failures.append(f"{name}: {test}: {outcome}: {why.strip()[-600:]}")
         missing = results["bare"].keys() - results[name].keys()
         failures.extend(f"{name}: {test} was not run" for test in sorted(missing))
     for name, result in results.items():

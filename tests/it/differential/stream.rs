@@ -3,11 +3,11 @@
 use super::commands::{self, Command};
 use super::random::Random;
 
-/// Whether pipelines hold SCRIPT and EVALSHA.
+/// Whether pipelines and transactions hold scripts.
 const SCRIPTS_IN_PIECES: bool = false;
 
-/// Whether transactions hold commands about the connection, and SCRIPT FLUSH.
-const IN_TRANSACTIONS: bool = false;
+/// Whether transactions hold commands about the connection.
+const CLIENT_IN_TRANSACTIONS: bool = false;
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
@@ -134,7 +134,7 @@ impl Stream {
             if self.random.once_in(15) {
                 burst.push(Command::of(&["MULTI"]));
                 for _ in 0..self.random.below(6) {
-                    burst.push(self.piped());
+                    burst.push(self.transacted());
                 }
                 burst.push(Command::of(&[if self.random.once_in(6) { "DISCARD" } else { "EXEC" }]));
             } else if self.random.once_in(40) {
@@ -153,9 +153,8 @@ impl Stream {
     /// One for a transaction.
     fn transacted(&mut self) -> Command {
         loop {
-            let command = self.command();
-            let flush = command.words.get(1).is_some_and(|word| word == b"FLUSH");
-            if IN_TRANSACTIONS || (command.name() != "CLIENT" && !flush) {
+            let command = self.piped();
+            if CLIENT_IN_TRANSACTIONS || command.name() != "CLIENT" {
                 return command;
             }
         }
@@ -166,7 +165,7 @@ impl Stream {
         loop {
             let command = self.command();
             let name = command.name();
-            if SCRIPTS_IN_PIECES || !(name.starts_with("EVAL") || name == "SCRIPT" || name == "CLIENT") {
+            if SCRIPTS_IN_PIECES || !(name.starts_with("EVAL") || name == "SCRIPT") {
                 return command;
             }
         }
