@@ -11,6 +11,7 @@ use super::{Flow, Inner, Session};
 use crate::backend::dial::Dialect;
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::topology::NodeId;
 
 /// Which of the replies the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,27 @@ impl Recipient for Part {
     }
 }
 
+/// Does not care for the reply.
+struct Nobody;
+
+impl Recipient for Nobody {
+    fn replies(&self, _: Origin, _: u64, _: u32, _: &[u8]) {}
+
+    fn piece(&self, _: Origin, _: u64, _: &[u8], _: bool) {}
+
+    fn judged(&self, _: Origin, _: Judged<'_>) {}
+
+    fn lost(&self, _: Lost<'_>) {}
+
+    fn backlog(&self) -> usize {
+        0
+    }
+
+    fn wake_when_drained(&self, waker: &Waker) {
+        waker.wake_by_ref();
+    }
+}
+
 impl Session {
     /// Sends a command over these lanes, of which there is at least one.
     fn fan_out(self: &Rc<Self>, lanes: &[Rc<Lane>], sequence: u64, raw: &[u8], effect: Effect, chosen: Chosen) {
@@ -119,6 +141,15 @@ impl Session {
         let mut lanes = vec![Rc::clone(lane)];
         lanes.extend(self.side_lanes(lane.key.dialect).into_iter().filter(|other| other.key.node != lane.key.node));
         self.fan_out(&lanes, sequence, raw, effect, Chosen::First);
+    }
+
+    /// SCRIPT FLUSH on its way over a pin to `node`, now or at EXEC: everyone else forgets at once. Should the transaction fail,
+    /// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
+    pub(super) fn flush_elsewhere(&self, dialect: Dialect, node: NodeId, raw: &[u8]) {
+        self.context.pool.scripts().forget_all();
+        for lane in self.side_lanes(dialect).iter().filter(|lane| lane.key.node != node) {
+            lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
+        }
     }
 
     /// SCRIPT KILL and FUNCTION KILL: not over the lanes of commands, where they would queue behind the script.

@@ -213,6 +213,9 @@ impl Session {
         if care == Care::None || pinned.subscribed {
             return relay(pinned, raw);
         }
+        if care == Care::Flush {
+            self.flush_elsewhere(pinned.pin.dialect, pinned.pin.node, raw);
+        }
         let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
         pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
         keep(pinned, raw);

@@ -194,8 +194,8 @@ fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
         let arrived = Arrived::new(rest, frame, learned);
         match arrived.kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
-            // Its cursor has a mark, which must be taken off for the node it goes to.
-            _ if matches!(arrived.care(), Care::Cursor | Care::KeyCursor) => return None,
+            // A cursor's mark must be taken off for the node it goes to; SCRIPT FLUSH concerns other nodes too.
+            _ if matches!(arrived.care(), Care::Cursor | Care::KeyCursor | Care::Flush) => return None,
             Kind::Pin(Pin::Exec) if frame.arguments == 1 => return Some(block),
             Kind::Write => block.writes = true,
             Kind::Read | Kind::MasterRead => {}

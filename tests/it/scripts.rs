@@ -102,6 +102,23 @@ fn flush_reaches_every_node_and_redan() {
 }
 
 #[test]
+fn flush_in_a_transaction_reaches_every_node_too() {
+    let group = Group::start("");
+    let mut client = group.endpoint.client();
+    assert_eq!(load(&mut client, ONE), ONE_SHA);
+    group.servers.iter().for_each(|server| assert_eq!(server.text(&["SCRIPT", "LOAD", ONE]), ONE_SHA));
+    client.raw(&pipeline(&[&["MULTI"], &["SCRIPT", "FLUSH"], &["EVALSHA", ONE_SHA, "0"], &["EXEC"]]));
+    for expected in ["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n"] {
+        assert_eq!(client.reply(), expected);
+    }
+    assert!(client.reply().starts_with("*2\r\n+OK\r\n-NOSCRIPT "));
+    for server in &group.servers {
+        eventually("it has forgotten", || server.command(&["SCRIPT", "EXISTS", ONE_SHA]) == "*1\r\n:0\r\n");
+    }
+    assert!(client.ask(&["EVALSHA", ONE_SHA, "0"]).starts_with("-NOSCRIPT "));
+}
+
+#[test]
 fn a_script_that_runs_on_a_replica_can_be_killed_too() {
     let group = Group::start("reads = \"replica\"");
     group.servers.iter().for_each(|server| server.ok(&["CONFIG", "SET", "busy-reply-threshold", "100"]));
