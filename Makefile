@@ -2,6 +2,7 @@
 # make suites  the tests of client libraries themselves, beside a server (some minutes; needs the network once)
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
+# make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
 # make clean   remove everything that was built
 
@@ -19,7 +20,7 @@ REDIS_PY := 8.1.0
 # What `make bench` measures: empty is everything; words narrow it down, as in BENCH="quick plain 50".
 BENCH ?=
 
-.PHONY: test suites demo bench lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+.PHONY: test suites demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
 
 test: needs-build needs-redis clients
 	cargo test --no-fail-fast
@@ -37,6 +38,9 @@ bench: needs-build needs-redis needs-bench
 lint: needs-build
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+
+bench-pubsub: needs-build needs-redis
+	cargo bench --bench peers -- pubsub
 
 fmt:
 	cargo fmt

@@ -62,6 +62,11 @@ pub(crate) const SCRIPT_RUNS: usize = 256;
 /// Names of commands per worker and group of which it was learnt what they are: several large modules' worth.
 pub(crate) const LEARNED_COMMANDS: usize = 1024;
 
+/// Different logins (user and password) that clients of one worker and group may have at once where the nodes judge them.
+/// Each has connections of its own, one or two to a node: 1024 of them are what a node of 10,000 `maxclients` can give to
+/// four workers and have half left.
+pub(crate) const LOGINS: usize = 1024;
+
 /// Bytes of commands a lane may owe its node before sessions wait: 8 MiB is 4 s of a node that takes 2 MB/s.
 pub(crate) const LANE_LOG: usize = 8 * 1024 * 1024;
 
@@ -99,3 +104,40 @@ pub(crate) const LONGEST_PATIENCE: u32 = 4096;
 
 /// A session that stays on one node chooses again after so long: one read in 2 s waits a few milliseconds for it.
 pub(crate) const CHOOSE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Subscriptions of one session: 65,536 channels of 100 bytes are some 20 MB with their tables, and more than one client
+/// of a sane design has.
+pub(crate) const SUBSCRIPTIONS: usize = 64 * 1024;
+
+/// The longest SUBSCRIBE: as many channels as one session may have, with names of 60 bytes.
+pub(crate) const GATHERED_SUBSCRIBE: usize = 4 * 1024 * 1024;
+
+/// Subscriptions of all of one worker's sessions: one that shares its topic with nobody costs about 500 bytes, so 500 MB at
+/// worst.
+pub(crate) const WORKER_SUBSCRIPTIONS: u64 = 1024 * 1024;
+
+/// A hub asks for what it has lost in commands of at most so many topics and about so many bytes, and has at most so many of
+/// them unanswered: a million channels come back without a burst of tens of megabytes in either direction.
+pub(crate) const HUB_PIECE: usize = 512;
+pub(crate) const HUB_PIECE_BYTES: usize = 64 * 1024;
+pub(crate) const HUB_PIECES_IN_FLIGHT: usize = 64;
+
+/// Seconds of silence after which a hub asks its node whether it is there, and after which it looks elsewhere: a healthy node
+/// answers in milliseconds, and 6 s is as long as a client waits for a message that it will not miss.
+pub(crate) const HUB_ASKS_AFTER_S: u32 = 2;
+pub(crate) const HUB_DEAD_AFTER_S: u32 = 6;
+
+/// Seconds for which a hub's connection outlives its last subscription: clients that subscribe now and then find it open.
+pub(crate) const HUB_LINGERS_S: u32 = 10;
+
+/// How much may wait for a client: at most `hard` bytes, and more than `soft` bytes for less than `soft_for`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutputLimit {
+    pub(crate) hard: usize,
+    pub(crate) soft: usize,
+    pub(crate) soft_for: Duration,
+}
+
+/// Of clients with subscriptions: `client-output-buffer-limit pubsub 32mb 8mb 60`, as servers have it by default.
+pub(crate) const PUBSUB_OUTPUT: OutputLimit =
+    OutputLimit { hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, soft_for: Duration::from_secs(60) };

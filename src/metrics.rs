@@ -69,7 +69,6 @@ pub(crate) enum PinReason {
     Blocking,
     /// WAIT and WAITAOF.
     Wait,
-    Subscribe,
     Tracking,
     /// A command that changes its connection in a way no other session may see.
     Stateful,
@@ -83,12 +82,11 @@ pub(crate) enum PinReason {
 }
 
 impl PinReason {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Multi,
         Self::Watch,
         Self::Blocking,
         Self::Wait,
-        Self::Subscribe,
         Self::Tracking,
         Self::Stateful,
         Self::Script,
@@ -103,7 +101,6 @@ impl PinReason {
             Self::Watch => "watch",
             Self::Blocking => "blocking",
             Self::Wait => "wait",
-            Self::Subscribe => "subscribe",
             Self::Tracking => "tracking",
             Self::Stateful => "stateful",
             Self::Script => "script",
@@ -179,6 +176,17 @@ pub(crate) struct WorkerCounters {
     pub(crate) pins_open: Gauge,
     /// Pins taken, by reason.
     pub(crate) pins: PinCounters,
+
+    /// Channels, patterns and shard channels of clients, through the hub.
+    pub(crate) subscriptions: Gauge,
+    /// Of hubs, at nodes: confirmed now.
+    pub(crate) upstream_subscriptions: Gauge,
+    /// Times a hub had all its subscriptions again after its connection was lost or moved.
+    pub(crate) resubscriptions: Counter,
+    /// Microseconds from there to here, in total.
+    pub(crate) subscription_gap_us: Counter,
+    /// Messages handed to clients.
+    pub(crate) messages_delivered: Counter,
 
     /// AUTH and HELLO AUTH that named a wrong user or password.
     pub(crate) auth_failures: Counter,

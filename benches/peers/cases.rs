@@ -7,6 +7,8 @@
 /// leaves Nagle's algorithm on, and a command of two records would wait 40 ms for an acknowledgement.
 pub(crate) const SIZES: [usize; 2] = [32, 16_000];
 
+use crate::fanout::SUBSCRIBERS;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) tls: bool,
@@ -62,11 +64,13 @@ pub(crate) struct Choice {
     /// Names of contenders; empty is all.
     pub(crate) contenders: Vec<String>,
     pub(crate) idle: bool,
+    /// So many subscribers of one channel.
+    pub(crate) fanout: Option<usize>,
     /// Nothing was left out, so the result may replace the document.
     pub(crate) complete: bool,
 }
 
-pub(crate) const USAGE: &str = "words: quick | plain tls | get set | 32b 16k | 1 50 500 | p1 p16 | idle | \
+pub(crate) const USAGE: &str = "words: quick | plain tls | get set | 32b 16k | 1 50 500 | p1 p16 | idle | pubsub subscribers=N | \
     direct haproxy twemproxy redan-1 redan-2 | rounds=N";
 
 impl Choice {
@@ -81,20 +85,24 @@ impl Choice {
         let clients = take(&mut rest, &["1", "50", "500"]);
         let pipelines = take(&mut rest, &["p1", "p16"]);
         let idle = take(&mut rest, &["idle"]).is_some();
+        let mut fanout = take(&mut rest, &["pubsub"]).map(|_| SUBSCRIBERS);
         let contenders = take(&mut rest, &["direct", "haproxy", "twemproxy", "redan-1", "redan-2"]);
         let mut rounds = if quick { 1 } else { 3 };
-        rest.retain(|word| match word.strip_prefix("rounds=").map(str::parse) {
-            Some(Ok(number)) if number > 0 => {
-                rounds = number;
-                false
+        rest.retain(|word| {
+            let number = |key: &str| word.strip_prefix(key)?.parse::<usize>().ok().filter(|number| *number > 0);
+            match (number("rounds="), number("subscribers=")) {
+                (Some(number), _) => rounds = number,
+                (_, Some(number)) => fanout = Some(number),
+                (None, None) => return true,
             }
-            _ => true,
+            false
         });
         if let Some(word) = rest.first() {
             return Err(format!("'{word}' chooses nothing; {USAGE}"));
         }
-        // `idle` alone means only that; with other words, or none, both.
-        let only_idle = idle && [&wires, &commands, &sizes, &clients, &pipelines].iter().all(|kind| kind.is_none());
+        // `idle` and `pubsub` alone mean only that; with other words, or none, the cases too.
+        let only_idle = (idle || fanout.is_some())
+            && [&wires, &commands, &sizes, &clients, &pipelines].iter().all(|kind| kind.is_none());
         let wanted =
             |kind: &Option<Vec<String>>, word: &str| kind.as_ref().is_none_or(|has| has.iter().any(|w| w == word));
         let mut cases = every_case();
@@ -109,7 +117,8 @@ impl Choice {
             cases.clear();
         }
         let complete = words.is_empty();
-        Ok(Self { rounds, cases, contenders: contenders.unwrap_or_default(), idle: idle || complete, complete })
+        fanout = fanout.or_else(|| complete.then_some(SUBSCRIBERS));
+        Ok(Self { rounds, cases, contenders: contenders.unwrap_or_default(), idle: idle || complete, fanout, complete })
     }
 }
 

@@ -7,6 +7,7 @@
 mod cases;
 mod certificates;
 mod contenders;
+mod fanout;
 mod goals;
 mod idle;
 mod load;
@@ -63,11 +64,14 @@ fn run(choice: &Choice) -> Result<(), String> {
     }
     let idle = choice.idle.then(|| idle::measure(folder.path(), &authority)).transpose()?;
 
+    let fanout = choice.fanout.map(|subscribers| fanout::measure(folder.path(), subscribers)).transpose()?;
+
     let report = report::write(&report::Report {
         machine: &machine::describe(&load_average),
         rounds: choice.rounds,
         measured: &measured,
         idle: idle.as_deref(),
+        fanout: fanout.as_deref(),
         absent: &absent,
     });
     if choice.complete {

@@ -13,6 +13,7 @@ pub(crate) struct Report<'a> {
     pub(crate) measured: &'a [Measured],
     /// `None`: they were not asked for.
     pub(crate) idle: Option<&'a [Idle]>,
+    pub(crate) fanout: Option<&'a str>,
     /// Contenders that did not start, and why.
     pub(crate) absent: &'a [(&'static str, String)],
 }
@@ -64,6 +65,7 @@ pub(crate) fn write(report: &Report<'_>) -> String {
         verdicts(&mut text, &goals::judge_idle(measured));
         idle(&mut text, measured);
     }
+    text += report.fanout.unwrap_or_default();
     if !report.measured.is_empty() {
         text += "\n## Redan beside the others\n\nRatios of redan-1: CPU below 1 is cheaper, requests above 1 is faster.\n\n";
         ratios(&mut text, report.measured);

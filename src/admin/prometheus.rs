@@ -77,6 +77,8 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_in_doubt", "Commands whose outcome is unknown", |w| w.in_doubt.get()),
     ("redan_bounces", "Replies not shown to clients because they said: not me, not now", |w| w.bounces.get()),
     ("redan_marks_asked", "Questions for a replication offset", |w| w.marks_asked.get()),
+    ("redan_messages", "Messages of publishers handed to subscribed clients", |w| w.messages_delivered.get()),
+    ("redan_resubscriptions", "Times all subscriptions were had again at a node", |w| w.resubscriptions.get()),
     ("redan_auth_failures", "Logins of clients with a wrong name or password", |w| w.auth_failures.get()),
     ("redan_protocol_errors", "Sessions closed for not speaking the Redis protocol", |w| w.protocol_errors.get()),
     ("redan_slow_clients_closed", "Sessions closed for reading too slowly", |w| w.slow_clients_closed.get()),
@@ -88,6 +90,10 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ("redan_sessions", "Client connections open now", |w| w.sessions_open.get()),
     ("redan_holds_now", "Sessions that wait for a master now", |w| w.holds_now.get()),
     ("redan_lanes", "Shared connections to nodes open now", |w| w.lanes_open.get()),
+    ("redan_subscriptions", "Channels and patterns that clients subscribe to now", |w| w.subscriptions.get()),
+    ("redan_upstream_subscriptions", "Channels and patterns that Redan subscribes to at nodes now", |w| {
+        w.upstream_subscriptions.get()
+    }),
     ("redan_pins", "Connections to nodes lent to one session now", |w| w.pins_open.get()),
 ];
 
@@ -167,6 +173,10 @@ impl Numbers {
             (vec![("reason", Escaped(reason.name()))], Value::Whole(taken))
         });
         counter(out, "redan_pins_taken", "Connections to nodes lent to a session, by reason", pins)?;
+
+        let gap = self.0.workers.iter().map(|worker| worker.subscription_gap_us.get()).fold(0, u64::wrapping_add);
+        let help = "Seconds without all subscriptions after a node was lost or moved away from";
+        counter(out, "redan_subscription_gap_seconds", help, [(vec![], Duration::from_micros(gap).into())])?;
 
         let rejected = self.0.workers.iter().map(|worker| worker.sessions_rejected.get()).fold(0, u64::wrapping_add);
         let rejected = rejected.wrapping_add(self.0.acceptor.rejected.get());

@@ -24,6 +24,7 @@ use crate::acceptor::descriptors;
 use crate::admin::AdminState;
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
+use crate::backend::hub::registry::Registry;
 use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
 use crate::config::{Bind, Config, Group, Listener};
@@ -207,6 +208,7 @@ impl Shared {
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
+            registry: Registry::default(),
             scripts: Scripts::default(),
         };
         dialers.into_iter().enumerate().map(view).collect()

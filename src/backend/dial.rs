@@ -1,8 +1,9 @@
 //! Opens a backend connection: TCP, TLS, authentication, RESP version, database. Used for lanes and pins.
 //!
 //! Everything is sent in one piece and read in one piece, so a connection costs one round trip after TCP and TLS.
-//! It must never send a client's credentials: those are the group's.
+//! It logs in as the group's user, or, for a client whose login a node has accepted, as that client and nobody else.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::login::{Claim, UserKey};
 use crate::config::{Access, Group};
 use crate::net;
 use crate::resp::encode;
@@ -18,11 +20,27 @@ use crate::tls::{TlsError, client};
 use crate::transport::Stream;
 
 /// What a backend connection was opened as. Two commands may share one only if they agree on all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Dialect {
     pub(crate) resp3: bool,
     pub(crate) db: u32,
+    pub(crate) user: UserKey,
 }
+
+impl Dialect {
+    /// Redan's own.
+    pub(crate) const GROUP: Self = Self::of(UserKey::GROUP);
+
+    /// As a connection begins.
+    pub(crate) const fn of(user: UserKey) -> Self {
+        Self { resp3: false, db: 0, user }
+    }
+}
+
+/// A connection on which nothing has been said yet.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// Whose fault it is that there is no connection, which decides what becomes of the commands that wait for it.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +51,9 @@ pub(crate) enum DialError {
     /// The node answered and refused this dialect: the reply belongs to the client (`ERR DB index is out of range`).
     #[error("{0}")]
     Dialect(String),
+    /// The node refused the client's login in these words.
+    #[error("{0}")]
+    Login(String),
 }
 
 /// Knows how to reach and authenticate to every node of one group.
@@ -58,45 +79,69 @@ impl Dialer {
         &self.group
     }
 
-    pub(crate) async fn dial(&self, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
-        self.dial_with_scripts(address, dialect, &[]).await.map(|(stream, _)| stream)
-    }
-
-    /// Loads scripts in the same round trip; `false` when the node did not take all of them.
-    pub(crate) async fn dial_with_scripts(
+    /// `claim` is that of the dialect's user; `None` for the group's own. Loads scripts in the same round trip; `false` when the
+    /// node did not take all of them.
+    pub(super) async fn dial(
         &self,
         address: &str,
         dialect: Dialect,
+        claim: Option<&Claim>,
         scripts: &[Arc<[u8]>],
     ) -> Result<(Stream, bool), DialError> {
+        self.in_time(address, async {
+            let access = self.group.access_to(address);
+            let mut opening = match claim {
+                None => opening(access, dialect),
+                Some(claim) => opening_as(claim, dialect),
+            };
+            for script in scripts {
+                opening.asked.push("SCRIPT");
+                encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
+            }
+            match self.reach(address, access).await? {
+                Reached::Tcp(mut tcp) => {
+                    let loaded = introduce(&mut tcp, address, opening).await?;
+                    Ok((tcp.into(), loaded))
+                }
+                Reached::Tls(mut stream) => {
+                    let loaded = introduce(&mut stream, address, opening).await?;
+                    Ok(((*stream).into(), loaded))
+                }
+            }
+        })
+        .await
+    }
+
+    /// A connection on which nothing has been said.
+    pub(super) async fn connect(&self, address: &str) -> Result<Box<dyn Wire>, DialError> {
+        self.in_time(address, async {
+            Ok(match self.reach(address, self.group.access_to(address)).await? {
+                Reached::Tcp(tcp) => Box::new(tcp) as Box<dyn Wire>,
+                Reached::Tls(stream) => stream,
+            })
+        })
+        .await
+    }
+
+    async fn in_time<T>(
+        &self,
+        address: &str,
+        handshake: impl Future<Output = Result<T, DialError>>,
+    ) -> Result<T, DialError> {
         let limit = self.group.connect_timeout;
-        tokio::time::timeout(limit, self.dial_unbounded(address, dialect, scripts)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, handshake).await.unwrap_or_else(|_| {
             Err(DialError::Unreachable(format!("{address} did not finish the handshake in {} ms", limit.as_millis())))
         })
     }
 
-    async fn dial_unbounded(
-        &self,
-        address: &str,
-        dialect: Dialect,
-        scripts: &[Arc<[u8]>],
-    ) -> Result<(Stream, bool), DialError> {
-        let access = self.group.access_to(address);
+    async fn reach(&self, address: &str, access: &Arc<Access>) -> Result<Reached, DialError> {
         let tcp = net::dial(address, self.group.connect_timeout)
             .await
             .map_err(|error| DialError::Unreachable(error.to_string()))?;
-        match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
-            None => {
-                let mut tcp = tcp;
-                let loaded = introduce(&mut tcp, address, access, dialect, scripts).await?;
-                Ok((tcp.into(), loaded))
-            }
-            Some((_, config)) => {
-                let mut stream = self.encrypt(tcp, address, access, config).await?;
-                let loaded = introduce(&mut stream, address, access, dialect, scripts).await?;
-                Ok((stream.into(), loaded))
-            }
-        }
+        Ok(match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
+            None => Reached::Tcp(tcp),
+            Some((_, config)) => Reached::Tls(Box::new(self.encrypt(tcp, address, access, config).await?)),
+        })
     }
 
     async fn encrypt(
@@ -118,11 +163,19 @@ impl Dialer {
     }
 }
 
+/// A connection as it comes from the network.
+enum Reached {
+    Tcp(TcpStream),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
 /// The opening commands, and which of their replies decide.
 struct Opening {
     bytes: Vec<u8>,
     /// One word per reply to come: what was asked.
     asked: Vec<&'static str>,
+    /// A refusal is one of a client's login.
+    of_client: bool,
 }
 
 fn opening(access: &Access, dialect: Dialect) -> Opening {
@@ -150,30 +203,52 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
     // So that CLIENT LIST on the server tells whose connections these are. Refused or unknown, it does no harm.
     asked.push("CLIENT");
     encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+    select(dialect, &mut bytes, &mut asked);
+    Opening { bytes, asked, of_client: false }
+}
+
+fn select(dialect: Dialect, bytes: &mut Vec<u8>, asked: &mut Vec<&'static str>) {
     if dialect.db != 0 {
         asked.push("SELECT");
-        encode::command(&mut bytes, &[b"SELECT", dialect.db.to_string().as_bytes()]);
+        encode::command(bytes, &[b"SELECT", dialect.db.to_string().as_bytes()]);
     }
-    Opening { bytes, asked }
+}
+
+/// The same for a client. Where there are users there is HELLO, which names the connection without a right to
+/// CLIENT SETNAME; the server would log each try of a user that lacks it.
+fn opening_as(claim: &Claim, dialect: Dialect) -> Opening {
+    let (mut bytes, mut asked) = (Vec::new(), Vec::new());
+    let version: &[u8] = if dialect.resp3 { b"3" } else { b"2" };
+    match claim {
+        Claim::Password { user: Some(user), password } => {
+            asked.push("HELLO");
+            encode::command(&mut bytes, &[b"HELLO", version, b"AUTH", user, password, b"SETNAME", b"redan"]);
+        }
+        Claim::Password { user: None, password } if dialect.resp3 => {
+            asked.push("HELLO");
+            encode::command(&mut bytes, &[b"HELLO", b"3", b"AUTH", b"default", password, b"SETNAME", b"redan"]);
+        }
+        Claim::Password { user: None, password } => {
+            asked.extend(["AUTH", "CLIENT"]);
+            encode::command(&mut bytes, &[b"AUTH", password]);
+            encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+        }
+        Claim::Nothing if dialect.resp3 => {
+            asked.push("HELLO");
+            encode::command(&mut bytes, &[b"HELLO", b"3", b"SETNAME", b"redan"]);
+        }
+        Claim::Nothing => {
+            asked.push("CLIENT");
+            encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+        }
+    }
+    select(dialect, &mut bytes, &mut asked);
+    Opening { bytes, asked, of_client: true }
 }
 
 /// `true` when the node took all scripts.
-async fn introduce<S>(
-    stream: &mut S,
-    address: &str,
-    access: &Access,
-    dialect: Dialect,
-    scripts: &[Arc<[u8]>],
-) -> Result<bool, DialError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> Result<bool, DialError> {
     let lost = |text: String| DialError::Unreachable(format!("{address} {text}"));
-    let mut opening = opening(access, dialect);
-    for script in scripts {
-        opening.asked.push("SCRIPT");
-        encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
-    }
     let mut loaded = true;
     stream.write_all(&opening.bytes).await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
@@ -193,7 +268,7 @@ where
                 Err(error) => return Err(lost(format!("broke the connection: {error}"))),
             }
         }
-        judge(&buf[start..at], asked, address)?;
+        judge(&buf[start..at], asked, address, opening.of_client)?;
         loaded &= asked != "SCRIPT" || buf[start] == b'$';
         start = at;
     }
@@ -203,11 +278,17 @@ where
 /// In the words of servers before and since 6.0.
 const NO_PASSWORD_NEEDED: [&str; 2] = ["no password is set", "without any password configured"];
 
-fn judge(reply: &[u8], asked: &str, address: &str) -> Result<(), DialError> {
+/// A node's words for a login that is wrong, or that is missing.
+const WRONG_LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "ERR invalid password"];
+
+fn judge(reply: &[u8], asked: &str, address: &str, of_client: bool) -> Result<(), DialError> {
     let Some(b'-') = reply.first() else {
         return Ok(());
     };
     let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
+    if of_client && WRONG_LOGIN.iter().any(|words| text.starts_with(words)) {
+        return Err(DialError::Login(text));
+    }
     match asked {
         "SCRIPT" => Ok(()),
         // These refuse the connection, not the command; the node closes it now.

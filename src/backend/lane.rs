@@ -20,7 +20,7 @@ use crate::topology::NodeId;
 use crate::transport::{CipherBuffer, Stream};
 
 /// What a lane is for. Lanes of different purposes to one node never share a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     /// Everything that must stay in order: writes, and what their session does until they are answered.
     Ordered,
@@ -31,7 +31,7 @@ pub(crate) enum Purpose {
 }
 
 /// Two commands may share a lane only if they agree on all of this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LaneKey {
     pub(crate) node: NodeId,
     pub(crate) purpose: Purpose,
@@ -72,8 +72,9 @@ pub(crate) struct Lane {
     state: Cell<State>,
     /// Set by `close`: the task ends with it at its next turn.
     ordered_end: Cell<Option<&'static str>>,
-    /// Unanswered commands.
+    /// Unanswered commands; and those of all lanes to the node.
     load: Cell<usize>,
+    node_load: Rc<Cell<usize>>,
     inner: RefCell<Inner>,
     waker: RefCell<Option<Waker>>,
     /// The task is already going to run.
@@ -94,12 +95,13 @@ pub(super) struct Inner {
 }
 
 impl Lane {
-    pub(crate) fn new(key: LaneKey, counters: NodeHandle) -> Rc<Self> {
+    pub(crate) fn new(key: LaneKey, counters: NodeHandle, node_load: Rc<Cell<usize>>) -> Rc<Self> {
         Rc::new(Self {
             key,
             state: Cell::new(State::Serving),
             ordered_end: Cell::new(None),
             load: Cell::new(0),
+            node_load,
             inner: RefCell::new(Inner {
                 log: Log::default(),
                 flights: VecDeque::new(),
@@ -122,6 +124,11 @@ impl Lane {
     /// Unanswered commands.
     pub(crate) fn load(&self) -> usize {
         self.load.get()
+    }
+
+    fn set_load(&self, load: usize) {
+        let others = self.node_load.get() - self.load.replace(load);
+        self.node_load.set(others + load);
     }
 
     /// Whether a session may append now; if not, `waker` is called when it may.
@@ -151,7 +158,7 @@ impl Lane {
         let to = Rc::clone(to) as Rc<dyn Recipient>;
         // A gathered command is at most `limits::GATHERED_COMMAND` long.
         inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, replies, effect });
-        self.load.set(inner.flights.len());
+        self.set_load(inner.flights.len());
         self.counters.commands.increment();
         drop(inner);
         self.wake();
@@ -211,7 +218,7 @@ impl Lane {
         let origin = Origin { node: self.key.node, generation };
         let inner = &mut *self.inner.borrow_mut();
         let turn = inner.turn(cx, stream, cipher, origin);
-        self.load.set(inner.flights.len());
+        self.set_load(inner.flights.len());
         if inner.clogged.is_some() {
             self.state.set(State::Retired);
         }
@@ -257,7 +264,7 @@ impl Lane {
             }
             offset += len;
         }
-        self.load.set(0);
+        self.set_load(0);
         inner.waiting.drain(..).for_each(Waker::wake);
     }
 }

@@ -3,13 +3,18 @@
 //! Used by sessions and by the worker that owns them. It never knows what a session is: replies go to a `Recipient`.
 
 pub(crate) mod acknowledged;
+mod choice;
+mod connect;
 pub(crate) mod dial;
+pub(crate) mod hub;
 pub(crate) mod lane;
 mod learn;
 mod log;
+pub(crate) mod login;
 mod marker;
 pub(crate) mod pin;
 pub(crate) mod pool;
+pub(crate) mod prove;
 mod question;
 pub(crate) mod recipient;
 pub(crate) mod refusal;

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::dial::{DialError, Dialect};
+use super::login::UserKey;
 use super::pool::Pool;
 use crate::resp::reply::ReplyScanner;
 use crate::topology::{Node, NodeId};
@@ -68,6 +69,14 @@ impl IdlePins {
         self.0.retain(|(since, _)| now.saturating_duration_since(*since) < KEPT_FOR);
     }
 
+    pub(super) fn drop_of(&mut self, user: UserKey) {
+        self.0.retain(|(_, pin)| pin.dialect.user != user);
+    }
+
+    pub(super) fn has_of(&self, user: UserKey) -> bool {
+        self.0.iter().any(|(_, pin)| pin.dialect.user == user)
+    }
+
     /// Pins go to the master only.
     pub(super) fn keep_only(&mut self, master: Option<NodeId>) {
         self.0.retain(|(_, pin)| Some(pin.node) == master);
@@ -81,7 +90,7 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let stream = self.connect(node.id, &node.address, dialect).await;
+        let stream = self.connect(&node, dialect).await;
         match &stream {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {
@@ -89,14 +98,14 @@ impl Pool {
                 self.last_failure.replace(words.clone());
                 self.trouble(node.id);
             }
-            Err(DialError::Dialect(_)) => {}
+            Err(DialError::Dialect(_) | DialError::Login(_)) => {}
         }
         Ok(Pin::new(node.id, dialect, stream?))
     }
 
     /// Takes back a clean pin.
     pub(crate) fn give_back(&self, pin: Pin) {
-        if self.snapshot().master().is_some_and(|master| master.id == pin.node) {
+        if self.is_master(pin.node) && self.knows(pin.dialect.user) {
             self.idle_pins.borrow_mut().put(pin);
         }
     }

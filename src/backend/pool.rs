@@ -4,6 +4,7 @@
 //! decides nothing about routing. It belongs to one thread and is never shared.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,15 +15,18 @@ use tokio::sync::Notify;
 
 use super::acknowledged::{Acknowledged, Turns};
 use super::dial::{DialError, Dialect, Dialer};
+use super::hub::Hub;
+use super::hub::registry::Registry;
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::learn::Learning;
+use super::login::{Logins, UserKey};
 use super::pin::IdlePins;
+use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
-use crate::route::NodeSet;
 use crate::topology::{Node, NodeId, Snapshot};
-use crate::transport::{CipherBuffer, Stream};
+use crate::transport::CipherBuffer;
 
 /// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
 /// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
@@ -42,6 +46,8 @@ pub(crate) struct GroupView {
     pub(crate) look: Arc<Notify>,
     /// What new sessions must see.
     pub(crate) acknowledged: Acknowledged,
+    /// Who subscribes to what.
+    pub(crate) registry: Registry,
     pub(crate) scripts: Scripts,
 }
 
@@ -52,15 +58,23 @@ struct Trouble {
 }
 
 pub(crate) struct Pool {
-    view: GroupView,
+    pub(super) view: GroupView,
     turns: Arc<Turns>,
     /// The last sum of `view.acknowledged` a session started with, and the generation in which it was first seen.
     first_sight: Cell<(u64, u64)>,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) cipher: Rc<RefCell<CipherBuffer>>,
     snapshot: RefCell<Arc<Snapshot>>,
-    lanes: RefCell<Vec<Rc<Lane>>>,
+    pub(super) lanes: RefCell<Vec<Rc<Lane>>>,
+    /// The newest lane of each key: with users of their own there may be thousands.
+    newest: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    /// Unanswered commands of each node.
+    pub(super) loads: RefCell<Vec<(NodeId, Rc<Cell<usize>>)>>,
     pub(super) idle_pins: RefCell<IdlePins>,
+    /// Of clients whom the nodes know; none where Redan has users of its own.
+    pub(super) logins: RefCell<Logins>,
+    pub(super) provers: Provers,
+    pub(super) hubs: RefCell<Vec<Rc<Hub>>>,
     pub(super) marks: RefCell<Marks>,
     /// `marks.current()`, where lanes can read it without a borrow.
     pub(super) generation: Cell<u64>,
@@ -80,7 +94,7 @@ pub(crate) struct Pool {
     /// Since when writes cannot be served.
     unserved_since: Cell<Option<Instant>>,
     node_counters: RefCell<Vec<(NodeId, NodeHandle)>>,
-    random: Cell<u64>,
+    pub(super) random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
     scripts_seen: Seen,
@@ -104,7 +118,12 @@ impl Pool {
             counters,
             cipher,
             lanes: RefCell::default(),
+            newest: RefCell::default(),
+            loads: RefCell::default(),
             idle_pins: RefCell::default(),
+            logins: RefCell::default(),
+            provers: Provers::default(),
+            hubs: RefCell::default(),
             marks: RefCell::new(Marks::new()),
             generation: Cell::new(1),
             mark_wanted: Notify::new(),
@@ -159,6 +178,14 @@ impl Pool {
         &self.view.dialer.group().name
     }
 
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.view.registry
+    }
+
+    pub(super) fn dialer(&self) -> &Arc<Dialer> {
+        &self.view.dialer
+    }
+
     pub(crate) fn unserved_since(&self) -> Option<Instant> {
         self.unserved_since.get()
     }
@@ -175,21 +202,6 @@ impl Pool {
     pub(crate) fn note_script(&self, text: &[u8], node: NodeId) {
         let run = self.snapshot().node(node).map_or(0, |node| node.run);
         self.scripts_seen.note(text, run);
-    }
-
-    /// A connection to the node; to the master not before it knows every script that Redan does, so that a transaction, which
-    /// cannot be mended half-way, finds them too.
-    pub(super) async fn connect(&self, node: NodeId, address: &str, dialect: Dialect) -> Result<Stream, DialError> {
-        let run = self.snapshot().master().filter(|master| master.id == node).map(|master| master.run);
-        let Some(run) = run else {
-            return self.view.dialer.dial(address, dialect).await;
-        };
-        let missing = self.view.scripts.missing_on(run);
-        let (stream, loaded) = self.view.dialer.dial_with_scripts(address, dialect, &missing.texts).await?;
-        if loaded {
-            self.view.scripts.loaded(run, &missing);
-        }
-        Ok(stream)
     }
 
     pub(crate) fn known_databases(&self) -> u32 {
@@ -231,11 +243,13 @@ impl Pool {
             self.unserved_since.set(None);
         }
         self.fence(&new);
+        self.loads.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
         self.node_counters.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
         self.idle_pins.borrow_mut().keep_only(new.master().map(|master| master.id));
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
         *self.snapshot.borrow_mut() = new;
         self.changes.set(self.changes.get() + 1);
+        self.hubs.borrow().iter().for_each(|hub| hub.wake());
         self.wake_waiting();
     }
 
@@ -274,49 +288,24 @@ impl Pool {
     /// The lane for this purpose, opened if there is none. `None` while the node is left alone after a failure.
     pub(crate) fn lane(self: &Rc<Self>, node: &Node, purpose: Purpose, dialect: Dialect) -> Option<Rc<Lane>> {
         let key = LaneKey { node: node.id, purpose, dialect };
-        let open = self.lanes.borrow().iter().find(|lane| lane.key == key && lane.serves()).map(Rc::clone);
+        let open = self.newest.borrow().get(&key).filter(|lane| lane.serves()).map(Rc::clone);
         if open.is_some() || self.is_troubled(node.id) {
             return open;
         }
-        let lane = Lane::new(key, self.counters_of(node.id));
+        if dialect.user != UserKey::GROUP
+            && self.login(dialect.user).is_none_or(|login| login.is_unknown_at(node.id, Instant::now()))
+        {
+            return None;
+        }
+        let lane = Lane::new(key, self.counters_of(node.id), self.load_of(node.id));
         self.lanes.borrow_mut().push(Rc::clone(&lane));
-        tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), Arc::clone(&node.address)));
+        self.newest.borrow_mut().insert(key, Rc::clone(&lane));
+        tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), node.clone()));
         Some(lane)
     }
 
-    /// The better of two random nodes of the set: the one with fewer commands in flight. If it cannot be used, any other.
-    pub(crate) fn read_lane(self: &Rc<Self>, set: &NodeSet, snapshot: &Snapshot, dialect: Dialect) -> Option<Rc<Lane>> {
-        let first = self.better_of_two(set, snapshot);
-        let others = set.iter().filter(|&index| index != first);
-        std::iter::once(first)
-            .chain(others)
-            .find_map(|index| self.lane(&snapshot.nodes[index], Purpose::Reads, dialect))
-    }
-
-    fn better_of_two(&self, set: &NodeSet, snapshot: &Snapshot) -> usize {
-        if set.len() == 1 {
-            return set.at(0);
-        }
-        let random = self.random();
-        let first = (random % set.len() as u64) as usize;
-        // One of the others, so that the two differ.
-        let second = (first + 1 + ((random >> 32) % (set.len() as u64 - 1)) as usize) % set.len();
-        let load = |position: usize| self.load_of(snapshot.nodes[set.at(position)].id);
-        set.at(if load(second) < load(first) { second } else { first })
-    }
-
-    fn load_of(&self, node: NodeId) -> usize {
-        self.lanes.borrow().iter().filter(|lane| lane.key.node == node).map(|lane| lane.load()).sum()
-    }
-
-    /// xorshift64: good enough to spread load, and the same sequence for the same seed.
-    fn random(&self) -> u64 {
-        let mut x = self.random.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.random.set(x);
-        x
+    pub(super) fn is_master(&self, node: NodeId) -> bool {
+        self.snapshot.borrow().master().is_some_and(|master| master.id == node)
     }
 
     pub(crate) fn counters_of(&self, node: NodeId) -> NodeHandle {
@@ -402,17 +391,21 @@ impl Pool {
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
         self.lanes.borrow().iter().for_each(|lane| lane.tick());
+        self.hubs.borrow().iter().for_each(|hub| hub.tick());
         self.close_rivals(now);
+        self.provers.tick(now);
+        self.logins.borrow_mut().tick(|key| self.is_spoken(key));
         self.learning.learned.borrow_mut().tick();
     }
 }
 
 /// The life of one lane: connect, serve, tell everyone who still waits.
-async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
+async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
+    let address = Arc::clone(&node.address);
     let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
     let dialed = tokio::select! {
         biased;
-        dialed = pool.connect(lane.key.node, &address, lane.key.dialect) => dialed,
+        dialed = pool.connect(&node, lane.key.dialect) => dialed,
         why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
     };
     let mut stream = match dialed {
@@ -422,6 +415,8 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
             lane.fail(Some(&words));
             return;
         }
+        // Its sessions end, or read elsewhere.
+        Err(DialError::Login(_)) => return,
         Err(DialError::Unreachable(words)) => {
             tracing::warn!("no connection for commands: {words}");
             pool.last_failure.replace(words);
@@ -447,7 +442,12 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, address: Arc<str>) {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
             // It may have been restarted, and be back before a probe sees it.
             pool.marks.borrow_mut().interrupt(lane.key.node);
-            if lane.load() > 0 {
+            if lane.key.dialect.user != UserKey::GROUP {
+                // The node closes the connections of a user that is deleted; it is well, and others need it.
+                pool.counters_of(lane.key.node).failures.increment();
+                pool.look();
+                pool.suspect(lane.key.dialect.user);
+            } else if lane.load() > 0 {
                 // What is unanswered and may be asked again goes to another node first: this one accepts connections
                 // and may break them over the same commands for ever.
                 pool.trouble(lane.key.node);
@@ -468,6 +468,12 @@ struct FailOnDrop {
 impl Drop for FailOnDrop {
     fn drop(&mut self) {
         self.pool.lanes.borrow_mut().retain(|lane| !Rc::ptr_eq(lane, &self.lane));
+        let mut newest = self.pool.newest.borrow_mut();
+        if newest.get(&self.lane.key).is_some_and(|lane| Rc::ptr_eq(lane, &self.lane)) {
+            newest.remove(&self.lane.key);
+        }
+        // Whoever is told of the end may open another at once.
+        drop(newest);
         self.lane.fail(None);
     }
 }

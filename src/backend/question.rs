@@ -15,7 +15,7 @@ use super::recipient::{Effect, Judged, Lost, Origin, Recipient};
 use crate::topology::Node;
 
 /// RESP2 and database 0, whatever the sessions speak: one lane per node is enough for questions.
-const DIALECT: Dialect = Dialect { resp3: false, db: 0 };
+const DIALECT: Dialect = Dialect::GROUP;
 
 /// The node's reply, errors included. `None`: it has none within `patience`, or one too long to be gathered.
 pub(super) async fn ask(pool: &Rc<Pool>, node: &Node, command: &[u8], patience: Duration) -> Option<Vec<u8>> {

@@ -6,6 +6,7 @@
 pub(crate) mod blocking;
 pub(crate) mod classify;
 pub(crate) mod learned;
+pub(crate) mod permissions;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -21,8 +22,13 @@ pub(crate) struct Spec {
     pub(crate) kind: Kind,
     /// Arguments it takes, name included (and the container's); negative: at least so many.
     pub(crate) arity: i16,
+    /// Its number in the data, by which [`permissions`] know it; [`NO_ROW`] of a command that is not in it.
+    pub(crate) row: u16,
     pub(crate) care: Care,
 }
+
+/// Beyond every row.
+pub(crate) const NO_ROW: u16 = u16::MAX;
 
 impl Spec {
     /// Whether a server would take so many arguments. Only local answers need to ask; nodes check their own.
@@ -174,6 +180,8 @@ pub(crate) enum Admin {
 /// Why a command is never carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
+    /// By the operator's `deny` or `allow`: given to a command on its arrival, not by the table.
+    Forbidden,
     /// POST, HOST: — a browser tricked into talking to Redis. Servers close the connection unanswered.
     Http,
     /// SYNC, PSYNC, REPLCONF: a replica that dialled a listener. PSYNC is answered `-NOMASTERLINK`, on which it

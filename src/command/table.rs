@@ -125,7 +125,7 @@ impl Table {
         let free = Slot {
             key: Key { words: [0; 3], tag: 0 },
             container: 0,
-            spec: Spec { name: "", kind: Kind::Pin(Pin::Unknown), arity: 0, care: Care::None },
+            spec: Spec { name: "", kind: Kind::Pin(Pin::Unknown), arity: 0, row: super::NO_ROW, care: Care::None },
         };
         let mut table = Self { slots: Box::new([free; SLOTS]) };
         for (name, spec) in specs().filter(|(name, _)| !name.contains('|')) {
@@ -183,13 +183,45 @@ impl Table {
     }
 }
 
-/// The rows of the data files. Columns: name, arity, flags; the rest is of no use here.
-fn specs() -> impl Iterator<Item = (&'static str, Spec)> {
+/// One line of the data files.
+pub(super) struct Row {
+    pub(super) number: u16,
+    pub(super) name: &'static str,
+    arity: i16,
+    flags: &'static str,
+    /// As servers write them: `@read,@string,@fast`.
+    categories: &'static str,
+}
+
+impl Row {
+    pub(super) fn is_in(&self, category: &str) -> bool {
+        self.categories.split(',').any(|of_row| of_row.strip_prefix('@') == Some(category))
+    }
+
+    pub(super) fn container(&self) -> Option<&'static str> {
+        self.name.split_once('|').map(|(container, _)| container)
+    }
+}
+
+/// Columns: name, arity, flags, places of keys in one of the files, ACL categories.
+pub(super) fn rows_of_data() -> impl Iterator<Item = Row> {
     let lines = ROWS.iter().flat_map(|file| file.lines().skip(1));
-    lines.filter_map(|line| {
+    lines.zip(0..).filter_map(|(line, number)| {
         let mut columns = line.split('\t');
         let name = columns.next()?;
         let arity = columns.next()?.parse().ok()?;
-        Some((name, Spec { name, kind: kind(name, columns.next()?), arity, care: care(name) }))
+        Some(Row { number, name, arity, flags: columns.next()?, categories: columns.next_back()? })
+    })
+}
+
+/// Every name, subcommands as `config|set`.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    rows_of_data().map(|row| row.name)
+}
+
+fn specs() -> impl Iterator<Item = (&'static str, Spec)> {
+    rows_of_data().map(|row| {
+        let Row { number, name, arity, flags, .. } = row;
+        (name, Spec { name, kind: kind(name, flags), arity, row: number, care: care(name) })
     })
 }

@@ -172,3 +172,38 @@ fn pins_last_as_long_as_the_connection_is_changed() {
     assert_eq!(Pin::Unknown.lasts(), Lasts::Command);
     assert_eq!(find("ping").map(|spec| spec.kind), Some(Kind::Local(Local::Ping)));
 }
+
+/// What servers derive from the flags when a command does not say it itself (Redis `setImplicitACLCategories`).
+#[test]
+fn categories_agree_with_flags_and_every_row_has_one_speed() {
+    let files = [include_str!("commands-7.0.15.tsv"), include_str!("additions.tsv")];
+    for line in files.iter().flat_map(|file| file.lines().skip(1)) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let flags: Vec<&str> = columns[2].split(',').collect();
+        let categories: Vec<&str> = columns.last().expect("a column").split(',').collect();
+        let (flag, category) = (|flag: &str| flags.contains(&flag), |category: &str| categories.contains(&category));
+        assert_eq!(category("@fast"), flag("fast"), "{line}");
+        assert_ne!(category("@fast"), category("@slow"), "{line}");
+        assert!(category("@read") || category("@scripting") || !flag("readonly"), "{line}");
+        for (of_flag, of_category) in [
+            ("admin", "@admin"),
+            ("admin", "@dangerous"),
+            ("blocking", "@blocking"),
+            ("pubsub", "@pubsub"),
+            ("write", "@write"),
+        ] {
+            // Some commands have a category without the flag: nobody may forget the other way round.
+            assert!(category(of_category) || !flag(of_flag), "{line}");
+        }
+        for category in &categories {
+            let known = super::permissions::categories().any(|known| category.strip_prefix('@') == Some(known));
+            assert!(known, "{category} of {line}");
+        }
+        // What is more than its speed, servers leave out only of containers, of HELP and of what shows a node's state.
+        let bare = ["acl|", "cluster|", "memory|"].iter().any(|of| columns[0].starts_with(of))
+            || columns[0].ends_with("|help")
+            || names().iter().any(|name| name.starts_with(&format!("{}|", columns[0])))
+            || ["time", "host:", "post"].contains(&columns[0]);
+        assert!(categories.len() > 1 || bare, "{line}");
+    }
+}

@@ -43,15 +43,20 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     Some(Group { name: name?.text.to_owned(), seeds, access, probe_interval, probe_timeout, connect_timeout })
 }
 
+impl Seed {
+    /// What is sent to it leaves this machine in plaintext.
+    pub(super) fn is_readable_on_the_way(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        !local && self.access.tls.is_none()
+    }
+}
+
 /// A password on its way to another machine in plaintext is common inside a private network, so it is not
 /// refused, but nobody should learn of it from an intruder.
 fn readable_password(section: &Section<'_>, seeds: &[Seed]) {
-    let exposed = seeds.iter().find(|seed| {
-        let host = seed.address.rsplit_once(':').map_or("", |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        !local && seed.access.tls.is_none() && seed.access.password.is_some()
-    });
+    let exposed = seeds.iter().find(|seed| seed.is_readable_on_the_way() && seed.access.password.is_some());
     if let Some(seed) = exposed {
         section
             .warn("nodes", format!("the password for {} crosses the network unencrypted; prefer `tls`", seed.address));

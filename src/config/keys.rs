@@ -39,23 +39,23 @@ pub(super) static LISTENER: Kind = Kind {
         "tls",
         "plaintext",
         "users",
+        "auth",
         "authentication",
         "reads",
         "consistency",
         "max_lag",
         "hold",
         "admin_commands",
+        "allow",
+        "deny",
         "max_clients",
         "idle_timeout",
     ],
-    refused: &[
-        ("auth", "`auth` is not supported by this version; name a users file with `users`"),
-        ("password", "a password does not belong in this file; `redan passwd` makes a line for the users file"),
-    ],
+    refused: &[("password", "a password does not belong in this file; `redan passwd` makes a line for the users file")],
 };
 
 pub(super) static LISTENER_TLS: Kind =
-    Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca"], refused: &[] };
+    Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca", "client_auth", "user"], refused: &[] };
 
 pub(super) static GROUP: Kind = Kind {
     title: "[[group]]",
@@ -92,7 +92,7 @@ pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user
 
 pub(super) static USER: Kind = Kind {
     title: "[[user]]",
-    keys: &["name", "passwords", "enabled"],
+    keys: &["name", "passwords", "certificates", "enabled", "allow", "deny"],
     refused: &[("password", "the file holds only hashes; `redan passwd` makes one for `passwords = [\"sha256:…\"]`")],
 };
 

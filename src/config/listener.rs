@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use super::report::Source;
 use super::section::Section;
-use super::{Bind, Consistency, Listener, ListenerTls, Reads, Users, files, keys, users, values};
+use super::{
+    Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, permissions, users,
+    values,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86400);
@@ -28,32 +31,49 @@ enum Authentication {
     None,
 }
 
-/// `groups` are the names as they stand in the file, `None` for one that is not readable.
-pub(super) fn read(section: Section<'_>, groups: &[Option<&str>], users_files: &mut UsersFiles) -> Option<Listener> {
+/// The groups of the same file, in its order; `None` for what is not readable.
+pub(super) struct Groups<'a> {
+    pub(super) names: Vec<Option<&'a str>>,
+    pub(super) groups: &'a [Option<Group>],
+}
+
+pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut UsersFiles) -> Option<Listener> {
     let name = section.required("name", "\"app\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
     let bind = bind(&section);
-    let group = group(&section, groups);
+    let group = group(&section, &known.names);
     let tls = tls(&section);
     let users = users_file(&section, users_files);
+    let passthrough = section.choice("auth", &[("passthrough", true)]).unwrap_or(false);
+    if passthrough && let Some(group) = group.and_then(|index| known.groups.get(index)?.as_ref()) {
+        readable_logins(&section, group);
+    }
     let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]);
     let authentication =
         section.choice("authentication", &[("required", Authentication::Required), ("none", Authentication::None)]);
     let (reads, consistency) = policy(&section);
     let hold = section.duration("hold", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(10));
     let allow_admin_commands = section.choice("admin_commands", &[("deny", false), ("allow", true)]).unwrap_or(false);
+    let permissions = permissions::read(&section);
     let max_clients = section.integer("max_clients", 1..=1_000_000).unwrap_or(10_000);
     let idle_timeout = section.duration("idle_timeout", Duration::ZERO..=365 * DAY).filter(|limit| !limit.is_zero());
 
     let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
     exposed_plaintext(&section, open, plaintext);
     exposed_to_anyone(&section, open, authentication);
+    if section.has("auth") && section.has("users") {
+        section.error(
+            "auth",
+            "`auth = \"passthrough\"` lets the nodes judge logins and `users` lets Redan; remove one of them",
+        );
+    }
     if tls.is_some() && matches!(bind, Some(Bind::Unix { .. })) {
         section.error("tls", "TLS on a Unix socket protects nothing that file permissions do not; remove `tls`");
     }
     if let Some(Bind::Unix { mode, .. }) = bind
         && mode & 0o002 != 0
         && !section.has("users")
+        && !section.has("auth")
     {
         section.warn("mode", "any user of this machine may connect, without a password; narrow it or add `users`");
     }
@@ -64,10 +84,12 @@ pub(super) fn read(section: Section<'_>, groups: &[Option<&str>], users_files: &
         group: group?,
         tls,
         users,
+        passthrough,
         reads,
         consistency,
         hold,
         allow_admin_commands,
+        permissions,
         max_clients,
         idle_timeout,
     })
@@ -130,8 +152,26 @@ fn tls(section: &Section<'_>) -> Option<ListenerTls> {
     if key.as_deref().is_some_and(files::readable_by_all) {
         tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
     }
+    let may_show_none = tls.choice("client_auth", &[("required", false), ("optional", true)]);
+    let user = tls.choice(
+        "user",
+        &[("cn", CertificateField::CommonName), ("dns", CertificateField::Dns), ("uri", CertificateField::Uri)],
+    );
+    for key in ["client_auth", "user"].into_iter().filter(|key| tls.has(key) && !tls.has("client_ca")) {
+        tls.error(key, format!("`{key}` is about clients' certificates; name the `client_ca` that signs them"));
+    }
+    if tls.has("user") && !section.has("users") {
+        tls.error("user", "`user` finds one of the listener's users; name a `users` file");
+    }
+    let may_show_none = may_show_none.unwrap_or(false);
+    if may_show_none && !section.has("users") && !section.has("auth") {
+        tls.error(
+            "client_auth",
+            "who shows no certificate would be let in like who shows one; remove it, or name a `users` file",
+        );
+    }
     tls.close();
-    Some(ListenerTls { cert: cert?, key: key?, client_ca })
+    Some(ListenerTls { cert: cert?, key: key?, client_ca, client_may_show_none: may_show_none, user })
 }
 
 fn users_file(section: &Section<'_>, users_files: &mut UsersFiles) -> Option<Arc<Users>> {
@@ -184,6 +224,16 @@ fn policy(section: &Section<'_>) -> (Reads, Consistency) {
     (reads.unwrap_or(Reads::Replica), consistency)
 }
 
+/// What clients say of themselves goes on to the nodes.
+fn readable_logins(section: &Section<'_>, group: &Group) {
+    if let Some(seed) = group.seeds.iter().find(|seed| seed.is_readable_on_the_way()) {
+        section.warn(
+            "auth",
+            format!("clients' passwords cross the network to {} unencrypted; prefer `tls` in its group", seed.address),
+        );
+    }
+}
+
 /// Plaintext that leaves the machine must be asked for by name.
 fn exposed_plaintext(section: &Section<'_>, open: bool, plaintext: Option<bool>) {
     let encrypted = section.has("tls");
@@ -191,7 +241,7 @@ fn exposed_plaintext(section: &Section<'_>, open: bool, plaintext: Option<bool>)
         Some(true) if encrypted => {
             section.error("plaintext", "`plaintext = \"allow\"` contradicts `tls`; remove one of them");
         }
-        Some(true) if open && section.has("users") => {
+        Some(true) if open && (section.has("users") || section.has("auth")) => {
             section
                 .warn("plaintext", "passwords and data cross the network readable by anyone on the way; prefer `tls`");
         }
@@ -209,7 +259,7 @@ fn exposed_plaintext(section: &Section<'_>, open: bool, plaintext: Option<bool>)
 
 /// So must serving whoever connects.
 fn exposed_to_anyone(section: &Section<'_>, open: bool, authentication: Option<Authentication>) {
-    let proof = ["users", "tls"].into_iter().find(|key| match *key {
+    let proof = ["users", "auth", "tls"].into_iter().find(|key| match *key {
         "tls" => section.table_has("tls", "client_ca"),
         key => section.has(key),
     });
@@ -222,14 +272,14 @@ fn exposed_to_anyone(section: &Section<'_>, open: bool, authentication: Option<A
             );
         }
         (Some(Authentication::Required), None) => {
-            let advice = "name a `users` file or, in `tls`, a `client_ca`";
+            let advice = "name a `users` file, set `auth = \"passthrough\"` or, in `tls`, name a `client_ca`";
             section.error("authentication", format!("nothing authenticates clients of this listener; {advice}"));
         }
         (None, None) if open && !section.has("authentication") => {
             section.error(
                 "bind",
-                "this address is reachable from other machines and anyone may use it; name a `users` file or, in \
-                 `tls`, a `client_ca`, or ask for it by name: `authentication = \"none\"`",
+                "this address is reachable from other machines and anyone may use it; name a `users` file, set \
+                 `auth = \"passthrough\"` or, in `tls`, name a `client_ca`, or ask for it by name: `authentication = \"none\"`",
             );
         }
         _ => {}

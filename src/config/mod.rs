@@ -7,6 +7,7 @@ mod files;
 mod group;
 mod keys;
 mod listener;
+mod permissions;
 mod read;
 mod report;
 mod section;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use read::load;
+
+use crate::command::permissions::Permissions;
 
 /// A whole `proxy.toml`.
 #[derive(Debug)]
@@ -62,15 +65,26 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<ListenerTls>,
     /// `None`: clients need no authentication.
     pub(crate) users: Option<Arc<Users>>,
+    /// The nodes judge logins, and serve each client as its own user; without `users`.
+    pub(crate) passthrough: bool,
     pub(crate) reads: Reads,
     pub(crate) consistency: Consistency,
     /// How long a command waits for a master before it is answered with an error.
     pub(crate) hold: Duration,
     /// Administrative commands go to the master instead of being refused.
     pub(crate) allow_admin_commands: bool,
+    /// `None`: no command is forbidden.
+    pub(crate) permissions: Option<Arc<Permissions>>,
     pub(crate) max_clients: usize,
     /// Close a session that sent nothing for so long; `None` never does.
     pub(crate) idle_timeout: Option<Duration>,
+}
+
+impl Listener {
+    /// Nobody needs to log in.
+    pub(crate) fn lets_anyone_in(&self) -> bool {
+        self.users.is_none() && !self.passthrough
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +112,21 @@ pub(crate) struct ListenerTls {
     pub(crate) key: PathBuf,
     /// Clients must present a certificate that this CA signed.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Or may, and then log in otherwise.
+    pub(crate) client_may_show_none: bool,
+    /// The field of it that names one of the listener's users.
+    pub(crate) user: Option<CertificateField>,
+}
+
+/// Where a certificate names its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CertificateField {
+    /// Of the subject.
+    CommonName,
+    /// The DNS names among the subject's alternative names.
+    Dns,
+    /// The URIs among them.
+    Uri,
 }
 
 /// Which nodes serve a listener's reads.
@@ -197,5 +226,9 @@ pub(crate) struct User {
     pub(crate) name: String,
     /// SHA-256 of each accepted password (several, so that passwords rotate without a gap).
     pub(crate) password_hashes: Vec<[u8; 32]>,
+    /// Names in certificates that are this user's, beside its own.
+    pub(crate) certificates: Vec<String>,
     pub(crate) enabled: bool,
+    /// Beside the listener's; `None`: no command is forbidden.
+    pub(crate) permissions: Option<Arc<Permissions>>,
 }

@@ -68,10 +68,11 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         let advice = "run several processes, each with some of them";
         group_sections[limits::GROUPS].error("name", format!("more than {} groups; {advice}", limits::GROUPS));
     }
-    let listeners: Vec<Option<Listener>> =
-        listener_sections.into_iter().map(|section| listener::read(section, &names, &mut users_files)).collect();
     let groups: Vec<Option<Group>> =
         group_sections.into_iter().map(|section| group::read(section, environment)).collect();
+    let known = listener::Groups { names, groups: &groups };
+    let listeners: Vec<Option<Listener>> =
+        listener_sections.into_iter().map(|section| listener::read(section, &known, &mut users_files)).collect();
     let process = process.map_or_else(Process::default, Process::read);
     Some(Config {
         workers: process.workers,

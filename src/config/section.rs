@@ -212,6 +212,13 @@ impl<'a> Section<'a> {
         tables.collect()
     }
 
+    /// The elements of a list that need not be there.
+    pub(super) fn optional_list(&self, key: &str, example: &str) -> Option<&'a [Spanned<DeValue<'a>>]> {
+        // Asked for even when it is absent: see `close`.
+        self.get(key)?;
+        self.list(key, example)
+    }
+
     /// The elements of a list, whatever they are.
     pub(super) fn list(&self, key: &str, example: &str) -> Option<&'a [Spanned<DeValue<'a>>]> {
         let Some(value) = self.get(key) else {

@@ -220,7 +220,16 @@ fn mistakes_in_listeners() {
         ("", "bind = \"127.0.0.1:1\"\nreads = \"replcia\"", NODES, &[(5, "(\"replica\"?)")]),
         ("", "bind = \"127.0.0.1:1\"\nmax_clients = 0", NODES, &[(5, "1 to 1000000")]),
         ("", "bind = \"127.0.0.1:1\"\nadmin_commands = true", NODES, &[(5, "of type boolean")]),
-        ("", "bind = \"127.0.0.1:1\"\nauth = \"passthrough\"", NODES, &[(5, "`auth` is not supported")]),
+        ("", "bind = \"127.0.0.1:1\"\nauth = \"passthru\"", NODES, &[(5, "write \"passthrough\"")]),
+        ("", "bind = \"127.0.0.1:1\"\nauth = \"passthrough\"\nusers = \"users.toml\"", NODES, &[(5, "remove one")]),
+        ("", "bind = \"127.0.0.1:1\"\ndeny = \"flushall\"", NODES, &[(5, "write a list")]),
+        ("", "bind = \"127.0.0.1:1\"\ndeny = [\"flushal\"]", NODES, &[(5, "did you mean \"flushall\"?")]),
+        ("", "bind = \"127.0.0.1:1\"\ndeny = [\"@dangeros\", 5]", NODES, &[(5, "\"@dangerous\"?"), (5, "in quotes")]),
+        ("", "bind = \"127.0.0.1:1\"\ndeny = [\"config|sett\"]", NODES, &[(5, "did you mean \"config|set\"?")]),
+        ("", "bind = \"127.0.0.1:1\"\nallow = [\"-get\"]", NODES, &[(5, "without or with \"+\"")]),
+        ("", "bind = \"127.0.0.1:1\"\nallow = []", NODES, &[(5, "`allow` is empty")]),
+        ("", "bind = \"127.0.0.1:1\"\ndeny = [\"hello\"]", NODES, &[(5, "servers let everyone send it")]),
+        ("", "bind = \"127.0.0.1:1\"\nallow = [\"zzzzzzzzz\"]", NODES, &[(5, "no command and no category")]),
         ("", "name = \"a b\"\nbind = \"127.0.0.1:1\"", NODES, &[(4, "not a name")]),
         ("", "bind = \"127.0.0.1:1\"\ntls = { key = \"none\" }", NODES, &[(5, "lacks `cert`"), (5, "No such file")]),
         ("", "bind = \"127.0.0.1:1\"\nusers = \"nobody.toml\"", NODES, &[(5, "nobody.toml cannot be read")]),
@@ -232,6 +241,10 @@ fn mistakes_in_listeners() {
 fn exposure_is_asked_for_by_name() {
     let tls = "tls = { cert = \"certs/redan.pem\", key = \"certs/redan.key\" }";
     let mutual = "tls = { cert = \"certs/redan.pem\", key = \"certs/redan.key\", client_ca = \"certs/ca.pem\" }";
+    let passed = "auth = \"passthrough\"";
+    let more = |more: &str| -> &'static str { mutual.replace(" }", &format!(", {more} }}")).leak() };
+    let (optional, named) = (more("client_auth = \"optional\""), more("user = \"cn\""));
+    let named_without_ca = "tls = { cert = \"certs/redan.pem\", key = \"certs/redan.key\", user = \"cn\" }";
     let (plaintext, nobody) = ("plaintext = \"allow\"", "authentication = \"none\"");
     let (users, required) = ("users = \"users.toml\"", "authentication = \"required\"");
     let (no_tls, no_proof) = ("has no `tls`", "anyone may use it");
@@ -255,6 +268,15 @@ fn exposure_is_asked_for_by_name() {
         ("[::1]:1", &[users], &[]),
         ("10.0.0.1:1", &[tls, users, plaintext], &["contradicts `tls`"]),
         ("10.0.0.1:1", &[tls, users, nobody], &["contradicts `users`"]),
+        ("10.0.0.1:1", &[tls, passed], &[]),
+        ("10.0.0.1:1", &[passed], &[no_tls]),
+        ("10.0.0.1:1", &[tls, passed, nobody], &["contradicts `auth`"]),
+        ("10.0.0.1:1", &[optional, users], &[]),
+        ("10.0.0.1:1", &[optional, passed], &[]),
+        ("10.0.0.1:1", &[optional], &["who shows no certificate would be let in"]),
+        ("10.0.0.1:1", &[named, users], &[]),
+        ("10.0.0.1:1", &[named], &["name a `users` file"]),
+        ("10.0.0.1:1", &[named_without_ca, users], &["name the `client_ca`"]),
         ("10.0.0.1:1", &[mutual, nobody], &["contradicts `client_ca`"]),
         ("unix:redis.sock", &[], &[]),
         ("unix:redis.sock", &[tls], &["TLS on a Unix socket"]),

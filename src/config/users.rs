@@ -12,7 +12,7 @@ use toml::de::DeTable;
 
 use super::report::{Findings, Source};
 use super::section::Section;
-use super::{User, Users, files, keys, values};
+use super::{User, Users, files, keys, permissions, values};
 
 impl Users {
     /// The enabled user of this name whose password this is. AUTH with one argument means the user `default`.
@@ -33,6 +33,27 @@ impl Users {
             }
         }
         found
+    }
+}
+
+impl Users {
+    /// The enabled user whom a certificate with these names belongs to; nobody when they belong to several.
+    pub(crate) fn by_certificate(&self, names: &[String]) -> Option<&User> {
+        let is_meant = |user: &&User| {
+            user.enabled && names.iter().any(|name| *name == user.name || user.certificates.contains(name))
+        };
+        let mut meant = self.users.iter().filter(is_meant);
+        meant.next().filter(|_| meant.next().is_none())
+    }
+
+    /// The enabled user of this name, for a session whose certificate was that user's.
+    pub(crate) fn named(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.enabled && user.name == name)
+    }
+
+    /// Whether anyone could log in with a password.
+    pub(crate) fn has_passwords(&self) -> bool {
+        self.users.iter().any(|user| user.enabled && !user.password_hashes.is_empty())
     }
 }
 
@@ -57,11 +78,16 @@ pub(super) fn read(path: &Path, findings: &Findings) -> Result<Users, String> {
         source.warn(0, "every user of this machine can read these hashes and try passwords on them; chmod o-r it");
     }
     let mut names = HashSet::new();
-    let users = sections.into_iter().filter_map(|section| user(section, &mut names)).collect();
+    let mut certificates = HashSet::new();
+    let users = sections.into_iter().filter_map(|section| user(section, &mut names, &mut certificates)).collect();
     Ok(Users { users })
 }
 
-fn user<'a>(section: Section<'a>, names: &mut HashSet<&'a str>) -> Option<User> {
+fn user<'a>(
+    section: Section<'a>,
+    names: &mut HashSet<&'a str>,
+    certificates_of_all: &mut HashSet<&'a str>,
+) -> Option<User> {
     let name = section.required("name", "\"app\"");
     if let Some(name) = name {
         if name.text.is_empty() || name.text.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -72,7 +98,13 @@ fn user<'a>(section: Section<'a>, names: &mut HashSet<&'a str>) -> Option<User> 
         }
     }
     let example = "[\"sha256:…\"] (`redan passwd` makes one)";
-    let hashes = section.list("passwords", example).unwrap_or_default().iter().filter_map(|value| {
+    // Who has a certificate needs no password.
+    let list = if section.has("certificates") {
+        section.optional_list("passwords", example)
+    } else {
+        section.list("passwords", example)
+    };
+    let hashes = list.unwrap_or_default().iter().filter_map(|value| {
         let Some(text) = value.get_ref().as_str() else {
             section.source().error(value.span().start, "a password hash is text in quotes; `redan passwd` makes one");
             return None;
@@ -81,9 +113,28 @@ fn user<'a>(section: Section<'a>, names: &mut HashSet<&'a str>) -> Option<User> 
         hash.map_err(|why| section.source().error(value.span().start, format!("`passwords`: {why}"))).ok()
     });
     let password_hashes = hashes.collect();
+    let certificates = certificates(&section, certificates_of_all);
     let enabled = section.boolean("enabled").unwrap_or(true);
+    let permissions = permissions::read(&section);
     section.close();
-    Some(User { name: name?.text.to_owned(), password_hashes, enabled })
+    Some(User { name: name?.text.to_owned(), password_hashes, certificates, enabled, permissions })
+}
+
+/// Names in certificates; each may be one user's alone.
+fn certificates<'a>(section: &Section<'a>, of_all: &mut HashSet<&'a str>) -> Vec<String> {
+    let elements = section.optional_list("certificates", "[\"app.example.org\"]").unwrap_or_default();
+    let name = |value: &'a toml::Spanned<toml::de::DeValue<'a>>| {
+        let at = value.span().start;
+        let Some(name) = value.get_ref().as_str().filter(|name| !name.is_empty()) else {
+            section.source().error(at, "a name in a certificate is text in quotes; correct it");
+            return None;
+        };
+        if !of_all.insert(name) {
+            section.source().error(at, format!("certificates named \"{name}\" belong to another user too; remove one"));
+        }
+        Some(name.to_owned())
+    };
+    elements.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]
@@ -102,6 +153,8 @@ mod tests {
             name: name.to_owned(),
             password_hashes: passwords.iter().map(|password| hash(password)).collect(),
             enabled,
+            permissions: None,
+            certificates: Vec::new(),
         };
         let users = Users {
             users: vec![

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::Session;
+use super::audience::Audience;
 use super::cursor::Mark;
 use super::info;
 use crate::backend::lane::Lane;
@@ -25,6 +26,8 @@ pub(super) enum Adapter {
     Cursor(Mark),
     /// INFO gets this section behind its own.
     Section(String),
+    /// Clients are counted in place of Redan's own connections.
+    Audience(Audience),
 }
 
 /// What has become of a reply, or of what there is of it.
@@ -40,8 +43,9 @@ impl Adapter {
     fn rewrite(&self, reply: &[u8], whole: bool) -> Rewritten {
         match self {
             Self::Cursor(mark) => mark.reply(reply).map_or(Rewritten::NeedsMore, Rewritten::As),
-            Self::Section(_) if !whole => Rewritten::NeedsMore,
+            Self::Section(_) | Self::Audience(_) if !whole => Rewritten::NeedsMore,
             Self::Section(section) => Rewritten::As(info::with_section(reply, section)),
+            Self::Audience(audience) => Rewritten::As(audience.reply(reply)),
         }
     }
 
@@ -83,6 +87,10 @@ impl Session {
                     self.context.pool.note_script(text, node);
                 }
                 Adaptation::default()
+            }
+            Care::Publish | Care::Subscribers => {
+                let audience = Audience::of(care, raw, self.context.pool.registry(), node);
+                Adaptation { adapter: audience.map(Adapter::Audience), request: None }
             }
             _ => Adaptation::default(),
         }

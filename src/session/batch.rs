@@ -46,9 +46,10 @@ impl Session {
             let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: inner.is_in_severed_transaction(),
+                alone: inner.is_in_severed_transaction() || inner.only_listens(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
+                permissions: inner.permissions.as_deref(),
                 learned: &learned,
             };
             let in_flight = (inner.next - inner.front) as usize;
@@ -113,6 +114,11 @@ impl Session {
                 Flow::Wait => Some(Routed::Wait),
                 Flow::Again => Some(Routed::Again),
             },
+            // What is too much for a stranger need not be too much for this client: a node says who it is.
+            Next::Broken(_) if self.context.listener.passthrough && !inner.authenticated && !inner.stranger => {
+                inner.scanner = RequestScanner::new();
+                Some(if self.examine(inner, cx) == Flow::Wait { Routed::Wait } else { Routed::Again })
+            }
             Next::Broken(error) => {
                 self.protocol_error(inner, &error);
                 Some(Routed::Again)

@@ -42,6 +42,8 @@ pub(super) struct Identity {
     pub(super) id: u64,
     pub(super) peer: Peer,
     pub(super) since: Instant,
+    /// The listener's user whom its certificate names: what it is again after RESET.
+    pub(super) by_certificate: Option<Box<str>>,
     /// The user it authenticated as; `default` until then.
     pub(super) user: Box<str>,
     pub(super) name: Box<str>,
@@ -55,6 +57,7 @@ impl Identity {
             id,
             peer,
             since,
+            by_certificate: None,
             user: "default".into(),
             name: "".into(),
             library: "".into(),

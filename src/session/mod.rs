@@ -6,6 +6,7 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod adapted;
+mod audience;
 mod batch;
 pub(crate) mod context;
 mod cursor;
@@ -15,6 +16,7 @@ mod hold;
 mod identity;
 mod info;
 mod local;
+mod login;
 mod output;
 mod pinned;
 mod pinned_forward;
@@ -24,10 +26,13 @@ mod recipient;
 mod replay;
 mod scripts;
 mod special;
+mod subscribe;
+mod subscriptions;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
@@ -35,12 +40,16 @@ use self::context::Context;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
+use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::subscriptions::Subscriptions;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
+use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
+use crate::command::permissions::Permissions;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -106,12 +115,24 @@ struct Inner {
     choosing: u32,
     dialect: Dialect,
     authenticated: bool,
+    /// Where the nodes judge logins: the client's.
+    login: Option<LoggedIn>,
+    /// A node is being asked about a login.
+    asked: Option<Box<Asked>>,
+    /// A node has said that who names nobody may do nothing.
+    stranger: bool,
+    /// What it may send; `None`: everything.
+    permissions: Option<Arc<Permissions>>,
     identity: Box<Identity>,
     mode: Mode,
     /// The command in front is dropped as it comes; at its end it is answered this, if anything.
     discarding: Option<String>,
     /// Replies on the next pin that the client has already.
     skip_replies: usize,
+    /// What it subscribes to, and what it waits for.
+    subscriptions: Option<Box<Subscriptions>>,
+    /// A large reply has begun to go to the client: nothing may come between.
+    mid_reply: bool,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -156,12 +177,18 @@ impl Session {
             patience: limits::PATIENCE,
             chosen_at: now,
             choosing: 0,
-            dialect: Dialect { resp3: false, db: 0 },
-            authenticated: context.listener.users.is_none(),
+            dialect: Dialect::of(login::first_user(&context.listener)),
+            authenticated: context.listener.lets_anyone_in(),
+            login: None,
+            asked: None,
+            stranger: false,
+            permissions: context.listener.permissions.clone(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
             discarding: None,
             skip_replies: 0,
+            subscriptions: None,
+            mid_reply: false,
             severed: None,
             hold: None,
             penance: None,
@@ -187,7 +214,7 @@ impl Session {
         self.remember(cx);
         let inner = &mut *self.inner.borrow_mut();
         inner.wake_at = None;
-        while !inner.dead {
+        while !inner.dead && !inner.is_revoked() {
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
                 Poll::Ready(Err(_)) => break,
@@ -338,13 +365,18 @@ impl Session {
         };
         let idle = now.saturating_duration_since(inner.last_active);
         let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        let stalled = inner.output.is_stalled(now);
+        self.close_if_slow(&mut inner, now);
+        let stalled = inner.output.is_stalled(now, inner.is_subscribed());
         if stalled {
             self.context.workspace.counters.slow_clients_closed.increment();
             tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
         }
-        if stalled || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain)) {
+        let idle_too_long = idle_too_long && !inner.is_subscribed();
+        if stalled || inner.is_revoked() || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain))
+        {
             inner.dead = true;
+        }
+        if inner.dead {
             self.wake();
         }
     }
@@ -459,7 +491,10 @@ impl Drop for EndOnDrop {
             inner.dead = true;
             inner.mode = Mode::Plain;
             inner.lane = None;
+            inner.login = None;
+            inner.asked = None;
             inner.output = Output::default();
+            self.0.leave_all(&mut inner);
             self.0.end_hold(&mut inner);
         }
     }

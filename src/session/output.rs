@@ -110,11 +110,13 @@ impl Output {
 
     /// The client has taken nothing for longer than it may or, while others wait behind its reply, not all of it: a client
     /// that takes a little now and then holds them up as well.
-    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+    /// A subscriber may take its time alone, as servers let it: what waits for it has limits of its own.
+    pub(super) fn is_stalled(&self, now: Instant, subscribed: bool) -> bool {
         let over = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
         };
-        over(self.waiting_since, limits::STALLED_ALONE_S) || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
+        (!subscribed && over(self.waiting_since, limits::STALLED_ALONE_S))
+            || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
     }
 }
 

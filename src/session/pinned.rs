@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::adapted::Adapter;
+use super::subscribe::only_listens;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
+use crate::command;
 use crate::limits;
 use crate::metrics::{PinReason, WorkerCounters};
 use crate::resp::encode;
@@ -58,6 +60,8 @@ pub(super) enum Expect {
     Select(u32),
     /// To a write in front of WAIT, which gives WAIT something to wait for; not shown.
     Barrier,
+    /// To AUTH, by which the connection follows its session to another user; not shown.
+    Login,
     /// Not shown.
     Drop,
     /// To SHUTDOWN, which a server answers only when it fails: its end is the answer, for the client too.
@@ -81,8 +85,6 @@ pub(super) struct Pinned {
     pub(super) subscribes: bool,
     /// RESP2 with subscriptions: replies and messages cannot be told apart, so none is expected.
     pub(super) subscribed: bool,
-    /// SUBSCRIBE and the like that are not answered, while none was answered with a subscription.
-    pub(super) subscribing: usize,
     /// The node refused to queue a command of the transaction, and the client was told that it is queued.
     pub(super) doomed: bool,
     /// A SUBSCRIBE is queued in the transaction.
@@ -145,7 +147,6 @@ impl Pinned {
             irreplaceable: false,
             subscribes: false,
             subscribed: false,
-            subscribing: 0,
             doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,
@@ -166,6 +167,10 @@ impl Pinned {
 
     /// Another command may go over this pin now.
     pub(super) fn takes_more(&self) -> bool {
+        if matches!(self.expected.front(), Some(Expect::Login)) {
+            // Until the node has said yes, the connection speaks as somebody else. Nothing was outstanding before it.
+            return false;
+        }
         self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()
     }
 
@@ -223,7 +228,13 @@ impl Session {
             inner.discarding = Some(NOT_EXECUTED.to_owned());
             return Flow::Again;
         }
-        if let Err(words) = self.may_be_streamed(&inner.scanner, buf) {
+        if inner.only_listens() {
+            let name = inner.scanner.name();
+            let spec = name.and_then(|name| command::lookup(name.of(buf), inner.scanner.second().map(|s| s.of(buf))));
+            inner.discarding = Some(only_listens(spec, None, buf));
+            return Flow::Again;
+        }
+        if let Err(words) = self.may_be_streamed(inner, buf) {
             inner.discarding = Some(words);
             return Flow::Again;
         }
@@ -251,6 +262,8 @@ impl Session {
                 }
                 // The node is in trouble now, so the next try holds.
                 Poll::Ready(Err(DialError::Unreachable(_))) => Flow::Again,
+                // The session ends with its login; the word of a node that is not the master any more counts for nothing.
+                Poll::Ready(Err(DialError::Login(_))) => Flow::Again,
                 Poll::Ready(Err(DialError::Dialect(words))) => {
                     inner.discarding = Some(words);
                     Flow::Again
@@ -273,7 +286,8 @@ impl Session {
             After::Release => {}
             After::Restart => restart(inner, &mut pinned),
             After::Reset => {
-                inner.reset(self.context.listener.users.is_none());
+                self.leave_all(inner);
+                self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
             }
             After::Lost(words) => self.lost_pin(inner, &mut pinned, &words),
@@ -378,6 +392,7 @@ impl Session {
     fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
         pool.look();
+        pool.suspect(pinned.pin.dialect.user);
         let executing = pinned.expected.iter().any(|expect| {
             matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
         });
@@ -398,7 +413,7 @@ impl Session {
             match expect {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
-                Expect::Drop | Expect::Barrier => continue,
+                Expect::Drop | Expect::Barrier | Expect::Login => continue,
                 Expect::Reply | Expect::Shutdown | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));

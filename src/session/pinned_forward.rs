@@ -6,8 +6,9 @@ use std::task;
 use super::adapted::Adaptation;
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
-use super::special::{WAIT_IS_VOID, admin_refused, database, is_endless};
+use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::{Inner, ReplyMode, Session};
+use crate::backend::login::Claim;
 use crate::command::{self, Admin, Care, Kind, Lasts, Local, Pin, Refused};
 use crate::limits;
 use crate::resp::encode;
@@ -61,6 +62,7 @@ impl Session {
                 }
                 Ok(Request::Command(frame)) => {
                     let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
+                    let arrived = arrived.under(inner.permissions.as_deref());
                     match self.forward_command(inner, pinned, &arrived, cx) {
                         Step::Sent => {
                             if inner.reply_mode == ReplyMode::SkipNext {
@@ -122,7 +124,7 @@ impl Session {
             return Ok(());
         }
         if !pinned.uploading {
-            if let Err(words) = self.may_be_streamed(&inner.scanner, rest) {
+            if let Err(words) = self.may_be_streamed(inner, rest) {
                 if !pinned.expected.is_empty() {
                     // Answered in its turn.
                     return Ok(());
@@ -148,12 +150,16 @@ impl Session {
     }
 
     /// Whether a command of which only the beginning has come may be sent on; if not, its reply.
-    pub(super) fn may_be_streamed(&self, scanner: &RequestScanner, buf: &[u8]) -> Result<(), String> {
+    pub(super) fn may_be_streamed(&self, inner: &Inner, buf: &[u8]) -> Result<(), String> {
+        let scanner = &inner.scanner;
         let Some(name) = scanner.name() else {
             return Err("ERR the name of this command is too long".to_owned());
         };
         let second = scanner.second().map(|second| second.of(buf));
         let spec = command::lookup(name.of(buf), second);
+        if inner.permissions.as_ref().is_some_and(|permissions| !permissions.permits(spec)) {
+            return Err(forbidden(spec, name.of(buf)));
+        }
         match spec.map(|spec| spec.kind) {
             Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
                 Err(admin_refused(spec, name.of(buf)))
@@ -180,8 +186,17 @@ impl Session {
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        let Arrived { raw, kind, spec, .. } = *arrived;
+        let Arrived { raw, frame, kind, spec } = *arrived;
+        let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
+        let on_pin = pinned.in_multi || pinned.subscribed || (pinned.subscribes && inner.dialect.resp3);
+        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !on_pin;
+        if subscribes || (inner.only_listens() && !leaves) {
+            // Through the hub, as without a pin.
+            let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
+            return if waits { Step::NotYet } else { Step::Done };
+        }
         match kind {
+            Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")
             }
@@ -312,6 +327,21 @@ impl Session {
             return Step::NotYet;
         }
         inner.muted = inner.reply_mode == ReplyMode::Off;
+        if let Some(login) = inner.login.as_ref().filter(|login| login.key != pinned.pin.dialect.user) {
+            match &login.claim {
+                Claim::Password { user: Some(user), password } => {
+                    encode::command(&mut pinned.pin.output, &[b"AUTH", user, password]);
+                }
+                Claim::Password { user: None, password } => {
+                    encode::command(&mut pinned.pin.output, &[b"AUTH", password]);
+                }
+                // A client becomes this only by RESET, with which the pin ends.
+                Claim::Nothing => inner.dead = true,
+            }
+            pinned.expected.push_back(Expect::Login);
+            pinned.pin.dialect.user = login.key;
+            pinned.journal = None;
+        }
         if inner.dialect.resp3 != pinned.pin.dialect.resp3 {
             let version: &[u8] = if inner.dialect.resp3 { b"3" } else { b"2" };
             encode::command(&mut pinned.pin.output, &[b"HELLO", version]);
@@ -362,13 +392,8 @@ impl Session {
                 pinned.subscribes_at_exec = true;
                 pinned.journal = None;
             }
+            // Where EXEC has subscribed, the rest follows: the answers are messages, of which none is expected.
             Pin::Subscribe => {
-                pinned.for_session = true;
-                pinned.subscribes = true;
-                if !pinned.pin.dialect.resp3 && (!pinned.subscribed || pinned.subscribing > 0) {
-                    pinned.subscribed = true;
-                    pinned.subscribing += 1;
-                }
                 note(pinned, raw);
                 return Step::Sent;
             }

@@ -53,6 +53,7 @@ impl Session {
                     pinned.in_piece = true;
                     pinned.journal = None;
                     inner.emit(value, &self.context);
+                    inner.mid_reply(true, self);
                     start = pinned.scanned;
                 }
                 break Ok(());
@@ -82,6 +83,7 @@ impl Session {
                 inner.retrying_since = None;
             }
             inner.emit(reply, &self.context);
+            inner.mid_reply(false, self);
             return Ok(());
         }
         if reply[0] == b'>' {
@@ -91,14 +93,7 @@ impl Session {
             return Ok(());
         }
         if pinned.subscribed {
-            if reply[0] == b'-' && pinned.subscribing > 0 {
-                // Refused (arity, permissions): with nothing else open the connection is in no special mode.
-                pinned.subscribing -= 1;
-                pinned.subscribed = pinned.subscribing > 0;
-            } else {
-                pinned.subscribing = 0;
-                pinned.subscribed = !ends_last_subscription(reply);
-            }
+            pinned.subscribed = !ends_last_subscription(reply);
             pinned.journal = None;
             // Messages are not replies: CLIENT REPLY does not silence them.
             let muted = std::mem::take(&mut inner.muted);
@@ -113,7 +108,10 @@ impl Session {
         };
         self.note_sight(inner, pinned);
         match expect {
-            Expect::Drop => {}
+            Expect::Login if reply.starts_with(b"-") => {
+                return Err(After::Lost("its node refuses the user that the session has become".to_owned()));
+            }
+            Expect::Drop | Expect::Login => {}
             Expect::Barrier if reply[0] == b'-' => {
                 // Without the barrier WAIT would answer for nothing: the client gets this error in its place.
                 inner.emit(reply, &self.context);

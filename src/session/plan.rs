@@ -7,7 +7,8 @@
 use super::local;
 use super::pinned_forward::is_known;
 use crate::command::learned::Learned;
-use crate::command::{self, Care, Kind, Local, Pin, Spec};
+use crate::command::permissions::Permissions;
+use crate::command::{self, Care, Kind, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
 
@@ -41,6 +42,8 @@ pub(super) struct Rules<'a> {
     pub(super) alone: bool,
     /// A transaction that stands complete in the buffer rides the lane in one piece.
     pub(super) blocks: bool,
+    /// `None`: everything may be sent.
+    pub(super) permissions: Option<&'a Permissions>,
     /// Commands that no row of the table names.
     pub(super) learned: &'a Learned,
 }
@@ -69,6 +72,15 @@ impl<'a> Arrived<'a> {
             None => learned.find(name, second).unwrap_or(Kind::Pin(Pin::Unknown)),
         };
         Self { raw, frame, kind, spec }
+    }
+
+    /// The same, but that what the operator does not permit is forbidden.
+    #[inline]
+    pub(super) fn under(mut self, permissions: Option<&Permissions>) -> Self {
+        if permissions.is_some_and(|permissions| !permissions.permits(self.spec)) {
+            self.kind = Kind::Refused(Refused::Forbidden);
+        }
+        self
     }
 }
 
@@ -129,7 +141,7 @@ pub(super) fn plan<'a>(
             }
             Ok(Request::Incomplete) => {
                 // Without its name nobody can say whether it may be streamed.
-                if is_known(scanner, &buf[start..]) && scanner.announced() > limits::GATHERED_COMMAND as u64 {
+                if is_known(scanner, &buf[start..]) && scanner.announced() > longest(scanner, &buf[start..]) {
                     plan.next = Next::Large;
                 }
                 return plan;
@@ -139,7 +151,7 @@ pub(super) fn plan<'a>(
                 return plan;
             }
         };
-        let arrived = Arrived::new(&buf[start..], frame, rules.learned);
+        let arrived = Arrived::new(&buf[start..], frame, rules.learned).under(rules.permissions);
         let in_batch = rules.bounds.authenticated && !rules.alone;
         let (mut len, mut replies) = (frame.len, 1);
         let part = match arrived.kind {
@@ -150,7 +162,7 @@ pub(super) fn plan<'a>(
             Kind::Pin(Pin::Multi)
                 if in_batch
                     && rules.blocks
-                    && let Some(block) = block(&buf[start..], &frame, rules.learned) =>
+                    && let Some(block) = block(&buf[start..], &frame, rules) =>
             {
                 (len, replies) = (block.len, block.replies);
                 if block.writes { Part::Write } else { Part::MasterRead }
@@ -170,6 +182,13 @@ pub(super) fn plan<'a>(
     }
 }
 
+/// The longest command that is gathered: channels are told to the hub by name, so all of a SUBSCRIBE must be there.
+fn longest(scanner: &RequestScanner, buf: &[u8]) -> u64 {
+    let spec = scanner.name().and_then(|name| command::lookup(name.of(buf), None));
+    let subscribes = spec.is_some_and(|spec| spec.kind == Kind::Pin(Pin::Subscribe));
+    (if subscribes { limits::GATHERED_SUBSCRIBE } else { limits::GATHERED_COMMAND }) as u64
+}
+
 /// A whole transaction.
 struct Block {
     len: usize,
@@ -179,7 +198,7 @@ struct Block {
 
 /// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
 /// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
-fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
+fn block(buf: &[u8], multi: &Frame, rules: &Rules<'_>) -> Option<Block> {
     let mut block = Block { len: multi.len, replies: 1, writes: false };
     if multi.arguments != 1 {
         return None;
@@ -191,7 +210,7 @@ fn block(buf: &[u8], multi: &Frame, learned: &Learned) -> Option<Block> {
         };
         block.len += frame.len;
         block.replies += 1;
-        let arrived = Arrived::new(rest, frame, learned);
+        let arrived = Arrived::new(rest, frame, rules.learned).under(rules.permissions);
         match arrived.kind {
             _ if block.len > limits::GATHERED_COMMAND => return None,
             // A cursor's mark must be taken off for the node it goes to; SCRIPT FLUSH concerns other nodes too.

@@ -36,6 +36,7 @@ impl Recipient for Session {
             // A command before it was refused and must be asked again first, and this answer is too large to be kept.
             inner.dead = true;
         }
+        inner.mid_reply(!last, self);
         if last {
             inner.in_lane -= 1;
             inner.saw(origin, sequence, &self.context);
@@ -61,6 +62,12 @@ impl Recipient for Session {
     fn lost(&self, lost: Lost<'_>) {
         let inner = &mut *self.inner.borrow_mut();
         inner.in_lane -= 1;
+        if inner.is_revoked() {
+            // As a server that closes the connections of a user that is gone.
+            inner.dead = true;
+            self.wake();
+            return;
+        }
         match (lost.fate, lost.effect) {
             (Fate::Torn, _) => inner.dead = true,
             (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),

@@ -1,15 +1,11 @@
 //! Commands that are handled alone: they change how the following ones are carried, need a pin, or are refused.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::task;
-use std::time::Instant;
 
-use super::hello::{self, Hello};
 use super::pinned::Severed;
 use super::plan::Arrived;
 use super::{Flow, Inner, ReplyMode, Session};
-use crate::backend::dial::Dialect;
 use crate::command::{Admin, Kind, Local, Pin, Refused, Spec};
 use crate::metrics::PinReason;
 use crate::resp::encode;
@@ -31,8 +27,7 @@ impl Session {
         }
         if !inner.authenticated && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
         {
-            self.answer_error(inner, hello::NOT_AUTHENTICATED);
-            return None;
+            return self.unnamed(inner, cx);
         }
         if let Some(spec) = spec.filter(|spec| matches!(kind, Kind::Local(_)) && !spec.takes(frame.arguments)) {
             self.answer_error(inner, &super::local::wrong_arity(spec.name));
@@ -41,7 +36,16 @@ impl Session {
         if inner.severed.is_some() && self.answer_severed(inner, kind) {
             return None;
         }
+        if inner.only_listens() && self.answer_listener(inner, arrived) {
+            return None;
+        }
+        if matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Reset | Local::Select))
+            && let Some(flow) = self.settled(inner)
+        {
+            return Some(flow);
+        }
         match kind {
+            Kind::Pin(Pin::Subscribe) => self.subscription(inner, arrived, cx),
             Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
             Kind::Local(Local::Hello) => self.hello(inner, raw, cx),
             Kind::Local(Local::Quit) => {
@@ -51,7 +55,8 @@ impl Session {
                 None
             }
             Kind::Local(Local::Reset) => {
-                inner.reset(self.context.listener.users.is_none());
+                self.leave_all(inner);
+                self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));
                 None
             }
@@ -85,6 +90,10 @@ impl Session {
             }
             Kind::Admin(_) => {
                 self.answer_error(inner, &admin_refused(spec, frame.name.of(raw)));
+                None
+            }
+            Kind::Refused(Refused::Forbidden) => {
+                self.answer_error(inner, &forbidden(spec, frame.name.of(raw)));
                 None
             }
             Kind::Refused(Refused::Http) => {
@@ -128,131 +137,12 @@ impl Session {
         self.answer_with(inner, |out| encode::error(out, words));
     }
 
-    fn auth(&self, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
-        let (user, password) = match hello::parse_auth(raw) {
-            Ok(parsed) => parsed,
-            Err(words) => {
-                self.answer_error(inner, &words);
-                return None;
-            }
-        };
-        if self.context.listener.users.is_none() && arguments(raw).count() == 2 {
-            self.answer_error(inner, hello::NO_PASSWORD_CONFIGURED);
-            return None;
-        }
-        match self.verify(inner, user, password, cx) {
-            Verdict::Wait => return Some(Flow::Wait),
-            Verdict::Right => self.answer_with(inner, |out| encode::simple(out, "OK")),
-            Verdict::Wrong => self.answer_error(inner, hello::WRONG_PASSWORD),
-        }
-        None
-    }
-
-    fn hello(&self, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
-        let asked = match hello::parse(raw) {
-            Ok(asked) => asked,
-            Err(words) => {
-                self.answer_error(inner, &words);
-                return None;
-            }
-        };
-        // The answer speaks of the master, so a master must be known, or have been.
-        if self.context.pool.snapshot().nodes.iter().all(|node| node.version.is_none() && node.trouble.is_some())
-            && self.context.pool.snapshot().master.is_none()
-        {
-            if self.hold(inner, cx) == Flow::Wait {
-                return Some(Flow::Wait);
-            }
-            self.answer_error(inner, &self.hold_error());
-            return None;
-        }
-        self.end_hold(inner);
-        let (knows_hello, old) = {
-            let snapshot = self.context.pool.snapshot();
-            let master = snapshot.master().or_else(|| snapshot.nodes.first());
-            (master.is_none_or(|node| node.speaks_resp3()), raw)
-        };
-        if !knows_hello {
-            // In the words of servers before 6.0, on which clients fall back to RESP2 and AUTH.
-            let rest: String =
-                arguments(old).skip(1).map(|word| format!("`{}`, ", String::from_utf8_lossy(word))).collect();
-            self.answer_error(inner, &format!("ERR unknown command `HELLO`, with args beginning with: {rest}"));
-            return None;
-        }
-        if let Some((user, password)) = asked.auth {
-            match self.verify(inner, user, password, cx) {
-                Verdict::Wait => return Some(Flow::Wait),
-                Verdict::Right => {}
-                Verdict::Wrong => {
-                    self.answer_error(inner, hello::WRONG_PASSWORD);
-                    return None;
-                }
-            }
-        }
-        if inner.authenticated {
-            self.apply_hello(inner, &asked);
-        } else {
-            self.answer_error(inner, hello::HELLO_NOT_AUTHENTICATED);
-        }
-        None
-    }
-
-    fn apply_hello(&self, inner: &mut Inner, asked: &Hello<'_>) {
-        if let Some(resp3) = asked.resp3 {
-            inner.dialect.resp3 = resp3;
-        }
-        if let Some(name) = asked.name {
-            inner.identity.name = String::from_utf8_lossy(name).into();
-        }
-        let mut reply = Vec::new();
-        hello::reply(&mut reply, inner.dialect.resp3, self.id, self.context.pool.snapshot().master());
-        self.context.workspace.counters.commands_local.increment();
-        inner.answer(reply, &self.context);
-    }
-
-    /// Decides on a user and password. A source that failed before waits first, whether it is right this time or not.
-    fn verify(&self, inner: &mut Inner, user: &[u8], password: &[u8], cx: &mut task::Context<'_>) -> Verdict {
-        let Some(users) = &self.context.listener.users else {
-            // As Redis with `default` and no password: any password of `default` is right.
-            return if user == b"default" { Verdict::Right } else { Verdict::Wrong };
-        };
-        let source = inner.identity.peer.source();
-        let throttle = || self.context.workspace.throttle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !std::mem::take(&mut inner.penance_done) {
-            let delay = throttle().delay(source, Instant::now());
-            if !delay.is_zero() {
-                let mut timer = Box::pin(tokio::time::sleep(delay));
-                // Polled once so that it wakes the task.
-                let _ = timer.as_mut().poll(cx);
-                inner.penance = Some(timer);
-                return Verdict::Wait;
-            }
-        }
-        match users.verify(user, password) {
-            Some(user) => {
-                throttle().succeeded(source);
-                inner.authenticated = true;
-                inner.identity.user = user.name.as_str().into();
-                Verdict::Right
-            }
-            None => {
-                throttle().failed(source, Instant::now());
-                self.context.workspace.counters.auth_failures.increment();
-                tracing::info!(
-                    "client {} named a wrong user or password on listener '{}'",
-                    inner.identity.peer.remote(),
-                    self.context.listener.name
-                );
-                Verdict::Wrong
-            }
-        }
-    }
-
-    /// A database that is known to exist is only noted; the first use of a higher one is asked of the master.
+    /// A database that is known to exist is only noted; the first use of a higher one is asked of the master, and so is each
+    /// of a user of the server's, who may lack the right.
     fn select(self: &Rc<Self>, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
         match database(raw) {
             Err(words) => self.answer_error(inner, words),
-            Ok(db) if db <= self.context.pool.known_databases() => {
+            Ok(db) if db <= self.context.pool.known_databases() && inner.login.is_none() => {
                 inner.dialect.db = db;
                 self.answer_with(inner, |out| encode::simple(out, "OK"));
             }
@@ -342,40 +232,10 @@ impl Session {
     }
 }
 
-enum Verdict {
-    Right,
-    Wrong,
-    /// The attempt is verified later.
-    Wait,
-}
-
 impl Inner {
-    /// Whether a password still waits to be verified, because wrong ones came from the same source before.
-    pub(super) fn does_penance(&mut self, cx: &mut task::Context<'_>) -> bool {
-        let Some(penance) = &mut self.penance else {
-            return false;
-        };
-        let over = penance.as_mut().poll(cx).is_ready();
-        if over {
-            self.penance = None;
-            self.penance_done = true;
-        }
-        !over
-    }
-
     /// The client believes that its commands are queued; none may be executed.
     pub(super) fn is_in_severed_transaction(&self) -> bool {
         matches!(self.severed, Some(Severed::Transaction | Severed::WatchedTransaction))
-    }
-
-    /// RESET: the session is as if it had just connected.
-    pub(super) fn reset(&mut self, authenticated: bool) {
-        self.dialect = Dialect { resp3: false, db: 0 };
-        self.authenticated = authenticated;
-        self.identity.user = "default".into();
-        self.identity.name = "".into();
-        self.reply_mode = ReplyMode::On;
-        self.severed = None;
     }
 }
 
@@ -386,7 +246,7 @@ pub(super) const WAIT_IS_VOID: &str = "INDOUBT the master has changed since the 
      say how many replicas have that write";
 
 pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
-     replicate from the node itself";
+     let the replica replicate through a Redan link ([[link]]), or from the node itself";
 
 /// `name` is what the client wrote, for a command without a row.
 pub(super) fn admin_refused(spec: Option<&Spec>, name: &[u8]) -> String {
@@ -395,6 +255,12 @@ pub(super) fn admin_refused(spec: Option<&Spec>, name: &[u8]) -> String {
         "NOPERM '{name}' is an administrative command and this listener does not carry those; its operator can \
          allow them with admin_commands = \"allow\""
     )
+}
+
+/// In the words of servers since 7.0. `name` is what the client wrote, for a command that Redan does not know.
+pub(super) fn forbidden(spec: Option<&Spec>, name: &[u8]) -> String {
+    let name = spec.map_or_else(|| String::from_utf8_lossy(&name[..name.len().min(128)]), |spec| spec.name.into());
+    format!("NOPERM this user has no permissions to run the '{name}' command")
 }
 
 /// The argument of SELECT; an error is its reply.
@@ -410,8 +276,8 @@ pub(super) fn reason(pin: Pin) -> PinReason {
         Pin::Blocking => PinReason::Blocking,
         Pin::Discard | Pin::Exec | Pin::Multi => PinReason::Multi,
         Pin::Script => PinReason::Script,
-        Pin::Stateful => PinReason::Stateful,
-        Pin::Subscribe => PinReason::Subscribe,
+        // Subscriptions take none: the hub carries them, and what stands in MULTI is MULTI's.
+        Pin::Stateful | Pin::Subscribe => PinReason::Stateful,
         Pin::Tracking => PinReason::Tracking,
         Pin::Unknown => PinReason::Unknown,
         Pin::Unwatch | Pin::Watch => PinReason::Watch,

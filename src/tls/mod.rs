@@ -3,6 +3,7 @@
 //! Builds `rustls` configurations; streams are made by `transport` and by the probes. Never logs key material.
 
 pub(crate) mod client;
+pub(crate) mod names;
 mod pem;
 pub(crate) mod server;
 

@@ -20,9 +20,11 @@ pub(crate) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsE
     let provider = provider();
     let verifier = match &tls.client_ca {
         None => Arc::new(NoClientAuth) as Arc<_>,
-        Some(file) => WebPkiClientVerifier::builder_with_provider(pem::roots(file)?, provider.clone())
-            .build()
-            .map_err(|error| TlsError::Refused { file: file.clone(), problem: error.to_string() })?,
+        Some(file) => {
+            let builder = WebPkiClientVerifier::builder_with_provider(pem::roots(file)?, provider.clone());
+            let builder = if tls.client_may_show_none { builder.allow_unauthenticated() } else { builder };
+            builder.build().map_err(|error| TlsError::Refused { file: file.clone(), problem: error.to_string() })?
+        }
     };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?

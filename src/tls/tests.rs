@@ -39,7 +39,13 @@ impl Files {
     }
 
     fn listener(&self) -> ListenerTls {
-        ListenerTls { cert: self.at("leaf.pem"), key: self.at("leaf.key"), client_ca: None }
+        ListenerTls {
+            cert: self.at("leaf.pem"),
+            key: self.at("leaf.key"),
+            client_ca: None,
+            client_may_show_none: false,
+            user: None,
+        }
     }
 
     fn node(&self) -> NodeTls {

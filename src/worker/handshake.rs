@@ -56,17 +56,17 @@ impl Handshakes {
         shaken.await.unwrap_or_else(|_| Err(refused("it did not finish the handshake within 10 s")))
     }
 
-    /// Logs a failure, rarely: anyone who reaches the port can cause it.
-    pub(super) fn complain(&self, listener: &str, client: &Peer, why: &str) {
+    /// Logs a failure, rarely: anyone who reaches the port can cause it. `what` it came to stands before the client.
+    pub(super) fn complain(&self, listener: &str, what: &str, client: &Peer, why: &str) {
         let client = match client {
             Peer::Tcp { remote, .. } => remote.to_string(),
             Peer::Unix { path, .. } => path.to_string(),
         };
         match self.complaints.allow(Instant::now()) {
             None => {}
-            Some(0) => tracing::info!("no TLS session with {client} on listener '{listener}': {why}"),
+            Some(0) => tracing::info!("{what} {client} on listener '{listener}': {why}"),
             Some(more) => {
-                tracing::info!("no TLS session with {client} on listener '{listener}': {why} (and {more} before it)");
+                tracing::info!("{what} {client} on listener '{listener}': {why} (and {more} before it)");
             }
         }
     }

@@ -3,6 +3,7 @@
 //! `app` starts it, the acceptor gives it sockets, control tells it of new snapshots; all through its [`Mailbox`].
 //! Everything else in here stays on the thread: `Rc`, `Cell`, `RefCell`. It must never wait for another thread.
 
+mod certificate;
 mod handshake;
 mod mailbox;
 mod seat;
@@ -24,12 +25,13 @@ use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
+use self::certificate::Standing;
 use self::handshake::{Failure, Handshakes};
 use self::mailbox::Mail;
 pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
-use crate::config::Listener;
+use crate::config::{Listener, User};
 use crate::metrics::WorkerCounters;
 use crate::session::context::{Context, Workspace};
 use crate::session::{Peer, Session};
@@ -167,10 +169,10 @@ impl Worker {
                 spawn_local(Self::shake(presence, acceptor.clone(), tcp, peer, context));
             }),
             (Socket::Tcp(tcp), None) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
-                presence.open(tcp.into(), peer, context);
+                presence.open(tcp.into(), peer, context, None);
             }),
             (Socket::Unix(unix), _) => tokio::net::UnixStream::from_std(unix).map(|unix| {
-                presence.open(unix.into(), peer, context);
+                presence.open(unix.into(), peer, context, None);
             }),
         };
         if let Err(error) = admitted {
@@ -190,12 +192,27 @@ impl Worker {
         match worker.handshakes.accept(acceptor, tcp).await {
             Ok(stream) => {
                 worker.counters.tls_handshakes.increment();
-                presence.open(stream.into(), peer, context);
+                let listener = Arc::clone(&context.listener);
+                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                let user = match certificate::standing(&listener, shown) {
+                    Standing::Known(user) => Some(user),
+                    Standing::Unknown(why) => {
+                        if let Some(why) = why {
+                            worker.handshakes.complain(&listener.name, "no user by its certificate for", &peer, &why);
+                        }
+                        None
+                    }
+                    Standing::Refused(why) => {
+                        worker.counters.auth_failures.increment();
+                        return worker.handshakes.complain(&listener.name, "closed client", &peer, &why);
+                    }
+                };
+                presence.open(stream.into(), peer, context, user);
             }
             Err(Failure::Silent) => {}
             Err(Failure::Refused(why)) => {
                 worker.counters.tls_failures.increment();
-                worker.handshakes.complain(&context.listener.name, &peer, &why);
+                worker.handshakes.complain(&context.listener.name, "no TLS session with", &peer, &why);
             }
         }
     }
@@ -209,8 +226,12 @@ struct Presence {
 }
 
 impl Presence {
-    fn open(self, stream: Stream, peer: Peer, context: Rc<Context>) {
+    /// `user` is whom the client's certificate has named.
+    fn open(self, stream: Stream, peer: Peer, context: Rc<Context>, user: Option<&User>) {
         let session = Session::new(self.id, stream, peer, context);
+        if let Some(user) = user {
+            session.recognise(user);
+        }
         self.worker.live.borrow_mut().insert(self.id, Rc::clone(&session));
         spawn_local(live(self, session));
     }

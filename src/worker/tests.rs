@@ -44,6 +44,7 @@ fn setup() -> Setup {
         published,
         look: Arc::default(),
         acknowledged: Default::default(),
+        registry: Default::default(),
         scripts: Default::default(),
     };
     let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
@@ -157,7 +158,13 @@ impl Files {
     }
 
     fn acceptor(&self, client_ca: Option<PathBuf>) -> TlsAcceptor {
-        let tls = ListenerTls { cert: self.at("cert.pem"), key: self.at("key.pem"), client_ca };
+        let tls = ListenerTls {
+            cert: self.at("cert.pem"),
+            key: self.at("key.pem"),
+            client_ca,
+            client_may_show_none: false,
+            user: None,
+        };
         server::server_config(&tls).expect("good files").into()
     }
 

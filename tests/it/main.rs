@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod auth;
+mod certificates;
 mod check;
 mod clients;
 mod config;
@@ -17,7 +18,10 @@ mod marks;
 mod metrics;
 mod modules;
 mod ordering;
+mod passthrough;
+mod permissions;
 mod pinned;
+mod pubsub;
 mod rolechange;
 mod scans;
 mod scripts;

@@ -113,3 +113,14 @@ fn a_password_is_sent_alone_and_a_user_is_refused_with_what_to_do() {
     let (said, code) = check::check(&format!("{nodes}\nuser = \"redan\""), &[]);
     assert!(code == 1 && said.contains("a server before 6.0 knows no users: remove `user`"), "{code}: {said}");
 }
+
+#[test]
+fn a_server_that_knows_no_shard_channels_says_so() {
+    let (a, _b) = Old::pair("5.0.14", None);
+    let endpoint = Endpoint::start_blind(&[a.address()], "", "");
+    endpoint.wait_for_readable(2);
+    let mut client = endpoint.client();
+    let reply = client.ask(&["SSUBSCRIBE", "x"]);
+    assert!(reply.starts_with("-ERR unknown command") && reply.contains("SSUBSCRIBE"), "{reply}");
+    client.ok(&["SET", "k", "v"]);
+}

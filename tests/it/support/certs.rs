@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType};
 
 /// A CA with one certificate for 127.0.0.1, ::1 and localhost. Removed on drop.
 pub(crate) struct Certs {
@@ -26,7 +26,21 @@ impl Certs {
         Self::with(|leaf| leaf.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a DNS name"))])
     }
 
+    /// Beside the usual one, a certificate for each client: the name of its file, its common name, its other names.
+    pub(crate) fn with_clients(clients: &[(&str, &str, &[SanType])]) -> Self {
+        Self::build(|_| {}, clients)
+    }
+
+    /// Certificate and key of a client, in the forms that `redis-cli` takes.
+    pub(crate) fn client(&self, name: &str) -> [String; 2] {
+        ["pem", "key"].map(|ending| self.folder.path().join(format!("{name}.{ending}")).display().to_string())
+    }
+
     fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::build(change, &[])
+    }
+
+    fn build(change: impl FnOnce(&mut CertificateParams), clients: &[(&str, &str, &[SanType])]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         // Without a name of its own it would share the leaf's, and OpenSSL would take the leaf for self-signed.
@@ -41,6 +55,17 @@ impl Certs {
         let certs = Self { folder };
         for (path, text) in [(certs.ca(), ca.pem()), (certs.cert(), leaf.pem()), (certs.key(), key.serialize_pem())] {
             std::fs::write(path, text).expect("writable");
+        }
+        for (name, common_name, names) in clients {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::new(Vec::new()).expect("no names");
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, *common_name);
+            params.subject_alt_names = names.to_vec();
+            let leaf = params.signed_by(&key, &ca).expect("a certificate");
+            let [cert_file, key_file] = certs.client(name);
+            std::fs::write(cert_file, leaf.pem()).expect("writable");
+            std::fs::write(key_file, key.serialize_pem()).expect("writable");
         }
         certs
     }

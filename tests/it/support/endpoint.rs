@@ -22,8 +22,13 @@ impl Endpoint {
 
     /// The same without waiting for the group.
     pub(crate) fn start_blind(nodes: &[String], listener: &str, group: &str) -> Self {
+        Self::with_workers(1, nodes, listener, group)
+    }
+
+    /// The same with so many workers.
+    pub(crate) fn with_workers(workers: usize, nodes: &[String], listener: &str, group: &str) -> Self {
         let toml = format!(
-            "[redan]\nworkers = 1\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+            "[redan]\nworkers = {workers}\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
              [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\n{listener}\n\
              [[group]]\nname = \"main\"\nnodes = {nodes:?}\nprobe_interval = \"100ms\"\n{group}\n"
         );
@@ -61,6 +66,11 @@ impl Endpoint {
     /// Everything Redan has printed.
     pub(crate) fn said(&self) -> String {
         self.proxy.said()
+    }
+
+    /// Sends the process a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.proxy.signal(name);
     }
 
     /// One number: the series is written as in the exposition, labels included.
