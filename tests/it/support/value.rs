@@ -15,7 +15,7 @@ pub(crate) struct Value {
     /// Of a scalar.
     pub(crate) text: Vec<u8>,
     /// Of an aggregate; a map's keys and values in turn.
-    pub(crate) items: Vec<Value>,
+    pub(crate) items: Vec<Self>,
 }
 
 impl Value {
