@@ -7,6 +7,7 @@ mod choice;
 mod connect;
 pub(crate) mod dial;
 pub(crate) mod hub;
+mod give;
 pub(crate) mod lane;
 mod learn;
 mod log;

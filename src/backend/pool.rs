@@ -198,7 +198,12 @@ impl Pool {
         &self.view.scripts
     }
 
-    /// A script is on its way to this node.
+    /// Whether the script is remembered already, as far as this worker knows.
+    pub(crate) fn has_seen_script(&self, text: &[u8]) -> bool {
+        self.scripts_seen.has(text)
+    }
+
+    /// This node has executed a script.
     pub(crate) fn note_script(&self, text: &[u8], node: NodeId) {
         let run = self.snapshot().node(node).map_or(0, |node| node.run);
         self.scripts_seen.note(text, run);

@@ -58,7 +58,7 @@ impl Scripts {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client showed this text, and it now goes to `run`.
+    /// A client showed this text, and `run` has executed it.
     fn remember(&self, text: &[u8], run: u32) {
         let name = name_of(text);
         let mut memory = self.memory();
@@ -159,6 +159,11 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new(scripts: Scripts) -> Self {
         Self { scripts, hasher: RandomState::new(), hashes: RefCell::default(), forgotten: Cell::new(0) }
+    }
+
+    pub(super) fn has(&self, text: &[u8]) -> bool {
+        self.forgotten.get() == self.scripts.forgotten.load(Ordering::Relaxed)
+            && self.hashes.borrow().contains(&self.hasher.hash_one(text))
     }
 
     pub(super) fn note(&self, text: &[u8], run: u32) {

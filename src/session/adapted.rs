@@ -12,15 +12,14 @@ use super::Session;
 use super::audience::Audience;
 use super::cursor::Mark;
 use super::info;
+use super::scripts::Shown;
 use crate::backend::lane::Lane;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
 use crate::command::Care;
 use crate::limits;
-use crate::resp::request::arguments;
 use crate::topology::NodeId;
 
 /// How a reply is rewritten.
-#[derive(Debug)]
 pub(super) enum Adapter {
     /// A cursor gets its node's mark.
     Cursor(Mark),
@@ -28,6 +27,8 @@ pub(super) enum Adapter {
     Section(String),
     /// Clients are counted in place of Redan's own connections.
     Audience(Audience),
+    /// It stays as it is; a script that was executed is remembered.
+    Shown(Shown),
 }
 
 /// What has become of a reply, or of what there is of it.
@@ -46,6 +47,10 @@ impl Adapter {
             Self::Section(_) | Self::Audience(_) if !whole => Rewritten::NeedsMore,
             Self::Section(section) => Rewritten::As(info::with_section(reply, section)),
             Self::Audience(audience) => Rewritten::As(audience.reply(reply)),
+            Self::Shown(shown) => {
+                shown.answered(reply);
+                Rewritten::As(reply.to_vec())
+            }
         }
     }
 
@@ -59,7 +64,7 @@ impl Adapter {
 }
 
 /// A command as it goes to one node.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Adaptation {
     /// `None`: the reply stays as it is.
     pub(super) adapter: Option<Adapter>,
@@ -80,13 +85,7 @@ impl Session {
                 Adaptation { adapter: Some(Adapter::Section(info::section(&self.context, self.id))), request: None }
             }
             Care::Body => {
-                // SCRIPT LOAD has it in the third place, EVAL in the second.
-                let mut words = arguments(raw);
-                let load = words.next().is_some_and(|name| name.eq_ignore_ascii_case(b"SCRIPT"));
-                if let Some(text) = words.nth(usize::from(load)) {
-                    self.context.pool.note_script(text, node);
-                }
-                Adaptation::default()
+                Adaptation { adapter: Shown::script(raw, &self.context.pool, node).map(Adapter::Shown), request: None }
             }
             Care::Publish | Care::Subscribers => {
                 let audience = Audience::of(care, raw, self.context.pool.registry(), node);

@@ -16,7 +16,7 @@ use crate::topology::NodeId;
 /// Which of the replies the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chosen {
-    /// The first target's, which is the master.
+    /// The first target's, which is the master. (SCRIPT FLUSH.)
     First,
     /// `+OK` if any says so, else the first target's: nobody knows on which node the script runs.
     AnyOk,
@@ -38,6 +38,10 @@ struct Part {
 
 impl Fanned {
     fn answered(&self, origin: Origin, reply: &[u8], first: bool) {
+        if first && self.chosen == Chosen::First && reply.starts_with(b"+") {
+            // At once, not when all have answered: what the client sent behind this must not find them.
+            self.session.context.pool.scripts().forget_all();
+        }
         let mut answer = self.answer.borrow_mut();
         let wins = match self.chosen {
             Chosen::First => first,
@@ -136,8 +140,6 @@ impl Session {
 
     /// SCRIPT FLUSH, with the master's lane: since 7.0 it concerns one server alone, and the client means all.
     pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], effect: Effect) {
-        let pool = &self.context.pool;
-        pool.scripts().forget_all();
         let mut lanes = vec![Rc::clone(lane)];
         lanes.extend(self.side_lanes(lane.key.dialect).into_iter().filter(|other| other.key.node != lane.key.node));
         self.fan_out(&lanes, sequence, raw, effect, Chosen::First);

@@ -47,7 +47,6 @@ pub(super) enum Severed {
 }
 
 /// A reply to come, in the order of the commands.
-#[derive(Debug)]
 pub(super) enum Expect {
     Reply,
     /// `+OK` to MULTI, `+QUEUED`: given again when a transaction begins again.

@@ -16,6 +16,7 @@ use super::pinned::NOT_EXECUTED;
 use super::plan::Arrived;
 use super::scripts;
 use super::{Flow, Inner, Session};
+use crate::backend::login::UserKey;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
 use crate::command::learned::Learned;
@@ -128,10 +129,17 @@ impl Session {
         let (has_master, from_master) = (master.is_some(), master == Some(origin.node));
         if refusal == Some(Refusal::NoScript)
             && inner.attempts < limits::ATTEMPTS
-            && let Some(request) = scripts::with_text(request, pool.scripts())
+            && let Some(text) = scripts::text_of(request, pool.scripts())
         {
             self.context.workspace.counters.scripts_repaired.increment();
-            inner.stash_rewritten(sequence, request, effect, reply);
+            if inner.dialect.user == UserKey::GROUP {
+                inner.stash_rewritten(sequence, scripts::with_text(request, &text), effect, reply);
+            } else {
+                // A user whom the node knows may have the right to EVALSHA without that to EVAL: Redan loads it.
+                pool.give_script(origin.node, text);
+                self.pause(inner);
+                inner.stash_rewritten(sequence, request.to_vec(), effect, reply);
+            }
             return;
         }
         let again = match refusal {

@@ -88,6 +88,30 @@ fn each_client_has_the_rights_of_its_own_user() {
     assert_eq!(a.ask(&["SET", "a:k", "2"]), "-NOPERM this user has no permissions to run the 'set' command\r\n");
 }
 
+/// Redan gives nodes the scripts they lack. What a user may not show to a node must not come there in Redan's name.
+#[test]
+fn scripts_keep_to_the_rights_of_their_users() {
+    let (master, replica) = group();
+    set_user(&[&master, &replica], "a -eval -script");
+    let endpoint = Endpoint::of(&[&master, &replica], PASSTHROUGH);
+    let (mut a, mut b) = (logged_in(&endpoint, "a"), logged_in(&endpoint, "b"));
+    let known = |sha: &str| master.command(&["SCRIPT", "EXISTS", sha]) == "*1\r\n:1\r\n";
+    // `return 1`, which its user may not show.
+    let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    assert!(a.ask(&["EVAL", "return 1", "0"]).starts_with("-NOPERM"));
+    assert!(a.ask(&["EVALSHA", sha, "0"]).starts_with("-NOSCRIPT"));
+    assert!(!known(sha));
+    // Shown by another, it is known to all, as on a server; a node that lacks it is given it.
+    assert_eq!(b.integer(&["EVAL", "return 1", "0"]), 1);
+    assert_eq!(a.integer(&["EVALSHA", sha, "0"]), 1);
+    master.ok(&["SCRIPT", "FLUSH"]);
+    assert_eq!(a.integer(&["EVALSHA", sha, "0"]), 1);
+    // A flush that is refused flushes nothing.
+    assert!(a.ask(&["SCRIPT", "FLUSH"]).starts_with("-NOPERM"));
+    master.ok(&["SCRIPT", "FLUSH"]);
+    assert_eq!(a.integer(&["EVALSHA", sha, "0"]), 1);
+}
+
 #[test]
 fn logins_are_asked_of_a_node_each_time() {
     let (master, replica) = group();
