@@ -142,35 +142,76 @@ fn told(seed: u64, done: usize, sides: &Sides, history: &[Event], mismatch: &Mis
         shorten(&mismatch.server),
         shorten(&mismatch.redan)
     );
-    let shortest = shortest(seed, sides, history);
-    let last = shortest.unwrap_or_else(|| &history[history.len().saturating_sub(5)..]);
-    let which =
-        if shortest.is_some() { "The last events suffice" } else { "It does not happen again; the last events" };
+    let replay = Replay { sides, seed, deadline: Instant::now() + REDUCING };
+    let reduced = replay.reduced(history);
+    let last = reduced.as_deref().unwrap_or_else(|| &history[history.len().saturating_sub(5)..]);
+    let which = if reduced.is_some() { "These suffice" } else { "It does not happen again; the last events" };
     let _ = writeln!(text, "{which} ({}):", last.len());
-    for event in &last[last.len().saturating_sub(40)..] {
+    for event in &last[last.len().saturating_sub(60)..] {
         let _ = writeln!(text, "  {} in {}: {}", event.client, event.db, shorten(&show(&event.what)));
     }
     text
 }
 
-/// The fewest last events, in steps of two, after which the two differ again on empty servers.
-fn shortest<'a>(seed: u64, sides: &Sides, history: &'a [Event]) -> Option<&'a [Event]> {
-    let start = Instant::now();
-    let mut count = 1;
-    loop {
-        let last = &history[history.len().saturating_sub(count)..];
-        let stream = Stream::new(seed, CLIENTS, sides.own_databases);
-        let differs = match Clients::start(sides, &stream) {
-            Ok(mut clients) => last.iter().any(|event| clients.act(event).is_err()),
+/// How long a failed run looks for a short way to fail again.
+const REDUCING: Duration = Duration::from_secs(60);
+
+/// Runs parts of a history on empty servers.
+struct Replay<'a> {
+    sides: &'a Sides,
+    seed: u64,
+    deadline: Instant,
+}
+
+impl Replay<'_> {
+    fn differs(&self, events: &[Event]) -> bool {
+        let stream = Stream::new(self.seed, CLIENTS, self.sides.own_databases);
+        match Clients::start(self.sides, &stream) {
+            Ok(mut clients) => events.iter().any(|event| clients.act(event).is_err()),
             Err(_) => true,
+        }
+    }
+
+    /// A short history after which the two still differ: the last events, then without those that do not matter, then
+    /// without the commands that do not.
+    fn reduced(&self, history: &[Event]) -> Option<Vec<Event>> {
+        let mut count = 1;
+        let mut events = loop {
+            let last = &history[history.len().saturating_sub(count)..];
+            if self.differs(last) {
+                break last.to_vec();
+            }
+            if last.len() == history.len() || Instant::now() > self.deadline {
+                return None;
+            }
+            count *= 2;
         };
-        if differs {
-            return Some(last);
+        events = self.without(events, |events| self.differs(events));
+        for at in 0..events.len() {
+            let What::Commands { commands, inline } = events[at].what.clone() else { continue };
+            let with = |commands: &[Command]| {
+                let mut events = events.clone();
+                events[at].what = What::Commands { commands: commands.to_vec(), inline };
+                events
+            };
+            let commands = self.without(commands, |commands| self.differs(&with(commands)));
+            events = with(&commands);
         }
-        if last.len() == history.len() || start.elapsed() > Duration::from_secs(60) {
-            return None;
+        Some(events)
+    }
+
+    /// Leaves out pieces, large ones first, as long as the rest still `fails`.
+    fn without<T: Clone>(&self, mut items: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+        let mut size = items.len() / 2;
+        while size > 0 {
+            let mut at = 0;
+            while at < items.len() && Instant::now() < self.deadline {
+                let rest = [&items[..at], &items[(at + size).min(items.len())..]].concat();
+                if fails(&rest) { items = rest } else { at += size }
+            }
+            size /= 2;
         }
-        count *= 2;
+        items
     }
 }
 
