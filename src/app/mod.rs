@@ -142,6 +142,7 @@ fn start(config: Config) -> Result<Bound, StartError> {
     }
     start::control(&config, &views, &mailboxes)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
+    let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -149,6 +150,8 @@ fn start(config: Config) -> Result<Bound, StartError> {
             groups: views.clone(),
             doors: doors.clone(),
             throttle: Arc::clone(&throttle),
+            switchboard: Arc::clone(&switchboard),
+            number: index,
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;

@@ -152,8 +152,11 @@ fn client(sub: &str) -> Kind {
         "setname" => Kind::Local(Local::ClientSetName),
         "trackinginfo" => Kind::Local(Local::ClientTrackingInfo),
         "unblock" => Kind::Local(Local::ClientUnblock),
-        // They see and stop every session that shares a lane, not only the caller's.
-        "kill" | "list" | "pause" | "unpause" => Kind::Admin(Admin::Command),
+        // At a node they would see and stop Redan's connections, which many sessions share.
+        "kill" => Kind::Local(Local::ClientKill),
+        "list" => Kind::Local(Local::ClientList),
+        "pause" => Kind::Local(Local::ClientPause),
+        "unpause" => Kind::Local(Local::ClientUnpause),
         "import-source" => Kind::Pin(Pin::Stateful),
         _ => Kind::Pin(Pin::Unknown),
     }

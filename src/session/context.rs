@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
 use crate::limits;
@@ -27,6 +28,8 @@ pub(crate) struct Workspace {
     spare_bytes: Cell<usize>,
     /// Shared by all workers, so that a guesser gains nothing by reconnecting. Taken for AUTH alone.
     pub(super) throttle: Arc<Mutex<Throttle>>,
+    /// To all workers' sessions. Used by CLIENT LIST and the like alone.
+    pub(super) switchboard: Arc<Switchboard>,
     /// Sessions end when they have nothing in flight.
     pub(crate) draining: Cell<bool>,
 }
@@ -41,6 +44,7 @@ impl Workspace {
         counters: Arc<WorkerCounters>,
         cipher: Rc<RefCell<CipherBuffer>>,
         throttle: Arc<Mutex<Throttle>>,
+        switchboard: Arc<Switchboard>,
     ) -> Self {
         Self {
             counters,
@@ -50,6 +54,7 @@ impl Workspace {
             spare: RefCell::default(),
             spare_bytes: Cell::new(0),
             throttle,
+            switchboard,
             draining: Cell::new(false),
         }
     }

@@ -7,15 +7,19 @@
 
 mod adapted;
 mod audience;
+mod barrier;
 mod batch;
+pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod end;
 mod fanned;
 mod hello;
 mod hold;
 mod identity;
 mod info;
 mod local;
+mod loss;
 mod login;
 mod output;
 mod pinned;
@@ -26,6 +30,11 @@ mod recipient;
 mod replay;
 mod scripts;
 mod special;
+mod stand_in;
+pub(crate) mod switchboard;
+mod tracking;
+mod upload;
+mod waiting;
 mod subscribe;
 mod subscriptions;
 
@@ -36,6 +45,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
+use self::clients::Asking;
 use self::context::Context;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
@@ -45,10 +55,13 @@ use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
 use self::subscriptions::Subscriptions;
+use self::tracking::Tracking;
+use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
+use crate::command::Spec;
 use crate::command::permissions::Permissions;
 use crate::limits;
 use crate::mark::Sight;
@@ -139,6 +152,13 @@ struct Inner {
     /// Waits before it verifies a password.
     penance: Option<Sleeping>,
     penance_done: bool,
+    /// An answer of other workers is awaited.
+    asking: Option<Asking>,
+    /// The blocking command in front.
+    waiting: Option<Box<Waiting>>,
+    tracking: Option<Box<Tracking>>,
+    /// The last command of the last batch.
+    last: Option<&'static Spec>,
     reply_mode: ReplyMode,
     /// What is in flight is not to be answered.
     muted: bool,
@@ -193,6 +213,10 @@ impl Session {
             hold: None,
             penance: None,
             penance_done: false,
+            asking: None,
+            waiting: None,
+            tracking: None,
+            last: None,
             reply_mode: ReplyMode::On,
             muted: false,
             wake_at: None,
@@ -206,7 +230,7 @@ impl Session {
 
     /// The session's task: ends when the client is gone or was closed.
     pub(crate) async fn run(self: Rc<Self>) {
-        let _end = EndOnDrop(Rc::clone(&self));
+        let _end = end::EndOnDrop(Rc::clone(&self));
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 
@@ -270,6 +294,9 @@ impl Session {
         }
         if inner.ended_input {
             inner.closing = true;
+            return Flow::Again;
+        }
+        if self.tracks_again(inner, cx) {
             return Flow::Again;
         }
         self.read(inner, cx)
@@ -355,29 +382,6 @@ impl Session {
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
-        }
-    }
-
-    /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
-    pub(crate) fn tick(&self, now: Instant) {
-        let Ok(mut inner) = self.inner.try_borrow_mut() else {
-            return;
-        };
-        let idle = now.saturating_duration_since(inner.last_active);
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        self.close_if_slow(&mut inner, now);
-        let stalled = inner.output.is_stalled(now, inner.is_subscribed());
-        if stalled {
-            self.context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
-        }
-        let idle_too_long = idle_too_long && !inner.is_subscribed();
-        if stalled || inner.is_revoked() || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain))
-        {
-            inner.dead = true;
-        }
-        if inner.dead {
-            self.wake();
         }
     }
 }
@@ -479,23 +483,5 @@ impl Inner {
             || !self.output.is_empty()
             || self.stream.wants_flush()
             || (self.in_lane == 0 && (self.closing || self.ended_input || self.has_retries()))
-    }
-}
-
-/// However the task ends, also by a panic: replies that still come for the session go nowhere.
-struct EndOnDrop(Rc<Session>);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
-            inner.dead = true;
-            inner.mode = Mode::Plain;
-            inner.lane = None;
-            inner.login = None;
-            inner.asked = None;
-            inner.output = Output::default();
-            self.0.leave_all(&mut inner);
-            self.0.end_hold(&mut inner);
-        }
     }
 }

@@ -33,7 +33,9 @@ pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
 use crate::metrics::WorkerCounters;
+use crate::session::clients::answer;
 use crate::session::context::{Context, Workspace};
+use crate::session::switchboard::{Question, Switchboard};
 use crate::session::{Peer, Session};
 use crate::throttle::Throttle;
 use crate::transport::{CipherBuffer, Stream};
@@ -51,6 +53,9 @@ pub(crate) struct Setup {
     /// In the order of `Config::listeners`.
     pub(crate) doors: Vec<Door>,
     pub(crate) throttle: Arc<Mutex<Throttle>>,
+    pub(crate) switchboard: Arc<Switchboard>,
+    /// Its place among the workers.
+    pub(crate) number: usize,
     /// Spreads load differently on each worker.
     pub(crate) seed: u64,
 }
@@ -70,6 +75,7 @@ pub(crate) fn run(setup: Setup, letters: Letters) -> io::Result<usize> {
 }
 
 struct Worker {
+    number: usize,
     started: Instant,
     counters: Arc<WorkerCounters>,
     workspace: Rc<Workspace>,
@@ -84,9 +90,9 @@ struct Worker {
 
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
-        let Setup { started, counters, groups, doors, throttle, seed } = setup;
+        let Setup { started, counters, groups, doors, throttle, switchboard, number, seed } = setup;
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
-        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle));
+        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard));
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
         let door = |door: Door| {
@@ -98,7 +104,7 @@ impl Worker {
         };
         let doors = doors.into_iter().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), RefCell::default(), Notify::new());
-        Rc::new(Self { started, counters, workspace, pools, doors, handshakes, live, ended })
+        Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, ended })
     }
 
     async fn serve(self: Rc<Self>, mut letters: Letters) -> usize {
@@ -114,6 +120,7 @@ impl Worker {
                     Some(Mail::Accepted(arrival)) => self.admit(arrival),
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
+                    Some(Mail::Ask(question)) => self.answer(question),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
@@ -145,6 +152,14 @@ impl Worker {
                 session.wake();
             }
         }
+    }
+
+    fn answer(&self, question: Question) {
+        let group = question.group;
+        let live = self.live.borrow();
+        let of_group = |session: &&Rc<Session>| session.group() == group;
+        let one = |id| live.get(&id).filter(of_group);
+        answer::answer(question, self.number, &self.pools[group], live.values().filter(of_group), one);
     }
 
     /// Handshakes that are under way get no answer any more: nothing is owed to those clients.

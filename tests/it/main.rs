@@ -3,8 +3,10 @@
 mod access;
 mod addresses;
 mod auth;
+mod blocking;
 mod certificates;
 mod check;
+mod clientcmds;
 mod clients;
 mod config;
 mod demo;
@@ -28,4 +30,5 @@ mod scripts;
 mod sessions;
 mod shutdown;
 mod support;
+mod tracking;
 mod versions;

@@ -3,11 +3,8 @@
 use super::commands::{self, Command};
 use super::random::Random;
 
-/// Whether pipelines and transactions hold scripts.
-const SCRIPTS_IN_PIECES: bool = false;
-
-/// Whether transactions hold commands about the connection.
-const CLIENT_IN_TRANSACTIONS: bool = false;
+/// Whether scripts are flushed. Redan gives scripts back to nodes that lack them, and races with itself when they should.
+const SCRIPT_FLUSH: bool = false;
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
@@ -123,7 +120,7 @@ impl Stream {
                 self.clients[client].lost = true;
                 self.select(client)
             }
-            _ => self.transacted(),
+            _ => self.command(),
         }
     }
 
@@ -134,38 +131,22 @@ impl Stream {
             if self.random.once_in(15) {
                 burst.push(Command::of(&["MULTI"]));
                 for _ in 0..self.random.below(6) {
-                    burst.push(self.transacted());
+                    burst.push(self.command());
                 }
                 burst.push(Command::of(&[if self.random.once_in(6) { "DISCARD" } else { "EXEC" }]));
             } else if self.random.once_in(40) {
                 burst.push(self.select(client));
             } else {
-                burst.push(self.piped());
+                burst.push(self.command());
             }
         }
         What::Commands { commands: burst, inline: self.random.once_in(8) }
     }
 
     fn command(&mut self) -> Command {
-        commands::random(&mut self.random)
-    }
-
-    /// One for a transaction.
-    fn transacted(&mut self) -> Command {
         loop {
-            let command = self.piped();
-            if CLIENT_IN_TRANSACTIONS || command.name() != "CLIENT" {
-                return command;
-            }
-        }
-    }
-
-    /// One for a pipeline.
-    fn piped(&mut self) -> Command {
-        loop {
-            let command = self.command();
-            let name = command.name();
-            if SCRIPTS_IN_PIECES || !(name.starts_with("EVAL") || name == "SCRIPT") {
+            let command = commands::random(&mut self.random);
+            if SCRIPT_FLUSH || command.words.get(1).is_none_or(|word| word != b"FLUSH") {
                 return command;
             }
         }
