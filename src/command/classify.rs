@@ -78,6 +78,7 @@ fn connection(name: &str) -> Option<Kind> {
         // A subcommand without a row could do anything to the connection.
         "client" | "function" | "script" => Kind::Pin(Pin::Unknown),
         "monitor" => Kind::Admin(Admin::Monitor),
+        "shutdown" => Kind::Admin(Admin::Shutdown),
         "psync" | "replconf" | "sync" => Kind::Refused(Refused::Replication),
         "host:" | "post" => Kind::Refused(Refused::Http),
         _ => return None,
@@ -106,8 +107,8 @@ fn answered_by_master(name: &str) -> Option<Kind> {
 fn admin(name: &str) -> Option<Kind> {
     match name {
         "acl" | "bgrewriteaof" | "bgsave" | "commandlog" | "config" | "debug" | "failover" | "hotkeys" | "latency"
-        | "memory" | "module" | "pfdebug" | "pfselftest" | "replicaof" | "save" | "shutdown" | "slaveof"
-        | "slowlog" | "trimslots" => Some(Kind::Admin(Admin::Command)),
+        | "memory" | "module" | "pfdebug" | "pfselftest" | "replicaof" | "save" | "slaveof" | "slowlog"
+        | "trimslots" => Some(Kind::Admin(Admin::Command)),
         _ => None,
     }
 }
@@ -127,6 +128,8 @@ fn subcommand(container: &str, sub: &str) -> Option<Kind> {
         ("function", "dump" | "list" | "stats") => Kind::MasterRead,
         ("script", "debug") => Kind::Pin(Pin::Stateful),
         ("script", "exists" | "show") => Kind::MasterRead,
+        // A replica does not know consumers that have read nothing, when one was seen, nor how many entries a group has read.
+        ("xinfo", _) => Kind::MasterRead,
         ("script", "flush" | "load") => Kind::Write,
         ("command" | "object" | "pubsub", _) => Kind::MasterRead,
         _ => return None,

@@ -177,6 +177,8 @@ pub(crate) enum Admin {
     Command,
     /// MONITOR: a stream without end; the pin lasts like `Lasts::Session`.
     Monitor,
+    /// SHUTDOWN: answered only when it fails; otherwise the connection ends.
+    Shutdown,
 }
 
 /// Why a command is never carried.

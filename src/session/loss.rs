@@ -36,7 +36,8 @@ impl Session {
         });
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
         let waits = pinned.is_blocked() && inner.waits_again(pinned.started);
-        if pinned.for_session || pinned.subscribed || pinned.in_piece {
+        let shut_down = pinned.started && pinned.expected.iter().any(|expect| matches!(expect, Expect::Shutdown));
+        if pinned.for_session || pinned.subscribed || pinned.in_piece || shut_down {
             // What the connection stood for cannot be had again without the client's doing.
             inner.dead = true;
             return;
@@ -64,7 +65,7 @@ impl Session {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
                 Expect::Replace(bytes) => reply = bytes,
                 Expect::Drop | Expect::Barrier | Expect::Login | Expect::Tracking { .. } => continue,
-                Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
+                Expect::Reply | Expect::Shutdown | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
                 }

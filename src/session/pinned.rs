@@ -76,6 +76,8 @@ pub(super) enum Expect {
     Login,
     /// Not shown.
     Drop,
+    /// To SHUTDOWN, which a server answers only when it fails: its end is the answer, for the client too.
+    Shutdown,
     /// The client gets this instead.
     Replace(Vec<u8>),
     /// To CLIENT TRACKING: whether the client is told.

@@ -10,7 +10,7 @@ use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
-use crate::command::{Care, Kind, Lasts, Local, Pin, Refused, Spec};
+use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
@@ -184,6 +184,11 @@ impl Session {
             }
             Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
             Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),
+            Kind::Admin(Admin::Shutdown) if !pinned.in_multi => {
+                note(pinned, raw);
+                pinned.expected.push_back(Expect::Shutdown);
+                Step::Sent
+            }
             Kind::Admin(admin) => {
                 pinned.for_session |= is_endless(admin);
                 pinned.irreplaceable |= is_endless(admin);

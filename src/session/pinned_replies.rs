@@ -149,7 +149,7 @@ impl Session {
                 return self.plain_came(inner, pinned, false, &adapter.adapt(reply));
             }
             Expect::Opening => return self.plain_came(inner, pinned, true, reply),
-            Expect::Reply => return self.plain_came(inner, pinned, false, reply),
+            Expect::Reply | Expect::Shutdown => return self.plain_came(inner, pinned, false, reply),
         }
         Ok(())
     }
