@@ -4,6 +4,7 @@
 //! read: ciphertext goes through one buffer that a whole worker shares. It must never know what the bytes mean.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -70,6 +71,14 @@ impl Stream {
         // What is written is flushed at once, and no more than [`CIPHER_WRITE`] is written ahead of the socket.
         connection.set_buffer_limit(None);
         Self { socket: Socket::Tcp(socket), tls: Some(Box::new(connection)), ended: false }
+    }
+
+    /// As the system numbers it.
+    pub(crate) fn descriptor(&self) -> i32 {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+        }
     }
 
     /// Reads what there is into `buf`; `Ok(0)` is the end. `buf` must hold `limits::CLIENT_READ` bytes under TLS.

@@ -143,6 +143,7 @@ fn start(config: Config) -> Result<Bound, StartError> {
     }
     start::control(&config, &views, &mailboxes)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
+    let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -150,8 +151,9 @@ fn start(config: Config) -> Result<Bound, StartError> {
             groups: views.clone(),
             doors: doors.clone(),
             throttle: Arc::clone(&throttle),
+            switchboard: Arc::clone(&switchboard),
             memory: Arc::clone(&shared.memory),
-            index,
+            number: index,
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;

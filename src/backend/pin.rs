@@ -6,7 +6,7 @@
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::dial::{DialError, Dialect};
+use super::dial::{DialError, Dialect, Opened};
 use super::login::UserKey;
 use super::pool::Pool;
 use crate::resp::reply::ReplyScanner;
@@ -22,6 +22,8 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 pub(crate) struct Pin {
     pub(crate) node: NodeId,
     pub(crate) dialect: Dialect,
+    /// What CLIENT ID says on it; servers before 5.0 do not know.
+    pub(crate) number: Option<u64>,
     pub(crate) stream: Stream,
     pub(crate) scanner: ReplyScanner,
     /// Read from the node and not yet handed on: part of a line.
@@ -32,9 +34,9 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    fn new(node: NodeId, dialect: Dialect, stream: Stream) -> Self {
+    fn new(node: NodeId, dialect: Dialect, stream: Stream, number: Option<u64>) -> Self {
         let scanner = ReplyScanner::new();
-        Self { node, dialect, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
+        Self { node, dialect, number, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
     }
 
     /// Bytes that wait for the node.
@@ -91,8 +93,8 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let stream = self.connect(&node, dialect).await;
-        match &stream {
+        let dialed = self.connect(&node, dialect).await;
+        match &dialed {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {
                 tracing::warn!("no connection for a session of its own: {words}");
@@ -101,7 +103,8 @@ impl Pool {
             }
             Err(DialError::Dialect(_) | DialError::Login(_)) => {}
         }
-        Ok(Pin::new(node.id, dialect, stream?))
+        let Opened { stream, number, .. } = dialed?;
+        Ok(Pin::new(node.id, dialect, stream, number))
     }
 
     /// Takes back a clean pin.

@@ -7,17 +7,18 @@ use std::time::Instant;
 use super::context::Context;
 use super::hello;
 use super::local::{self, Facts};
+use super::pinned::Pinned;
 use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
 use super::{Flow, Inner, ReplyMode, Routed, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
-use crate::command::Care;
+use crate::command::{Care, Local};
 use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
 use crate::route::{self, Read};
 
 /// What a batch asks of its lane.
@@ -47,9 +48,10 @@ impl Session {
             let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: inner.is_in_severed_transaction() || inner.only_listens(),
+                alone: inner.is_in_severed_transaction() || inner.only_listens() || inner.tracking.is_some(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
+                paused: self.context.pool.pause.now(),
                 permissions: inner.permissions.as_deref(),
                 learned: &learned,
             };
@@ -109,6 +111,11 @@ impl Session {
                     inner.closing.then_some(Routed::Again)
                 }
             },
+            Next::Paused => {
+                inner.scanner = RequestScanner::new();
+                self.context.pool.pause.wait(cx.waker());
+                Some(Routed::Wait)
+            }
             Next::Inline { start } => {
                 if let Err(error) = self.inline(inner, &buf[start..]) {
                     self.protocol_error(inner, &error);
@@ -189,6 +196,7 @@ impl Session {
         if items.is_empty() {
             return true;
         }
+        inner.last = plan.last;
         // What is muted in flight was skipped, and what comes behind it must not be, nor the other way round.
         if (inner.reply_mode != ReplyMode::On || inner.muted) && !inner.owes_nothing() {
             inner.wait_until_at_most(0);
@@ -248,12 +256,43 @@ impl Session {
         }
     }
 
-    fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {
+    fn answer_local(&self, inner: &mut Inner, command: Local, item: &Item, raw: &[u8]) {
+        self.answer_own(inner, command, &item.frame, raw, None);
+    }
+
+    /// Answers what speaks of the session alone. `pinned` is its own connection, if it is at work with one.
+    pub(super) fn answer_own(
+        &self,
+        inner: &mut Inner,
+        command: Local,
+        frame: &Frame,
+        raw: &[u8],
+        pinned: Option<&Pinned>,
+    ) {
         let mut reply = self.context.workspace.buffer();
-        let facts = Facts { resp3: inner.dialect.resp3, db: inner.dialect.db, now: Instant::now() };
-        local::answer(command, &item.frame, raw, &mut inner.identity, &facts, &mut reply);
+        self.own_reply(inner, command, frame, raw, pinned, &mut reply);
         self.context.workspace.counters.commands_local.increment();
         inner.answer(reply, &self.context);
+    }
+
+    /// The reply alone.
+    pub(super) fn own_reply(
+        &self,
+        inner: &mut Inner,
+        command: Local,
+        frame: &Frame,
+        raw: &[u8],
+        pinned: Option<&Pinned>,
+        reply: &mut Vec<u8>,
+    ) {
+        let info = match command {
+            Local::ClientInfo => Some(self.line(inner, pinned, Instant::now())),
+            Local::ClientGetRedir => return encode::integer(reply, inner.redirection()),
+            Local::ClientTrackingInfo => return inner.tracking_info(reply),
+            _ => None,
+        };
+        let facts = Facts { resp3: inner.dialect.resp3, info };
+        local::answer(command, frame, raw, &mut inner.identity, &facts, reply);
     }
 
     fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {

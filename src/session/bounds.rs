@@ -22,7 +22,8 @@ impl Session {
             // A soft limit may be passed by time alone.
             inner.more_waits(&self.context);
         }
-        if inner.dead || inner.is_revoked() || (idle_too_long && inner.may_idle_out()) {
+        let paused = self.context.pool.pause.is_active();
+        if inner.dead || inner.is_revoked() || (idle_too_long && !paused && inner.may_idle_out()) {
             inner.dead = true;
             self.wake();
         }

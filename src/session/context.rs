@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::Session;
+use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
 use crate::limits;
@@ -31,6 +32,8 @@ pub(crate) struct Workspace {
     spare_bytes: Cell<usize>,
     /// Shared by all workers, so that a guesser gains nothing by reconnecting. Taken for AUTH alone.
     pub(super) throttle: Arc<Mutex<Throttle>>,
+    /// To all workers' sessions. Used by CLIENT LIST and the like alone.
+    pub(super) switchboard: Arc<Switchboard>,
     /// Sessions end when they have nothing in flight.
     pub(crate) draining: Cell<bool>,
     /// The worker's sessions past their handshake, by id.
@@ -55,6 +58,7 @@ impl Workspace {
         counters: Arc<WorkerCounters>,
         cipher: Rc<RefCell<CipherBuffer>>,
         throttle: Arc<Mutex<Throttle>>,
+        switchboard: Arc<Switchboard>,
         account: Account,
     ) -> Self {
         Self {
@@ -65,6 +69,7 @@ impl Workspace {
             spare: RefCell::default(),
             spare_bytes: Cell::new(0),
             throttle,
+            switchboard,
             draining: Cell::new(false),
             live: Live::default(),
             account,

@@ -28,6 +28,9 @@ struct Fanned {
     chosen: Chosen,
     missing: Cell<usize>,
     answer: RefCell<Option<(Origin, Vec<u8>)>>,
+    request: Box<[u8]>,
+    /// The first target's reply stood behind a refusal: so does the client's.
+    judged: Cell<bool>,
 }
 
 /// One node's share.
@@ -62,7 +65,13 @@ impl Fanned {
         if self.missing.get() == 0
             && let Some((origin, reply)) = self.answer.take()
         {
-            self.session.replies(origin, self.sequence, 1, &reply);
+            if self.judged.get() {
+                let Self { sequence, request, .. } = self;
+                let (sequence, effect, refusal) = (*sequence, Effect::Write, None);
+                self.session.judged(origin, Judged { sequence, request, effect, reply: &reply, refusal });
+            } else {
+                self.session.replies(origin, self.sequence, 1, &reply);
+            }
         }
     }
 }
@@ -83,6 +92,7 @@ impl Recipient for Part {
         if self.first && judged.refusal.is_some() && self.fanned.chosen == Chosen::First {
             self.fanned.session.judged(origin, judged);
         } else {
+            self.fanned.judged.set(self.fanned.judged.get() || self.first);
             self.fanned.answered(origin, judged.reply, self.first);
         }
     }
@@ -130,8 +140,15 @@ impl Recipient for Nobody {
 impl Session {
     /// Sends a command over these lanes, of which there is at least one.
     fn fan_out(self: &Rc<Self>, lanes: &[Rc<Lane>], sequence: u64, raw: &[u8], effect: Effect, chosen: Chosen) {
-        let (missing, answer) = (Cell::new(lanes.len()), RefCell::default());
-        let fanned = Rc::new(Fanned { session: Rc::clone(self), sequence, chosen, missing, answer });
+        let fanned = Rc::new(Fanned {
+            session: Rc::clone(self),
+            sequence,
+            chosen,
+            missing: Cell::new(lanes.len()),
+            answer: RefCell::default(),
+            request: raw.into(),
+            judged: Cell::new(false),
+        });
         for (index, lane) in lanes.iter().enumerate() {
             let part = Rc::new(Part { fanned: Rc::clone(&fanned), first: index == 0 });
             lane.submit(&part, sequence, raw, effect, 1);

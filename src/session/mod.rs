@@ -7,10 +7,13 @@
 
 mod adapted;
 mod audience;
+mod barrier;
 mod batch;
 mod bounds;
+pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod end;
 mod fanned;
 mod hello;
 mod held;
@@ -18,6 +21,7 @@ mod hold;
 mod identity;
 mod info;
 mod local;
+mod loss;
 mod login;
 mod output;
 mod pinned;
@@ -28,7 +32,12 @@ mod recipient;
 mod replay;
 mod scripts;
 mod special;
+mod stand_in;
 mod stash;
+pub(crate) mod switchboard;
+mod tracking;
+mod upload;
+mod waiting;
 mod subscribe;
 mod subscriptions;
 
@@ -38,6 +47,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
+use self::clients::Asking;
 use self::context::Context;
 use self::held::Held;
 pub(crate) use self::held::relieve;
@@ -50,10 +60,13 @@ use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
 use self::stash::Stash;
 use self::subscriptions::Subscriptions;
+use self::tracking::Tracking;
+use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
+use crate::command::Spec;
 use crate::command::permissions::Permissions;
 use crate::config::ClientClass;
 use crate::limits;
@@ -145,6 +158,13 @@ struct Inner {
     /// Waits before it verifies a password.
     penance: Option<Sleeping>,
     penance_done: bool,
+    /// An answer of other workers is awaited.
+    asking: Option<Asking>,
+    /// The blocking command in front.
+    waiting: Option<Box<Waiting>>,
+    tracking: Option<Box<Tracking>>,
+    /// The last command of the last batch.
+    last: Option<&'static Spec>,
     reply_mode: ReplyMode,
     /// What is in flight is not to be answered.
     muted: bool,
@@ -203,6 +223,10 @@ impl Session {
             hold: None,
             penance: None,
             penance_done: false,
+            asking: None,
+            waiting: None,
+            tracking: None,
+            last: None,
             reply_mode: ReplyMode::On,
             muted: false,
             wake_at: None,
@@ -218,7 +242,7 @@ impl Session {
 
     /// The session's task: ends when the client is gone or was closed.
     pub(crate) async fn run(self: Rc<Self>) {
-        let _end = EndOnDrop(Rc::clone(&self));
+        let _end = end::EndOnDrop(Rc::clone(&self));
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 
@@ -296,6 +320,9 @@ impl Session {
         }
         if inner.ended_input {
             inner.closing = true;
+            return Flow::Again;
+        }
+        if self.tracks_again(inner, cx) {
             return Flow::Again;
         }
         self.read(inner, cx)
@@ -477,21 +504,5 @@ impl Inner {
             || !self.output.is_empty()
             || self.stream.wants_flush()
             || (self.in_lane == 0 && (self.closing || self.ended_input || self.has_retries()))
-    }
-}
-
-/// However the task ends, also by a panic: replies that still come for the session go nowhere.
-struct EndOnDrop(Rc<Session>);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
-            inner.let_go(&self.0.context);
-            inner.lane = None;
-            inner.login = None;
-            inner.asked = None;
-            self.0.leave_all(&mut inner);
-            self.0.end_hold(&mut inner);
-        }
     }
 }

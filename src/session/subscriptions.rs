@@ -83,6 +83,12 @@ impl Inner {
         self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.len() > 0)
     }
 
+    /// Channels, patterns and shard channels it subscribes to.
+    pub(super) fn subscription_counts(&self) -> (usize, usize, usize) {
+        let of = |kind: Kind| self.subscriptions.as_ref().map_or(0, |s| s.topics[kind as usize].len());
+        (of(Kind::Channel), of(Kind::Pattern), of(Kind::Shard))
+    }
+
     /// RESP2 cannot tell a message from a reply, so a subscriber may hardly ask anything.
     pub(super) fn only_listens(&self) -> bool {
         !self.dialect.resp3 && self.is_subscribed()
@@ -119,20 +125,6 @@ impl Inner {
 }
 
 impl Session {
-    /// Channels, patterns and shard channels it subscribes to.
-    #[allow(dead_code, reason = "for lists of clients")]
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let inner = self.inner.borrow();
-        let of = |kind: Kind| inner.subscriptions.as_ref().map_or(0, |s| s.topics[kind as usize].len());
-        (of(Kind::Channel), of(Kind::Pattern), of(Kind::Shard))
-    }
-
-    /// Whether its client subscribes to this channel by name.
-    #[allow(dead_code, reason = "for invalidations, which RESP2 gets on a channel")]
-    pub(crate) fn is_subscribed_to(&self, channel: &[u8]) -> bool {
-        self.inner.borrow().subscriptions.as_ref().is_some_and(|s| s.has(Kind::Channel, channel))
-    }
-
     /// Hands the client a message that is no reply, complete and in its protocol. To be called by another task than its own.
     pub(crate) fn deliver(&self, bytes: &[u8]) {
         let inner = &mut *self.inner.borrow_mut();

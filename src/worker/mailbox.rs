@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::farewell::Refused;
 use super::seat::Seat;
 use crate::session::Peer;
+use crate::session::switchboard::Question;
 
 /// An accepted connection on its way to a worker.
 #[derive(Debug)]
@@ -41,6 +42,9 @@ pub(crate) enum Mail {
     Refused(Refused),
     /// Control published a snapshot of this group.
     Topology(usize),
+    /// A session on some worker wants to know something of all sessions. At most one of each session lies here, since a
+    /// session waits for its answer.
+    Ask(Question),
     /// End each session when nothing is owed to its client, then end.
     Drain,
     /// Close every session and end.
@@ -82,6 +86,10 @@ impl Mailbox {
         if !self.topology_waits[group].swap(true, Ordering::AcqRel) {
             self.send(Mail::Topology(group));
         }
+    }
+
+    pub(crate) fn ask(&self, question: Question) {
+        self.send(Mail::Ask(question));
     }
 
     pub(crate) fn drain(&self) {

@@ -35,7 +35,9 @@ use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
 use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
+use crate::session::clients::answer;
 use crate::session::context::{Context, Live, Workspace};
+use crate::session::switchboard::{Question, Switchboard};
 use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
 use crate::transport::{CipherBuffer, Stream};
@@ -53,9 +55,10 @@ pub(crate) struct Setup {
     /// In the order of `Config::listeners`.
     pub(crate) doors: Vec<Door>,
     pub(crate) throttle: Arc<Mutex<Throttle>>,
+    pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) memory: Arc<Memory>,
-    /// The worker's number.
-    pub(crate) index: usize,
+    /// Its place among the workers.
+    pub(crate) number: usize,
     /// Spreads load differently on each worker.
     pub(crate) seed: u64,
 }
@@ -75,6 +78,7 @@ pub(crate) fn run(setup: Setup, letters: Letters) -> io::Result<usize> {
 }
 
 struct Worker {
+    number: usize,
     started: Instant,
     counters: Arc<WorkerCounters>,
     workspace: Rc<Workspace>,
@@ -89,10 +93,11 @@ struct Worker {
 
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
-        let Setup { started, counters, groups, doors, throttle, memory, index, seed } = setup;
+        let Setup { started, counters, groups, doors, throttle, switchboard, memory, number, seed } = setup;
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
+        let account = Account::new(memory, number);
         let workspace =
-            Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, Account::new(memory, index)));
+            Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account));
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
         let door = |door: Door| {
@@ -104,7 +109,7 @@ impl Worker {
         };
         let doors = doors.into_iter().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
-        Rc::new(Self { started, counters, workspace, pools, doors, handshakes, live, ended })
+        Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, ended })
     }
 
     async fn serve(self: Rc<Self>, mut letters: Letters) -> usize {
@@ -121,6 +126,7 @@ impl Worker {
                     Some(Mail::Refused(refused)) => self.turn_away(refused),
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
+                    Some(Mail::Ask(question)) => self.answer(question),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
@@ -156,6 +162,14 @@ impl Worker {
                 session.wake();
             }
         }
+    }
+
+    fn answer(&self, question: Question) {
+        let group = question.group;
+        let live = self.live.borrow();
+        let of_group = |session: &&Rc<Session>| session.group() == group;
+        let one = |id| live.get(&id).filter(of_group);
+        answer::answer(question, self.number, &self.pools[group], live.values().filter(of_group), one);
     }
 
     /// Handshakes that are under way get no answer any more: nothing is owed to those clients.

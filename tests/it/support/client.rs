@@ -55,6 +55,15 @@ impl Client {
         }
     }
 
+    /// The text of the next reply, a bulk string.
+    pub(crate) fn text_reply(&mut self) -> String {
+        let reply = self.reply();
+        match reply.split_once("\r\n") {
+            Some((header, text)) if header.starts_with('$') => text.trim_end_matches("\r\n").to_owned(),
+            _ => panic!("{reply:?} is no text"),
+        }
+    }
+
     /// The integer that answers the command.
     pub(crate) fn integer(&mut self, words: &[&str]) -> i64 {
         let reply = self.ask(words);

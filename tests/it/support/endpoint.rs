@@ -46,6 +46,14 @@ impl Endpoint {
         Self::start(&nodes, listener, "")
     }
 
+    /// In front of real servers, with two workers, so that sessions in turn come to different ones.
+    pub(crate) fn of_two_workers(servers: &[&Redis], listener: &str) -> Self {
+        let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
+        let endpoint = Self::with_workers(2, &nodes, listener, "");
+        endpoint.wait_for_readable(nodes.len());
+        endpoint
+    }
+
     pub(crate) fn wait_for_readable(&self, nodes: usize) {
         eventually(&format!("a master, and {nodes} readable nodes"), || {
             let metrics = self.metrics();
