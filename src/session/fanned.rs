@@ -158,7 +158,7 @@ impl Session {
     /// SCRIPT FLUSH, with the master's lane: since 7.0 it concerns one server alone, and the client means all.
     pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], effect: Effect) {
         let mut lanes = vec![Rc::clone(lane)];
-        lanes.extend(self.side_lanes(lane.key.dialect).into_iter().filter(|other| other.key.node != lane.key.node));
+        lanes.extend(self.side_lanes(lane.key.dialect, Some(lane.key.node)));
         self.fan_out(&lanes, sequence, raw, effect, Chosen::First);
     }
 
@@ -166,7 +166,7 @@ impl Session {
     /// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
     pub(super) fn flush_elsewhere(&self, dialect: Dialect, node: NodeId, raw: &[u8]) {
         self.context.pool.scripts().forget_all();
-        for lane in self.side_lanes(dialect).iter().filter(|lane| lane.key.node != node) {
+        for lane in self.side_lanes(dialect, Some(node)) {
             lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
         }
     }
@@ -182,7 +182,7 @@ impl Session {
             return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
         }
         // A busy server takes neither SELECT nor questions, so the database is the one it begins with.
-        let lanes = self.side_lanes(Dialect { db: 0, ..inner.dialect });
+        let lanes = self.side_lanes(Dialect { db: 0, ..inner.dialect }, None);
         if lanes.is_empty() {
             if self.hold(inner, cx) == Flow::Wait {
                 return Some(Flow::Wait);
@@ -200,12 +200,14 @@ impl Session {
         None
     }
 
-    /// A lane beside those of commands to each node that can be reached, the master's first.
-    fn side_lanes(&self, dialect: Dialect) -> Vec<Rc<Lane>> {
+    /// A lane beside those of commands to each node that can be reached, the master's first. None is opened to `except`: a new
+    /// connection would tell that node the scripts that it is about to forget.
+    fn side_lanes(&self, dialect: Dialect, except: Option<NodeId>) -> Vec<Rc<Lane>> {
         let pool = &self.context.pool;
         let snapshot = pool.snapshot();
         let master = snapshot.master().into_iter();
         let others = snapshot.nodes.iter().filter(|node| snapshot.master().is_none_or(|master| master.id != node.id));
-        master.chain(others).filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
+        let nodes = master.chain(others).filter(|node| Some(node.id) != except);
+        nodes.filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
     }
 }
