@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
+use super::fanned::flush_elsewhere;
 use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
@@ -205,8 +206,8 @@ impl Session {
         if care == Care::None || pinned.subscribed {
             return relay(pinned, raw);
         }
-        if care == Care::Flush {
-            self.flush_elsewhere(pinned.pin.dialect, pinned.pin.node, raw);
+        if care == Care::Flush && pinned.in_multi {
+            flush_elsewhere(&self.context.pool, pinned.pin.dialect, pinned.pin.node, raw);
         }
         let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
         pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
