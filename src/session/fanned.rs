@@ -202,7 +202,8 @@ pub(super) fn flush_elsewhere(pool: &Rc<Pool>, dialect: Dialect, node: NodeId, r
     }
 }
 
-/// A lane beside those of commands to each node that can be reached, the master's first. `except`: none to this node.
+/// A lane beside those of commands to each node that can be reached, the master's first. None is opened to `except`: a new
+/// connection to the master brings scripts along, which must not come behind their flush.
 fn side_lanes(pool: &Rc<Pool>, dialect: Dialect, except: Option<NodeId>) -> Vec<Rc<Lane>> {
     let snapshot = pool.snapshot();
     let master = snapshot.master().into_iter();

@@ -9,6 +9,7 @@ use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
+use super::subscribe::unknown;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
 use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
@@ -160,6 +161,7 @@ impl Session {
         }
         pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
+            Kind::Refused(Refused::Ambiguous) => self.refuse(inner, pinned, &unknown(raw)),
             Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")

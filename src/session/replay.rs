@@ -266,6 +266,7 @@ impl Session {
             inner.in_lane += 1;
             let replies = replies_to(request);
             let care = if replies == 1 { care_of(request) } else { Care::None };
+            inner.fanned |= care == Care::Flush;
             self.submit_adapted(lane, *sequence, care, request, *effect, replies);
             self.context.workspace.counters.replays.increment();
             false

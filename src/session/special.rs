@@ -5,6 +5,7 @@ use std::task;
 
 use super::pinned::Severed;
 use super::plan::Arrived;
+use super::subscribe::unknown;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::command::{Admin, Kind, Local, Pin, Refused, Spec};
 use crate::metrics::PinReason;
@@ -94,6 +95,10 @@ impl Session {
             }
             Kind::Admin(_) => {
                 self.answer_error(inner, &admin_refused(spec, frame.name.of(raw)));
+                None
+            }
+            Kind::Refused(Refused::Ambiguous) => {
+                self.answer_error(inner, &unknown(raw));
                 None
             }
             Kind::Refused(Refused::Forbidden) => {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, bulk, pipeline};
 use crate::support::endpoint::Endpoint;
@@ -498,5 +498,24 @@ fn nodes_that_speak_tls() {
         assert!(a.ask(&["GET", "b:k"]).starts_with("-NOPERM"));
         // The proofs' connection has been somebody, and is nobody again.
         endpoint.client().ok(&["SET", "b:k", "v"]);
+    }
+}
+
+/// A RESP3 client may become another user while it is subscribed. What it subscribed to as the first one stays, also when the
+/// connection breaks that carries it: long after nobody is that user any more.
+#[test]
+fn subscriptions_outlive_a_change_of_user_and_a_broken_connection() {
+    let (master, replica) = group();
+    let endpoint = Endpoint::of(&[&master, &replica], PASSTHROUGH);
+    let mut client = endpoint.client();
+    assert!(client.ask(&["HELLO", "3", "AUTH", "a", "pass-a"]).starts_with('%'));
+    assert_eq!(client.ask(&["SUBSCRIBE", "c"]), format!(">3\r\n{}{}:1\r\n", bulk("subscribe"), bulk("c")));
+    client.ok(&["AUTH", "b", "pass-b"]);
+    // Logins that nothing uses are looked for once a second.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(2500) {
+        master.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        eventually("it is subscribed again", || master.command(&["PUBLISH", "c", "hello"]) == ":1\r\n");
+        assert_eq!(client.reply(), format!(">3\r\n{}{}{}", bulk("message"), bulk("c"), bulk("hello")));
     }
 }

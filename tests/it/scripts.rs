@@ -131,6 +131,22 @@ fn flush_reaches_every_node_and_redan() {
     assert_eq!(client.ask(&["SCRIPT", "FLUSH", "NOW"]), "-ERR SCRIPT FLUSH only support SYNC|ASYNC option\r\n");
 }
 
+/// The replicas' answers come later than the master's, which has the reply to what stands behind ready at once.
+#[test]
+fn large_replies_behind_a_flush_wait_for_it() {
+    let group = Group::start("");
+    let value = "x".repeat(300_000);
+    let mut client = group.endpoint.client();
+    client.ok(&["SET", "large", &value]);
+    for _ in 0..30 {
+        client.raw(&pipeline(&[&["SET", "k", "v"], &["SCRIPT", "FLUSH"], &["GET", "large"], &["PING"]]));
+        assert_eq!(client.reply(), "+OK\r\n");
+        assert_eq!(client.reply(), "+OK\r\n");
+        assert_eq!(client.reply(), bulk(&value));
+        assert_eq!(client.reply(), "+PONG\r\n");
+    }
+}
+
 #[test]
 fn flush_in_a_transaction_reaches_every_node_too() {
     let group = Group::start("");
