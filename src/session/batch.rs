@@ -48,6 +48,16 @@ pub(super) enum Routed {
     Wait,
 }
 
+impl Inner {
+    /// What goes to a lane now is answered, or not, as CLIENT REPLY says. Nothing of the other sort is in flight.
+    pub(super) fn mute_next(&mut self) {
+        self.muted = self.reply_mode != ReplyMode::On;
+        if self.reply_mode == ReplyMode::SkipNext {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
+}
+
 impl Session {
     /// Routes what stands in `buf`; returns how many bytes are done with.
     pub(super) fn route(self: &Rc<Self>, inner: &mut Inner, buf: &[u8], cx: &mut task::Context<'_>) -> (usize, Routed) {
@@ -255,10 +265,7 @@ impl Session {
         if effect == Effect::Write {
             inner.last_write = Some(sequence);
         }
-        inner.muted = inner.reply_mode != ReplyMode::On;
-        if inner.reply_mode == ReplyMode::SkipNext {
-            inner.reply_mode = ReplyMode::On;
-        }
+        inner.mute_next();
         match item.care {
             Care::None => lane.submit(self, sequence, raw, effect, item.replies),
             care => {

@@ -187,6 +187,7 @@ impl Session {
         inner.next += 1;
         inner.in_lane += 1;
         inner.lane = None;
+        inner.mute_next();
         // Killing what is not there any more does no harm, so it may be asked again.
         self.fan_out(&lanes, sequence, raw, Effect::Write, Chosen::AnyOk);
         None
