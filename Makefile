@@ -1,4 +1,6 @@
 # make test    everything that must pass, after installing what is missing on a fresh Debian with Rust
+# make test-matrix   the end-to-end tests against other servers too, which .ci/servers fetches from Debian's archive
+# make suites  the tests of client libraries themselves, beside a server (some minutes; needs the network once)
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
 # make bench-pubsub  the part about subscriptions alone
@@ -12,13 +14,38 @@ export CARGO_TARGET_DIR
 CLIENTS := $(CARGO_TARGET_DIR)/clients
 SCRIPTS := tests/it/clients
 
+# Where the suites of client libraries live, and redis-py's among them: its source package carries its tests.
+SUITES := $(CARGO_TARGET_DIR)/suites
+REDIS_PY := 8.1.0
+
 # What `make bench` measures: empty is everything; words narrow it down, as in BENCH="quick plain 50".
 BENCH ?=
 
-.PHONY: test demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+# What `make test-matrix` tests against, beside the redis-server of this machine.
+SERVERS := redis-8.0 valkey-8.1 valkey-9.1
+
+.PHONY: test test-matrix suites demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
 
 test: needs-build needs-redis clients
 	cargo test --no-fail-fast
+
+# One after the other, and all of them also when one fails: a report of one server says nothing of the next.
+test-matrix: needs-build needs-redis clients
+	cargo build --tests
+	.ci/servers $(SERVERS)
+	@failed=; for name in redis-server $(SERVERS); do \
+	  program=redis-server; path=$$PATH; \
+	  if [ "$$name" != redis-server ]; then \
+	    program=$(CARGO_TARGET_DIR)/servers/$$name/bin/redis-server; path=$${program%/*}:$$PATH; \
+	  fi; \
+	  echo "== $$($$program --version)"; \
+	  REDAN_TEST_SERVER=$$program PATH=$$path cargo test --test it --no-fail-fast -- $(FILTER) || failed="$$failed $$name"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "tests failed against:$$failed" >&2; exit 1; fi
+
+suites: needs-build needs-redis $(SUITES)/.ready-$(REDIS_PY)
+	cargo build
+	python3 tests/suites/redis_py.py $(CARGO_TARGET_DIR)/debug/redan $(SUITES)/venv $(SUITES)/redis-$(REDIS_PY)
 
 demo: needs-build needs-redis
 	cargo run --release -- demo
@@ -61,6 +88,15 @@ $(CLIENTS)/hiredis: $(SCRIPTS)/hiredis.c | needs-clients
 	mkdir -p $(CLIENTS)
 	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -O1 -o $@ $< \
 	  $$(pkg-config --cflags --libs $$(pkg-config --exists hiredis_ssl && echo hiredis_ssl) hiredis openssl)
+
+$(SUITES)/.ready-$(REDIS_PY): tests/suites/requirements.txt | needs-clients
+	rm -rf $(@D)/venv $(@D)/redis-$(REDIS_PY)
+	mkdir -p $(@D)
+	python3 -m venv $(@D)/venv
+	$(@D)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(@D)/venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: -d $(@D) redis==$(REDIS_PY)
+	tar -xzf $(@D)/redis-$(REDIS_PY).tar.gz -C $(@D)
+	touch $@
 
 needs-build:
 	@.ci/install build

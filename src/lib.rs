@@ -17,6 +17,7 @@ mod throttle;
 // Shell, bottom.
 mod config;
 mod metrics;
+mod memory;
 mod net;
 mod tls;
 mod transport;

@@ -31,11 +31,11 @@ pub(crate) const GATHERED_COMMAND: usize = 256 * 1024;
 /// The longest argument (Redis `proto-max-bulk-len` default): 512 MB.
 pub(crate) const BULK: u64 = 512 * 1024 * 1024;
 
-/// The most arguments of a command: 1024 × 1024, what servers before 7.0 accept (7.0 accepts 2^31 - 1).
-/// The weakest server decides, because a violation on a lane would cost every session its connection.
-pub(crate) const ARGUMENTS: u32 = 1024 * 1024;
+/// The most arguments of a command: 2^31 - 1, as Redis 7.0. Servers before it accept 1024 × 1024 and close the connection
+/// over more: that is one of the session's own then, because so many arguments, at six bytes each, are never gathered.
+pub(crate) const ARGUMENTS: u32 = i32::MAX as u32;
 
-/// The longest inline command and the longest header line (Redis `PROTO_INLINE_MAX_SIZE`).
+/// The longest inline command and the longest header line (Redis `PROTO_INLINE_MAX_SIZE`), as long as its end has not come.
 pub(crate) const INLINE: usize = 64 * 1024;
 
 /// Before AUTH a client may send at most 10 arguments of at most 16 KiB (Redis 6.0.20 and later).
@@ -89,14 +89,17 @@ pub(crate) const KEPT_BUFFER: usize = 64 * 1024;
 /// the rest of a large reply on a lane (which then serves nobody else until the client has taken it).
 pub(crate) const OUTPUT_PAUSE: usize = 1024 * 1024;
 
-/// Reply bytes that may wait for one client at all; over it the client is closed, as Redis closes it over its
-/// `client-output-buffer-limit`. Reached only by many replies that were already in flight.
-pub(crate) const OUTPUT_CLOSE: usize = 64 * 1024 * 1024;
-
-/// How long a client with waiting replies may take no byte: alone on its connection, and while other sessions'
-/// replies wait behind its own.
+/// How long a client with waiting replies may take no byte: as such, while it keeps a lane from ending with a reply too
+/// large to be kept, and while other sessions' replies wait there behind its own (then: not all of it).
 pub(crate) const STALLED_ALONE_S: u64 = 60;
+pub(crate) const STALLED_ON_A_LANE_S: u64 = 10;
 pub(crate) const STALLED_IN_THE_WAY_S: u64 = 2;
+
+/// Steps of a session, each at most one read and [`IN_FLIGHT`] commands, before others have their turn: about a third of a
+/// millisecond. An ordinary command takes two, of which the second finds nothing more to read. Over a pin, where bytes are
+/// moved and not looked at, a round is a read from each side.
+pub(crate) const STEPS: u32 = 2;
+pub(crate) const ROUNDS_WITH_A_PIN: u32 = 16;
 
 /// Commands of one session that may be unanswered at once. Deeper pipelines work; the rest waits in the socket.
 pub(crate) const IN_FLIGHT: usize = 1024;
@@ -134,14 +137,5 @@ pub(crate) const HUB_DEAD_AFTER_S: u32 = 6;
 /// Seconds for which a hub's connection outlives its last subscription: clients that subscribe now and then find it open.
 pub(crate) const HUB_LINGERS_S: u32 = 10;
 
-/// How much may wait for a client: at most `hard` bytes, and more than `soft` bytes for less than `soft_for`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OutputLimit {
-    pub(crate) hard: usize,
-    pub(crate) soft: usize,
-    pub(crate) soft_for: Duration,
-}
-
-/// Of clients with subscriptions: `client-output-buffer-limit pubsub 32mb 8mb 60`, as servers have it by default.
-pub(crate) const PUBSUB_OUTPUT: OutputLimit =
-    OutputLimit { hard: 32 * 1024 * 1024, soft: 8 * 1024 * 1024, soft_for: Duration::from_secs(60) };
+/// The longest message that is handed to subscribers: as much as may wait for one by default.
+pub(crate) const MESSAGE: usize = 32 * 1024 * 1024;

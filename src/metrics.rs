@@ -51,12 +51,65 @@ impl Gauge {
         self.set(self.get().saturating_sub(1));
     }
 
+    /// A part of it was `before` and is `now`.
+    pub(crate) fn moved(&self, before: u64, now: u64) {
+        debug_assert!(self.get() >= before, "what is taken away was added before");
+        self.set(self.get().saturating_add(now).saturating_sub(before));
+    }
+
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// What buffers of clients are for. `ALL` and `name` are the metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryKind {
+    /// Commands read from clients and not yet routed.
+    Input,
+    /// Replies and messages that clients have not taken.
+    Output,
+    /// Answers whose turn has not come, and commands to be sent again.
+    Stash,
+    /// What sessions with a connection of their own have for it, and from it.
+    Pins,
+    /// Unanswered commands and partial replies of shared connections.
+    Lanes,
+    /// Kept to be used again.
+    Spare,
+}
+
+impl MemoryKind {
+    pub(crate) const ALL: [Self; 6] = [Self::Input, Self::Output, Self::Stash, Self::Pins, Self::Lanes, Self::Spare];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Stash => "stash",
+            Self::Pins => "pins",
+            Self::Lanes => "lanes",
+            Self::Spare => "spare",
+        }
+    }
+}
+
+/// Bytes that buffers of clients hold, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryGauges([Gauge; MemoryKind::ALL.len()]);
+
+impl MemoryGauges {
+    pub(crate) fn of(&self, kind: MemoryKind) -> &Gauge {
+        // `ALL` lists the variants in the order of their discriminants, which a test holds it to.
+        &self.0[kind as usize]
+    }
+
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.iter().map(Gauge::get).sum()
     }
 }
 
@@ -198,6 +251,10 @@ pub(crate) struct WorkerCounters {
     pub(crate) tls_failures: Counter,
     /// Sessions closed because they read their replies too slowly.
     pub(crate) slow_clients_closed: Counter,
+    /// Sessions closed because all together held more than `max_memory`.
+    pub(crate) memory_clients_closed: Counter,
+    /// What buffers of clients hold now, by kind.
+    pub(crate) memory: MemoryGauges,
     /// Session tasks that panicked: a defect of Redan, each one worth a report.
     pub(crate) panics: Counter,
 
@@ -307,6 +364,13 @@ pub(crate) struct NodeHandle {
     not_send: PhantomData<Rc<()>>,
 }
 
+impl NodeHandle {
+    /// Of the worker that the handle belongs to.
+    pub(crate) fn worker(&self) -> &WorkerCounters {
+        &self.block
+    }
+}
+
 impl Deref for NodeHandle {
     type Target = NodeCounters;
 
@@ -334,7 +398,7 @@ impl Drop for NodeHandle {
 pub(crate) struct AcceptorCounters {
     /// Connections accepted.
     pub(crate) accepted: Counter,
-    /// Connections closed because the listener was at `max_clients`.
+    /// Connections closed because the listener was at `max_clients`, or the process over `max_memory`.
     pub(crate) rejected: Counter,
     /// `accept` itself failed (out of file descriptors, for instance).
     pub(crate) accept_errors: Counter,
@@ -367,6 +431,20 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = PinReason::ALL.map(PinReason::name).into();
         assert_eq!(names.len(), PinReason::ALL.len());
+    }
+
+    #[test]
+    fn every_kind_of_memory_has_its_own_gauge_and_name() {
+        let memory = MemoryGauges::default();
+        for (index, kind) in MemoryKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            memory.of(kind).moved(0, index as u64 + 1);
+        }
+        assert_eq!(memory.sum(), 1 + 2 + 3 + 4 + 5 + 6);
+        memory.of(MemoryKind::Spare).moved(6, 2);
+        assert_eq!(memory.of(MemoryKind::Spare).get(), 2);
+        let names: std::collections::BTreeSet<_> = MemoryKind::ALL.map(MemoryKind::name).into();
+        assert_eq!(names.len(), MemoryKind::ALL.len());
     }
 
     #[test]

@@ -14,13 +14,14 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::Bind;
+use crate::limits;
 use crate::topology::address::split_host_port;
 
 /// Connections that may wait to be accepted: a whole fleet of clients reconnecting at once must not see
 /// refused or retransmitted SYNs. The kernel lowers it to `net.core.somaxconn`, 4096 on current systems.
 const BACKLOG: i32 = 4096;
 
-/// An idle connection is asked after 15 s, then every 5 s; after three unanswered questions, 15 + 3 × 5 = 30 s,
+/// An idle connection to a node is asked after 15 s, then every 5 s; after three unanswered questions, 15 + 3 × 5 = 30 s,
 /// it is dead. NAT tables of clouds forget idle connections after 60 s or more, so this keeps them alive too.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -79,17 +80,34 @@ pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, 
     })
 }
 
-/// What every TCP connection of Redan gets, accepted or dialled. NODELAY because Redan writes whole batches:
-/// a delayed last segment would only wait for the peer's delayed ACK (40 ms).
-pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+/// What a connection to a node gets. NODELAY because Redan writes whole batches: a delayed last segment would only wait
+/// for the peer's delayed ACK (40 ms).
+fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
-    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_keepalive(&keepalive(KEEPALIVE_IDLE, KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(())
+}
+
+/// What a client's connection gets. `after` is the listener's `tcp_keepalive`; further questions come after a third of it,
+/// as Redis has it.
+pub(crate) fn tune_client(stream: &TcpStream, after: Option<Duration>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    match after {
+        None => socket.set_keepalive(false)?,
+        // Systems count in whole seconds.
+        Some(after) => socket.set_tcp_keepalive(&keepalive(after, (after / 3).max(Duration::from_secs(1))))?,
+    }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(limits::STALLED_ALONE_S)))?;
+    Ok(())
+}
+
+fn keepalive(idle: Duration, interval: Duration) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(KEEPALIVE_RETRIES)
 }
 
 /// A bound, listening, non-blocking socket, ready to be handed to the runtime of the thread that accepts.

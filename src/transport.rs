@@ -4,6 +4,7 @@
 //! read: ciphertext goes through one buffer that a whole worker shares. It must never know what the bytes mean.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,6 +14,9 @@ use tokio::net::{TcpStream, UnixStream};
 /// Ciphertext read at a time. With a partial record of at most 16 KiB + 2 KiB left in the deframer it decrypts to less
 /// than `limits::CLIENT_READ`, so plaintext always fits the caller's buffer and nothing is left over.
 const CIPHER_READ: usize = 40 * 1024;
+
+/// Plaintext encrypted at a time: what the socket does not take of it waits in the TLS library, where nobody counts it.
+const CIPHER_WRITE: usize = 64 * 1024;
 
 /// Buffers that all streams of one worker share, one at a time.
 pub(crate) struct CipherBuffer(Vec<u8>);
@@ -64,9 +68,17 @@ impl From<tokio_rustls::client::TlsStream<TcpStream>> for Stream {
 
 impl Stream {
     fn with_tls(socket: TcpStream, mut connection: rustls::Connection) -> Self {
-        // What is written is flushed at once, and what the socket refuses is the caller's to bound.
+        // What is written is flushed at once, and no more than [`CIPHER_WRITE`] is written ahead of the socket.
         connection.set_buffer_limit(None);
         Self { socket: Socket::Tcp(socket), tls: Some(Box::new(connection)), ended: false }
+    }
+
+    /// As the system numbers it.
+    pub(crate) fn descriptor(&self) -> i32 {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+        }
     }
 
     /// Reads what there is into `buf`; `Ok(0)` is the end. `buf` must hold `limits::CLIENT_READ` bytes under TLS.
@@ -106,7 +118,7 @@ impl Stream {
     }
 
     /// Writes as much of `data` as the socket takes now; `WouldBlock` when it takes nothing.
-    /// Under TLS all of `data` is taken once the ciphertext before it is out: see [`Self::wants_flush`].
+    /// Under TLS the last piece that was taken may wait for the socket: see [`Self::wants_flush`].
     pub(crate) fn try_write(&mut self, data: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else {
             return self.socket.try_write(data);
@@ -114,9 +126,14 @@ impl Stream {
         if tls.wants_write() && !flush_tls(tls, &self.socket)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let n = tls.writer().write(data)?;
-        flush_tls(tls, &self.socket)?;
-        Ok(n)
+        let mut taken = 0;
+        for piece in data.chunks(CIPHER_WRITE) {
+            taken += tls.writer().write(piece)?;
+            if !flush_tls(tls, &self.socket)? {
+                break;
+            }
+        }
+        Ok(taken)
     }
 
     /// Ciphertext waits for the socket: `flush` must be called when it is writable.

@@ -18,14 +18,18 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
 use crate::config::{Bind, Listener};
+use crate::memory::Memory;
 use crate::metrics::AcceptorCounters;
 use crate::net::{self, Listening};
 use crate::rarely::Rarely;
 use crate::session::Peer;
-use crate::worker::{Arrival, Mailbox, Seats, Socket};
+use crate::worker::{Arrival, Mailbox, Refused, Seats, Socket, Tickets};
 
 /// What Redis says; clients know it.
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// Redis evicts clients over its `maxmemory-clients` and has no words for this.
+const OUT_OF_MEMORY: &[u8] = b"-ERR Redan's clients hold all of its max_memory: connect again later\r\n";
 
 /// After `accept` failed for want of file descriptors or memory, which does not pass sooner. Without a pause the loop
 /// would spin, because the client that could not be accepted stays in the queue.
@@ -37,6 +41,7 @@ pub(crate) struct Setup {
     pub(crate) workers: Vec<Mailbox>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counters: Arc<AcceptorCounters>,
+    pub(crate) memory: Arc<Memory>,
     /// Set once every listener accepts.
     pub(crate) listening: Arc<AtomicBool>,
 }
@@ -52,8 +57,9 @@ pub(crate) struct Entrance {
 pub(crate) fn run(setup: Setup, stop: impl Future<Output = ()>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        let Setup { entrances, workers, seats, counters, listening } = setup;
-        let desk = Rc::new(Desk { workers, seats, counters, last: Cell::new(0), next_id: Cell::new(1) });
+        let Setup { entrances, workers, seats, counters, memory, listening } = setup;
+        let (last, next_id, tickets) = (Cell::new(0), Cell::new(1), Tickets::default());
+        let desk = Rc::new(Desk { workers, seats, counters, memory, tickets, last, next_id });
         for (index, entrance) in entrances.into_iter().enumerate() {
             open(index, entrance, Rc::clone(&desk))?;
         }
@@ -105,6 +111,8 @@ struct Desk {
     workers: Vec<Mailbox>,
     seats: Arc<Seats>,
     counters: Arc<AcceptorCounters>,
+    memory: Arc<Memory>,
+    tickets: Tickets,
     /// The worker that got the last socket.
     last: Cell<usize>,
     next_id: Cell<u64>,
@@ -125,14 +133,11 @@ impl Gate {
     }
 
     fn tcp(&self, stream: TcpStream) {
-        if !self.has_room() {
-            if self.listener.tls.is_none() {
-                // What does not fit an empty send buffer has no reader worth waiting for.
-                let _ = stream.try_write(FULL);
-            }
+        if let Some(words) = self.refusal() {
+            self.turn_away(stream, words);
             return;
         }
-        let taken = net::tune(&stream).and_then(|()| {
+        let taken = net::tune_client(&stream, self.listener.tcp_keepalive).and_then(|()| {
             let peer = Peer::Tcp { remote: stream.peer_addr()?, local: stream.local_addr()? };
             Ok((peer, Socket::Tcp(stream.into_std()?)))
         });
@@ -140,9 +145,9 @@ impl Gate {
     }
 
     fn unix(&self, stream: UnixStream) {
-        if !self.has_room() {
-            // As above.
-            let _ = stream.try_write(FULL);
+        if let Some(words) = self.refusal() {
+            // What does not fit an empty send buffer has no reader worth waiting for.
+            let _ = stream.try_write(words);
             return;
         }
         let path = match &self.listener.bind {
@@ -156,22 +161,42 @@ impl Gate {
         self.hand_over(taken);
     }
 
-    fn has_room(&self) -> bool {
-        self.desk.counters.accepted.increment();
+    /// Over TLS the words need a handshake, which a worker does.
+    fn turn_away(&self, stream: TcpStream, words: &'static [u8]) {
+        if self.listener.tls.is_none() {
+            // As for Unix sockets.
+            let _ = stream.try_write(words);
+            return;
+        }
+        let desk = &self.desk;
+        if let Some(ticket) = desk.tickets.take()
+            && let Ok(socket) = stream.into_std()
+        {
+            let worker = desk.last.get();
+            desk.workers[worker].refused(Refused { socket, listener: self.index, words, ticket });
+        }
+    }
+
+    /// Why one more client is not served, in the words that it is told.
+    fn refusal(&self) -> Option<&'static [u8]> {
+        let counters = &self.desk.counters;
+        counters.accepted.increment();
         let limit = self.listener.max_clients;
-        if self.desk.seats.of_listener(self.index) < limit {
-            return true;
+        let full = self.desk.seats.of_listener(self.index) >= limit;
+        if !full && !self.desk.memory.is_over() {
+            return None;
         }
-        self.desk.counters.rejected.increment();
+        counters.rejected.increment();
         if let Some(more) = self.full.allow(Instant::now()) {
-            let name = &self.listener.name;
-            tracing::warn!(
-                "listener '{name}' refused {} clients: it has {limit}, its `max_clients`; raise it, or find out who \
-                 keeps so many connections",
-                more + 1
-            );
+            let (name, refused) = (&self.listener.name, more + 1);
+            let why = if full {
+                format!("it has {limit}, its `max_clients`; raise it, or find out who keeps so many connections")
+            } else {
+                "buffers of clients hold more than `max_memory`; raise it, or find out who takes no replies".to_owned()
+            };
+            tracing::warn!("listener '{name}' refused {refused} clients: {why}");
         }
-        false
+        Some(if full { FULL } else { OUT_OF_MEMORY })
     }
 
     fn hand_over(&self, taken: io::Result<(Peer, Socket)>) {

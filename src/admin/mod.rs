@@ -27,6 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::topology::Snapshot;
 
@@ -39,6 +40,7 @@ pub(crate) struct AdminState {
     pub(crate) started_at: SystemTime,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
+    pub(crate) memory: Arc<Memory>,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
     /// All listeners are bound.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::AdminState;
-use crate::metrics::{NodeCounters, PinReason, WorkerCounters};
+use crate::metrics::{MemoryKind, NodeCounters, PinReason, WorkerCounters};
 use crate::topology::{Node, Role, Snapshot};
 
 /// A registry whose every scrape reads `state`.
@@ -82,6 +82,7 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_auth_failures", "Logins of clients with a wrong name or password", |w| w.auth_failures.get()),
     ("redan_protocol_errors", "Sessions closed for not speaking the Redis protocol", |w| w.protocol_errors.get()),
     ("redan_slow_clients_closed", "Sessions closed for reading too slowly", |w| w.slow_clients_closed.get()),
+    ("redan_memory_clients_closed", "Sessions closed because of max_memory", |w| w.memory_clients_closed.get()),
     ("redan_panics", "Defects of Redan that ended a session", |w| w.panics.get()),
 ];
 
@@ -174,6 +175,13 @@ impl Numbers {
         });
         counter(out, "redan_pins_taken", "Connections to nodes lent to a session, by reason", pins)?;
 
+        let memory = MemoryKind::ALL.into_iter().map(|kind| {
+            let held = self.0.workers.iter().map(|worker| worker.memory.of(kind).get()).sum();
+            (vec![("kind", Escaped(kind.name()))], Value::Whole(held))
+        });
+        gauge(out, "redan_memory_bytes", "What buffers of clients hold now, by kind", memory)?;
+        let bound = self.0.memory.bound().map(|bound| (vec![], Value::Whole(bound)));
+        gauge(out, "redan_memory_limit_bytes", "What they may hold together", bound)?;
         let gap = self.0.workers.iter().map(|worker| worker.subscription_gap_us.get()).fold(0, u64::wrapping_add);
         let help = "Seconds without all subscriptions after a node was lost or moved away from";
         counter(out, "redan_subscription_gap_seconds", help, [(vec![], Duration::from_micros(gap).into())])?;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::memory::Memory;
 use crate::metrics::PinReason;
 use crate::topology::{Flavor, Node, NodeId, Role};
 
@@ -51,6 +52,7 @@ fn state() -> AdminState {
         started_at: SystemTime::now(),
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
+        memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),

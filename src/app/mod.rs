@@ -29,6 +29,7 @@ use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
+use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening};
 use crate::throttle::Throttle;
@@ -142,6 +143,7 @@ fn start(config: Config) -> Result<Bound, StartError> {
     }
     start::control(&config, &views, &mailboxes)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
+    let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -149,6 +151,9 @@ fn start(config: Config) -> Result<Bound, StartError> {
             groups: views.clone(),
             doors: doors.clone(),
             throttle: Arc::clone(&throttle),
+            switchboard: Arc::clone(&switchboard),
+            memory: Arc::clone(&shared.memory),
+            number: index,
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;
@@ -182,6 +187,7 @@ struct Shared {
     started: Instant,
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
+    memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
     listening: Arc<AtomicBool>,
@@ -190,9 +196,11 @@ struct Shared {
 
 impl Shared {
     fn new(config: &Config) -> Self {
+        let counters: Vec<Arc<WorkerCounters>> = (0..config.workers).map(|_| Arc::default()).collect();
         Self {
             started: Instant::now(),
-            counters: (0..config.workers).map(|_| Arc::default()).collect(),
+            memory: Memory::new(config.max_memory, &counters),
+            counters,
             accepts: Arc::default(),
             seats: Seats::new(config.listeners.len(), config.workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
@@ -221,6 +229,7 @@ impl Shared {
             started_at: SystemTime::now(),
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
+            memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),

@@ -17,6 +17,7 @@ use crate::backend::pool::GroupView;
 use crate::config::{Config, Group, Listener};
 use crate::control::{self, GroupControl};
 use crate::net::Listening;
+use crate::session::switchboard::{Question, Switchboard};
 use crate::worker::{self, Letters, Mailbox};
 
 fn refused(error: io::Error) -> StartError {
@@ -65,6 +66,15 @@ pub(super) fn control(config: &Config, views: &[GroupView], workers: &[Mailbox])
     vital("redan-control".to_owned(), watch).map_err(refused)
 }
 
+/// The way by which a session of one worker asks all of them.
+pub(super) fn switchboard(workers: &[Mailbox]) -> Arc<Switchboard> {
+    let desk = |worker: &Mailbox| {
+        let worker = worker.clone();
+        Box::new(move |question| worker.ask(question)) as Box<dyn Fn(Question) + Send + Sync>
+    };
+    Arc::new(Switchboard::new(workers.iter().map(desk).collect()))
+}
+
 /// `ended` is told how many sessions the worker cut off.
 pub(super) fn worker(
     index: usize,
@@ -99,6 +109,7 @@ pub(super) fn acceptor(
         workers: workers.to_vec(),
         seats: Arc::clone(&shared.seats),
         counters: Arc::clone(&shared.accepts),
+        memory: Arc::clone(&shared.memory),
         listening: Arc::clone(&shared.listening),
     };
     let (ended, accepting_ended) = oneshot::channel();

@@ -5,16 +5,15 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::dial::{DialError, Dialect};
+use super::dial::{DialError, Dialect, Opened};
 use super::login::{Claim, LoggedIn, Login, UserKey};
 use super::pool::Pool;
 use super::prove::Proof;
 use crate::topology::Node;
-use crate::transport::Stream;
 
 impl Pool {
     /// A connection to the node. A login that it refuses has been seen to when this returns.
-    pub(crate) async fn connect(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
+    pub(crate) async fn connect(&self, node: &Node, dialect: Dialect) -> Result<Opened, DialError> {
         if dialect.user == UserKey::GROUP {
             return self.connect_as_group(node, dialect).await;
         }
@@ -24,27 +23,27 @@ impl Pool {
             // Scripts are given by Redan's own user: this one may lack the right. Without them it goes on all the same.
             let _ = self.connect_as_group(node, Dialect::GROUP).await;
         }
-        let stream = self.dialer().dial(&node.address, dialect, Some(&login.claim), &[]).await;
-        if let Err(DialError::Login(words)) = &stream {
+        let opened = self.dialer().dial(&node.address, dialect, Some(&login.claim), &[]).await;
+        if let Err(DialError::Login(words)) = &opened {
             self.refused(&login, node, words);
         }
         // It may have ended in between: then this connection must not outlive it.
-        if login.is_revoked() { Err(ended()) } else { stream.map(|(stream, _)| stream) }
+        if login.is_revoked() { Err(ended()) } else { opened }
     }
 
     /// To the master not before it knows every script that Redan does, so that a transaction, which cannot be mended
     /// half-way, finds them too.
-    async fn connect_as_group(&self, node: &Node, dialect: Dialect) -> Result<Stream, DialError> {
+    async fn connect_as_group(&self, node: &Node, dialect: Dialect) -> Result<Opened, DialError> {
         let run = self.snapshot().master().filter(|master| master.id == node.id).map(|master| master.run);
         let Some(run) = run else {
-            return self.dialer().dial(&node.address, dialect, None, &[]).await.map(|(stream, _)| stream);
+            return self.dialer().dial(&node.address, dialect, None, &[]).await;
         };
         let missing = self.view.scripts.missing_on(run);
-        let (stream, loaded) = self.dialer().dial(&node.address, dialect, None, &missing.texts).await?;
-        if loaded {
+        let opened = self.dialer().dial(&node.address, dialect, None, &missing.texts).await?;
+        if opened.loaded {
             self.view.scripts.loaded(run, &missing);
         }
-        Ok(stream)
+        Ok(opened)
     }
 
     /// `None` for the group's own user, and for what has ended.

@@ -56,6 +56,15 @@ pub(crate) enum DialError {
     Login(String),
 }
 
+/// A connection that was opened.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    /// The node took all scripts.
+    pub(crate) loaded: bool,
+    /// By which the node knows the connection: what CLIENT ID says. Servers before 5.0 do not know.
+    pub(crate) number: Option<u64>,
+}
+
 /// Knows how to reach and authenticate to every node of one group.
 pub(crate) struct Dialer {
     group: Arc<Group>,
@@ -79,15 +88,14 @@ impl Dialer {
         &self.group
     }
 
-    /// `claim` is that of the dialect's user; `None` for the group's own. Loads scripts in the same round trip; `false` when the
-    /// node did not take all of them.
+    /// `claim` is that of the dialect's user; `None` for the group's own. Loads scripts in the same round trip.
     pub(super) async fn dial(
         &self,
         address: &str,
         dialect: Dialect,
         claim: Option<&Claim>,
         scripts: &[Arc<[u8]>],
-    ) -> Result<(Stream, bool), DialError> {
+    ) -> Result<Opened, DialError> {
         self.in_time(address, async {
             let access = self.group.access_to(address);
             let mut opening = match claim {
@@ -100,12 +108,12 @@ impl Dialer {
             }
             match self.reach(address, access).await? {
                 Reached::Tcp(mut tcp) => {
-                    let loaded = introduce(&mut tcp, address, opening).await?;
-                    Ok((tcp.into(), loaded))
+                    let (loaded, number) = introduce(&mut tcp, address, opening).await?;
+                    Ok(Opened { stream: tcp.into(), loaded, number })
                 }
                 Reached::Tls(mut stream) => {
-                    let loaded = introduce(&mut stream, address, opening).await?;
-                    Ok(((*stream).into(), loaded))
+                    let (loaded, number) = introduce(&mut stream, address, opening).await?;
+                    Ok(Opened { stream: (*stream).into(), loaded, number })
                 }
             }
         })
@@ -203,6 +211,10 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
     // So that CLIENT LIST on the server tells whose connections these are. Refused or unknown, it does no harm.
     asked.push("CLIENT");
     encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+    if !dialect.resp3 {
+        asked.push("ID");
+        encode::command(&mut bytes, &[b"CLIENT", b"ID"]);
+    }
     select(dialect, &mut bytes, &mut asked);
     Opening { bytes, asked, of_client: false }
 }
@@ -246,14 +258,15 @@ fn opening_as(claim: &Claim, dialect: Dialect) -> Opening {
     Opening { bytes, asked, of_client: true }
 }
 
-/// `true` when the node took all scripts.
-async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> Result<bool, DialError> {
+/// Whether the node took all scripts, and its number for the connection.
+async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> Result<(bool, Option<u64>), DialError> {
     let lost = |text: String| DialError::Unreachable(format!("{address} {text}"));
     let mut loaded = true;
     stream.write_all(&opening.bytes).await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     stream.flush().await.map_err(|error| lost(format!("broke the connection: {error}")))?;
     let mut buf = Vec::with_capacity(1024);
     let (mut start, mut at) = (0, 0);
+    let mut number = None;
     let mut scanner = ReplyScanner::new();
     for asked in opening.asked {
         loop {
@@ -270,9 +283,20 @@ async fn introduce(stream: &mut impl Wire, address: &str, opening: Opening) -> R
         }
         judge(&buf[start..at], asked, address, opening.of_client)?;
         loaded &= asked != "SCRIPT" || buf[start] == b'$';
+        if matches!(asked, "ID" | "HELLO") {
+            number = number_in(&buf[start..at], asked).or(number);
+        }
         start = at;
     }
-    if start == buf.len() { Ok(loaded) } else { Err(lost("sent more than it was asked".to_owned())) }
+    if start == buf.len() { Ok((loaded, number)) } else { Err(lost("sent more than it was asked".to_owned())) }
+}
+
+/// The connection's number: CLIENT ID answers nothing else, HELLO has it behind its name.
+fn number_in(reply: &[u8], asked: &str) -> Option<u64> {
+    let text = std::str::from_utf8(reply).ok()?;
+    let name = if asked == "HELLO" { "$2\r\nid\r\n:" } else { ":" };
+    let (_, number) = text.split_once(name)?;
+    number.split("\r\n").next()?.parse().ok()
 }
 
 /// In the words of servers before and since 6.0.
@@ -292,7 +316,9 @@ fn judge(reply: &[u8], asked: &str, address: &str, of_client: bool) -> Result<()
     match asked {
         "SCRIPT" => Ok(()),
         // These refuse the connection, not the command; the node closes it now.
-        "CLIENT" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => Ok(()),
+        "CLIENT" | "ID" if !["NOAUTH", "DENIED", "ERR max number of clients"].iter().any(|no| text.starts_with(no)) => {
+            Ok(())
+        }
         // The node asks for no password. `redan check` says so; commands are carried all the same, as probes are.
         "AUTH" if NO_PASSWORD_NEEDED.iter().any(|words| text.contains(words)) => Ok(()),
         "SELECT" if text.starts_with("ERR") || text.starts_with("NOPERM") => Err(DialError::Dialect(text)),

@@ -15,7 +15,7 @@ use super::log::Log;
 use super::recipient::{Effect, Fate, Lost, Origin, Recipient};
 use super::replies::Replies;
 use crate::limits;
-use crate::metrics::NodeHandle;
+use crate::metrics::{MemoryKind, NodeHandle};
 use crate::topology::NodeId;
 use crate::transport::{CipherBuffer, Stream};
 
@@ -80,6 +80,8 @@ pub(crate) struct Lane {
     /// The task is already going to run.
     woken: Cell<bool>,
     counters: NodeHandle,
+    /// What its buffers held when its worker's memory was last brought up to date.
+    held: Cell<u64>,
 }
 
 pub(super) struct Inner {
@@ -113,6 +115,7 @@ impl Lane {
             waker: RefCell::new(None),
             woken: Cell::new(false),
             counters,
+            held: Cell::new(0),
         })
     }
 
@@ -186,11 +189,22 @@ impl Lane {
     pub(crate) fn tick(&self) {
         let mut inner = self.inner.borrow_mut();
         inner.log.trim();
+        if inner.flights.is_empty() {
+            inner.flights.shrink_to(limits::IN_FLIGHT);
+        }
         inner.idle_ticks = if inner.flights.is_empty() { inner.idle_ticks + 1 } else { 0 };
         let idle = inner.idle_ticks >= limits::LANE_IDLE_S;
+        self.account(inner.holds());
         drop(inner);
         if idle {
             self.retire();
+        }
+    }
+
+    fn account(&self, now: u64) {
+        let before = self.held.replace(now);
+        if before != now {
+            self.counters.worker().memory.of(MemoryKind::Lanes).moved(before, now);
         }
     }
 
@@ -219,6 +233,7 @@ impl Lane {
         let inner = &mut *self.inner.borrow_mut();
         let turn = inner.turn(cx, stream, cipher, origin);
         self.set_load(inner.flights.len());
+        self.account(inner.holds());
         if inner.clogged.is_some() {
             self.state.set(State::Retired);
         }
@@ -269,6 +284,12 @@ impl Lane {
     }
 }
 
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.account(0);
+    }
+}
+
 fn remember(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {
     let mut slot = slot.borrow_mut();
     if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -277,6 +298,11 @@ fn remember(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {
 }
 
 impl Inner {
+    fn holds(&self) -> u64 {
+        let flights = self.flights.capacity() * size_of::<Flight>();
+        (self.log.capacity() + self.replies.capacity() + flights) as u64
+    }
+
     /// Sends what was appended, reads what came, until both would wait. An error is the connection's end.
     fn turn(
         &mut self,
@@ -288,7 +314,8 @@ impl Inner {
         loop {
             self.send(cx, stream).map_err(|error| error.to_string())?;
             if let Some(slow) = self.clogged.take_if(|slow| slow.backlog() > 0) {
-                slow.wake_when_drained(cx.waker());
+                let others = |flight: &Flight| flight.to.as_ref().is_some_and(|to| !Rc::ptr_eq(to, &slow));
+                slow.wake_when_drained(cx.waker(), self.flights.iter().any(others));
                 self.clogged = Some(slow);
                 return Ok(());
             }

@@ -23,6 +23,10 @@ impl Log {
         self.bytes.len() - self.head
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.bytes[self.written..]
     }

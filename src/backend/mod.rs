@@ -13,6 +13,7 @@ mod learn;
 mod log;
 pub(crate) mod login;
 mod marker;
+pub(crate) mod pause;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod prove;

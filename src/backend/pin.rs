@@ -6,7 +6,7 @@
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::dial::{DialError, Dialect};
+use super::dial::{DialError, Dialect, Opened};
 use super::login::UserKey;
 use super::pool::Pool;
 use crate::resp::reply::ReplyScanner;
@@ -15,12 +15,15 @@ use crate::transport::{CipherBuffer, Stream};
 
 /// Idle pins kept per worker and group. A burst of more transactions at once opens connections for the rest.
 const KEPT: usize = 64;
+const KEPT_BYTES: usize = 4096;
 /// Redis closes idle clients after `timeout`, off by default; 60 s is below what people set.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
 pub(crate) struct Pin {
     pub(crate) node: NodeId,
     pub(crate) dialect: Dialect,
+    /// What CLIENT ID says on it; servers before 5.0 do not know.
+    pub(crate) number: Option<u64>,
     pub(crate) stream: Stream,
     pub(crate) scanner: ReplyScanner,
     /// Read from the node and not yet handed on: part of a line.
@@ -31,9 +34,9 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    fn new(node: NodeId, dialect: Dialect, stream: Stream) -> Self {
+    fn new(node: NodeId, dialect: Dialect, stream: Stream, number: Option<u64>) -> Self {
         let scanner = ReplyScanner::new();
-        Self { node, dialect, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
+        Self { node, dialect, number, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
     }
 
     /// Bytes that wait for the node.
@@ -90,8 +93,8 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
-        let stream = self.connect(&node, dialect).await;
-        match &stream {
+        let dialed = self.connect(&node, dialect).await;
+        match &dialed {
             Ok(_) => self.reached(node.id),
             Err(DialError::Unreachable(words)) => {
                 tracing::warn!("no connection for a session of its own: {words}");
@@ -100,11 +103,14 @@ impl Pool {
             }
             Err(DialError::Dialect(_) | DialError::Login(_)) => {}
         }
-        Ok(Pin::new(node.id, dialect, stream?))
+        let Opened { stream, number, .. } = dialed?;
+        Ok(Pin::new(node.id, dialect, stream, number))
     }
 
     /// Takes back a clean pin.
-    pub(crate) fn give_back(&self, pin: Pin) {
+    pub(crate) fn give_back(&self, mut pin: Pin) {
+        // Idle ones belong to no client that they could be counted for: 64 of them keep 256 KiB.
+        pin.output.shrink_to(KEPT_BYTES);
         if self.is_master(pin.node) && self.knows(pin.dialect.user) {
             self.idle_pins.borrow_mut().put(pin);
         }

@@ -20,6 +20,7 @@ use super::hub::registry::Registry;
 use super::lane::{End, Lane, LaneKey, Purpose};
 use super::learn::Learning;
 use super::login::{Logins, UserKey};
+use super::pause::Pause;
 use super::pin::IdlePins;
 use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
@@ -97,6 +98,8 @@ pub(crate) struct Pool {
     pub(super) random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
     known_databases: Cell<u32>,
+    /// CLIENT PAUSE.
+    pub(crate) pause: Rc<Pause>,
     scripts_seen: Seen,
     pub(super) learning: Learning,
 }
@@ -139,6 +142,7 @@ impl Pool {
             // xorshift stops at zero.
             random: Cell::new(seed | 1),
             known_databases: Cell::new(0),
+            pause: Rc::default(),
             learning: Learning::default(),
         });
         pool.topology_changed();
@@ -176,6 +180,10 @@ impl Pool {
 
     pub(crate) fn group_name(&self) -> &str {
         &self.view.dialer.group().name
+    }
+
+    pub(crate) fn group_index(&self) -> usize {
+        self.view.index
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -413,7 +421,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
         dialed = pool.connect(&node, lane.key.dialect) => dialed,
         why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
     };
-    let mut stream = match dialed {
+    let mut stream = match dialed.map(|opened| opened.stream) {
         Ok(stream) => stream,
         Err(DialError::Dialect(words)) => {
             tracing::warn!("{address} refuses connections of this kind: {words}");

@@ -1,6 +1,6 @@
 //! A question of Redan's own over a lane: one command, one reply, awaited.
 //!
-//! Used for marks and to learn commands. The lane for questions carries nothing else, so no client waits behind one.
+//! Used for marks, to learn commands, and to end a wait at its node. The lane for questions carries nothing else, so no client waits behind one.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -12,7 +12,8 @@ use super::dial::Dialect;
 use super::lane::Purpose;
 use super::pool::Pool;
 use super::recipient::{Effect, Judged, Lost, Origin, Recipient};
-use crate::topology::Node;
+use crate::resp::encode;
+use crate::topology::{Node, NodeId};
 
 /// RESP2 and database 0, whatever the sessions speak: one lane per node is enough for questions.
 const DIALECT: Dialect = Dialect::GROUP;
@@ -30,6 +31,21 @@ pub(super) async fn ask(pool: &Rc<Pool>, node: &Node, command: &[u8], patience: 
         }
     });
     tokio::time::timeout(patience, answer).await.ok().flatten()
+}
+
+impl Pool {
+    /// The same in words, for a session: the node's reply to a command that is sent once.
+    pub(crate) async fn ask_node(
+        self: &Rc<Self>,
+        node: NodeId,
+        words: &[&[u8]],
+        patience: Duration,
+    ) -> Option<Vec<u8>> {
+        let node = self.snapshot().node(node)?.clone();
+        let mut command = Vec::new();
+        encode::command(&mut command, words);
+        ask(self, &node, &command, patience).await
+    }
 }
 
 struct Question {
@@ -70,7 +86,7 @@ impl Recipient for Question {
         0
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
+    fn wake_when_drained(&self, waker: &Waker, _others: bool) {
         waker.wake_by_ref();
     }
 }

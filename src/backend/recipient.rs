@@ -72,6 +72,7 @@ pub(crate) trait Recipient {
     /// Bytes that wait for the client.
     fn backlog(&self) -> usize;
 
-    /// Someone's replies wait behind this recipient's: wake them when the backlog is gone.
-    fn wake_when_drained(&self, waker: &Waker);
+    /// A lane waits for this recipient to take its reply: wake it when the backlog is gone. `others`: replies to other
+    /// recipients wait behind it.
+    fn wake_when_drained(&self, waker: &Waker, others: bool);
 }

@@ -68,6 +68,10 @@ impl Replies {
         }
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
     pub(super) fn in_piece(&self) -> bool {
         self.in_piece
     }

@@ -78,6 +78,7 @@ fn connection(name: &str) -> Option<Kind> {
         // A subcommand without a row could do anything to the connection.
         "client" | "function" | "script" => Kind::Pin(Pin::Unknown),
         "monitor" => Kind::Admin(Admin::Monitor),
+        "shutdown" => Kind::Admin(Admin::Shutdown),
         "psync" | "replconf" | "sync" => Kind::Refused(Refused::Replication),
         "host:" | "post" => Kind::Refused(Refused::Http),
         _ => return None,
@@ -106,8 +107,8 @@ fn answered_by_master(name: &str) -> Option<Kind> {
 fn admin(name: &str) -> Option<Kind> {
     match name {
         "acl" | "bgrewriteaof" | "bgsave" | "commandlog" | "config" | "debug" | "failover" | "hotkeys" | "latency"
-        | "memory" | "module" | "pfdebug" | "pfselftest" | "replicaof" | "save" | "shutdown" | "slaveof"
-        | "slowlog" | "trimslots" => Some(Kind::Admin(Admin::Command)),
+        | "memory" | "module" | "pfdebug" | "pfselftest" | "replicaof" | "save" | "slaveof" | "slowlog"
+        | "trimslots" => Some(Kind::Admin(Admin::Command)),
         _ => None,
     }
 }
@@ -127,6 +128,8 @@ fn subcommand(container: &str, sub: &str) -> Option<Kind> {
         ("function", "dump" | "list" | "stats") => Kind::MasterRead,
         ("script", "debug") => Kind::Pin(Pin::Stateful),
         ("script", "exists" | "show") => Kind::MasterRead,
+        // A replica does not know consumers that have read nothing, when one was seen, nor how many entries a group has read.
+        ("xinfo", _) => Kind::MasterRead,
         ("script", "flush" | "load") => Kind::Write,
         ("command" | "object" | "pubsub", _) => Kind::MasterRead,
         _ => return None,
@@ -149,8 +152,11 @@ fn client(sub: &str) -> Kind {
         "setname" => Kind::Local(Local::ClientSetName),
         "trackinginfo" => Kind::Local(Local::ClientTrackingInfo),
         "unblock" => Kind::Local(Local::ClientUnblock),
-        // They see and stop every session that shares a lane, not only the caller's.
-        "kill" | "list" | "pause" | "unpause" => Kind::Admin(Admin::Command),
+        // At a node they would see and stop Redan's connections, which many sessions share.
+        "kill" => Kind::Local(Local::ClientKill),
+        "list" => Kind::Local(Local::ClientList),
+        "pause" => Kind::Local(Local::ClientPause),
+        "unpause" => Kind::Local(Local::ClientUnpause),
         "import-source" => Kind::Pin(Pin::Stateful),
         _ => Kind::Pin(Pin::Unknown),
     }

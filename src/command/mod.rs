@@ -156,15 +156,19 @@ pub(crate) enum Local {
     ClientGetRedir,
     ClientId,
     ClientInfo,
+    ClientKill,
+    ClientList,
     /// CLIENT MAINT_NOTIFICATIONS: `-ERR unknown subcommand`, on which clients go on without.
     ClientMaintNotifications,
     ClientNoEvict,
     ClientNoTouch,
+    ClientPause,
     ClientReply,
     ClientSetInfo,
     ClientSetName,
     ClientTrackingInfo,
     ClientUnblock,
+    ClientUnpause,
     Echo,
     Hello,
     Ping,
@@ -180,6 +184,8 @@ pub(crate) enum Admin {
     Command,
     /// MONITOR: a stream without end; the pin lasts like `Lasts::Session`.
     Monitor,
+    /// SHUTDOWN: answered only when it fails; otherwise the connection ends.
+    Shutdown,
 }
 
 /// Why a command is never carried.

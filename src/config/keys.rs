@@ -25,7 +25,7 @@ pub(super) static FILE: Kind = Kind {
 };
 
 pub(super) static REDAN: Kind =
-    Kind { title: "[redan]", keys: &["workers", "admin", "log", "shutdown_timeout"], refused: &[] };
+    Kind { title: "[redan]", keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory"], refused: &[] };
 
 pub(super) static LOG: Kind = Kind { title: "[redan] log", keys: &["format", "level"], refused: &[] };
 
@@ -50,12 +50,20 @@ pub(super) static LISTENER: Kind = Kind {
         "deny",
         "max_clients",
         "idle_timeout",
+        "output_limit",
+        "tcp_keepalive",
     ],
     refused: &[("password", "a password does not belong in this file; `redan passwd` makes a line for the users file")],
 };
 
 pub(super) static LISTENER_TLS: Kind =
     Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca", "client_auth", "user"], refused: &[] };
+
+pub(super) static OUTPUT_LIMIT: Kind = Kind {
+    title: "[[listener]] output_limit",
+    keys: &["normal", "normal_soft", "normal_soft_for", "pubsub", "pubsub_soft", "pubsub_soft_for"],
+    refused: &[],
+};
 
 pub(super) static GROUP: Kind = Kind {
     title: "[[group]]",
@@ -98,7 +106,7 @@ pub(super) static USER: Kind = Kind {
 
 /// Every section, for whoever looks for a setting that stands in the wrong one.
 pub(super) static SECTIONS: &[&Kind] =
-    &[&FILE, &REDAN, &LOG, &LISTENER, &LISTENER_TLS, &GROUP, &NODE, &NODE_TLS, &USERS_FILE, &USER];
+    &[&FILE, &REDAN, &LOG, &LISTENER, &LISTENER_TLS, &OUTPUT_LIMIT, &GROUP, &NODE, &NODE_TLS, &USERS_FILE, &USER];
 
 /// The name of `candidates` that was most likely meant by `wrong`, if one is near enough.
 pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::report::Source;
 use super::section::Section;
 use super::{
-    Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, permissions, users,
-    values,
+    Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, output, permissions,
+    users, values,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -57,6 +57,8 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
     let permissions = permissions::read(&section);
     let max_clients = section.integer("max_clients", 1..=1_000_000).unwrap_or(10_000);
     let idle_timeout = section.duration("idle_timeout", Duration::ZERO..=365 * DAY).filter(|limit| !limit.is_zero());
+    let output_limit = output::read(&section);
+    let tcp_keepalive = tcp_keepalive(&section);
 
     let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
     exposed_plaintext(&section, open, plaintext);
@@ -92,6 +94,8 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
         permissions,
         max_clients,
         idle_timeout,
+        output_limit,
+        tcp_keepalive,
     })
 }
 
@@ -112,6 +116,16 @@ fn bind(section: &Section<'_>) -> Option<Bind> {
     }
     // 0700: only the user that Redan runs as. Whoever needs more says so.
     Some(Bind::Unix { path: resolved, mode: mode.unwrap_or(0o700) })
+}
+
+/// Redis's default is 300 s.
+fn tcp_keepalive(section: &Section<'_>) -> Option<Duration> {
+    let after = section.duration("tcp_keepalive", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(300));
+    if !after.is_zero() && after < Duration::from_secs(1) {
+        section
+            .error("tcp_keepalive", "`tcp_keepalive` is at least 1s, which is the least that systems know; 0s never");
+    }
+    Some(after).filter(|after| !after.is_zero())
 }
 
 /// The index of the group. A listener need not name the only one.

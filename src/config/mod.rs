@@ -7,6 +7,8 @@ mod files;
 mod group;
 mod keys;
 mod listener;
+mod machine;
+mod output;
 mod permissions;
 mod read;
 mod report;
@@ -23,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
 
 use crate::command::permissions::Permissions;
@@ -36,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// How long SIGTERM lets sessions finish before they are closed.
     pub(crate) shutdown_timeout: Duration,
+    /// Bytes that buffers of clients may hold in the whole process; `None` is no limit.
+    pub(crate) max_memory: Option<u64>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
@@ -78,6 +83,9 @@ pub(crate) struct Listener {
     pub(crate) max_clients: usize,
     /// Close a session that sent nothing for so long; `None` never does.
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) output_limit: OutputLimits,
+    /// A silent client's machine is asked after so long whether it is still there; `None` never.
+    pub(crate) tcp_keepalive: Option<Duration>,
 }
 
 impl Listener {

@@ -14,11 +14,19 @@ use toml::de::DeTable;
 use super::group::Environment;
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Config, Group, Listener, Log, LogFormat, files, group, keys, listener, values};
+use super::{Config, Group, Listener, Log, LogFormat, files, group, keys, listener, machine, values};
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
 const WORKERS: usize = 64;
+
+/// The default of `max_memory` is a quarter of what the process may use. The rest is for what is not counted: the kernel's
+/// buffers of the same clients, which take as much again and belong to the same container, what an allocator cannot give
+/// back, TLS, and the program itself.
+const SHARE: u64 = 4;
+
+/// Below this one client that does not read, 1 MiB, and the lanes to three nodes would use all of it.
+const LEAST: u64 = 4 * 1024 * 1024;
 
 /// Reads the configuration file at `path` and the files it names.
 pub(crate) fn load(path: &Path) -> Result<Config, Errors> {
@@ -79,6 +87,7 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         admin: process.admin,
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
+        max_memory: process.max_memory,
         listeners: listeners.into_iter().map(|listener| listener.map(Arc::new)).collect::<Option<_>>()?,
         groups: groups.into_iter().map(|group| group.map(Arc::new)).collect::<Option<_>>()?,
         warnings: Vec::new(),
@@ -104,6 +113,7 @@ struct Process {
     admin: Option<SocketAddr>,
     log: Log,
     shutdown_timeout: Duration,
+    max_memory: Option<u64>,
 }
 
 impl Default for Process {
@@ -115,6 +125,7 @@ impl Default for Process {
             admin: None,
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
+            max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
         }
     }
 }
@@ -136,12 +147,14 @@ impl Process {
             (format, filter)
         });
         let (format, filter) = log.unwrap_or_default();
+        let max_memory = section.size("max_memory", LEAST..=1 << 50);
         section.close();
         Self {
             workers: workers.unwrap_or(default.workers),
             admin,
             log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
+            max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
         }
     }
 }

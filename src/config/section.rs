@@ -140,6 +140,18 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A number of bytes; zero is always possible, and means none or no limit as the setting has it.
+    pub(super) fn size(&self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.parsed(key, |text| {
+            let bytes = values::size(text)?;
+            if bytes == 0 || range.contains(&bytes) {
+                return Ok(bytes);
+            }
+            let [from, to] = [range.start(), range.end()].map(|end| values::show_size(*end));
+            Err(format!("\"{text}\" is out of range; write {from} to {to}"))
+        })
+    }
+
     pub(super) fn integer(&self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
         let value = self.get(key)?;
         let wanted = format!("a whole number from {} to {}, without quotes", range.start(), range.end());

@@ -79,7 +79,9 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert!(listener.tls.is_none() && listener.users.is_none() && !listener.allow_admin_commands);
     assert_eq!((listener.reads, listener.consistency), (Reads::Replica, Consistency::Session));
     assert_eq!((listener.hold, listener.idle_timeout), (Duration::from_secs(10), None));
-    assert_eq!(listener.max_clients, 10_000);
+    assert_eq!((listener.max_clients, listener.output_limit), (10_000, OutputLimits::default()));
+    assert_eq!(listener.tcp_keepalive, Some(Duration::from_secs(300)));
+    assert!(config.max_memory.is_some_and(|bytes| bytes >= 4 << 20), "{:?}", config.max_memory);
     let group = &config.groups[0];
     assert_eq!((group.name.as_str(), &*group.seeds[0].address), ("main", "127.0.0.1:6379"));
     assert_eq!(group.probe_interval, Duration::from_millis(500));
@@ -191,6 +193,10 @@ fn mistakes_in_redan() {
         ("hold = \"1s\"", BIND, NODES, &[(2, "belongs in [[listener]]")]),
         ("zzzzzzzz = 1", BIND, NODES, &[(2, "take one of: workers, admin")]),
         ("admin = \"localhost:9180\"", BIND, NODES, &[(2, "not an IP address")]),
+        ("max_memory = 268435456", BIND, NODES, &[(2, "of type integer; write text")]),
+        ("max_memory = \"256m\"", BIND, NODES, &[(2, "64kb, 32mb or 2gb")]),
+        ("max_memory = \"1mb\"", BIND, NODES, &[(2, "out of range; write 4mb to")]),
+        ("output_limit = {}", BIND, NODES, &[(2, "belongs in [[listener]]")]),
         ("shutdown_timeout = 10", BIND, NODES, &[(2, "of type integer; write text")]),
         ("shutdown_timeout = \"10\"", BIND, NODES, &[(2, "a whole number and a unit")]),
         ("shutdown_timeout = \"2h\"", BIND, NODES, &[(2, "out of range; write 0s to 1h")]),
@@ -219,6 +225,33 @@ fn mistakes_in_listeners() {
         ("", strong, NODES, &[(6, "`reads` says otherwise")]),
         ("", "bind = \"127.0.0.1:1\"\nreads = \"replcia\"", NODES, &[(5, "(\"replica\"?)")]),
         ("", "bind = \"127.0.0.1:1\"\nmax_clients = 0", NODES, &[(5, "1 to 1000000")]),
+        ("", "bind = \"127.0.0.1:1\"\ntcp_keepalive = \"500ms\"", NODES, &[(5, "at least 1s")]),
+        ("", "bind = \"127.0.0.1:1\"\ntcp_keepalive = \"2h\"", NODES, &[(5, "write 0s to 1h")]),
+        (
+            "",
+            "bind = \"127.0.0.1:1\"\noutput_limit = \"64mb\"",
+            NODES,
+            &[(5, "a table: `output_limit = { normal = … }`")],
+        ),
+        ("", "bind = \"127.0.0.1:1\"\noutput_limit = { normal = \"1kb\" }", NODES, &[(5, "write 64kb to")]),
+        (
+            "",
+            "bind = \"127.0.0.1:1\"\noutput_limit = { pubsub = \"4mb\", pubsub_soft = \"8mb\" }",
+            NODES,
+            &[(5, "not below `pubsub`")],
+        ),
+        (
+            "",
+            "bind = \"127.0.0.1:1\"\noutput_limit = { normal_soft_for = \"1m\" }",
+            NODES,
+            &[(5, "only with `normal_soft`")],
+        ),
+        (
+            "",
+            "bind = \"127.0.0.1:1\"\noutput_limit = { replica = \"1mb\" }",
+            NODES,
+            &[(5, "take one of: normal, normal_soft")],
+        ),
         ("", "bind = \"127.0.0.1:1\"\nadmin_commands = true", NODES, &[(5, "of type boolean")]),
         ("", "bind = \"127.0.0.1:1\"\nauth = \"passthru\"", NODES, &[(5, "write \"passthrough\"")]),
         ("", "bind = \"127.0.0.1:1\"\nauth = \"passthrough\"\nusers = \"users.toml\"", NODES, &[(5, "remove one")]),

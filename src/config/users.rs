@@ -37,6 +37,11 @@ impl Users {
 }
 
 impl Users {
+    /// Whether there is a user of this name, enabled or not. For whoever has logged in already.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.users.iter().any(|user| user.name == name)
+    }
+
     /// The enabled user whom a certificate with these names belongs to; nobody when they belong to several.
     pub(crate) fn by_certificate(&self, names: &[String]) -> Option<&User> {
         let is_meant = |user: &&User| {

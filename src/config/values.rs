@@ -34,6 +34,30 @@ pub(super) fn show_duration(duration: Duration) -> String {
     )
 }
 
+/// `512b`, `64kb`, `32mb`, `2gb`, in either case: a whole number and a unit, in powers of 1024 as in redis.conf. A
+/// number without a unit is refused, and so is `64m`, which redis.conf reads as 64,000,000 and most people do not.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{text}\" is not a size; write a whole number and a unit: 512b, 64kb, 32mb or 2gb");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "b" => 0,
+        "kb" => 10,
+        "mb" => 20,
+        "gb" => 30,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// The shortest text `size` reads as this value; for messages about ranges.
+pub(super) fn show_size(bytes: u64) -> String {
+    let units = [(30, "gb"), (20, "mb"), (10, "kb")];
+    let whole = units.into_iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    whole.map_or_else(|| format!("{bytes}b"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
 /// An address to listen on. Names are not resolved here: which of a name's addresses was meant would depend on
 /// the resolver of the day.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -131,6 +155,19 @@ mod tests {
         for text in ["", "10", "s", "1.5s", "-1s", "10 s", "10S", "10sec", "99999999999999999999s", "9999999999999999d"]
         {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit_and_come_back_as_they_were_written() {
+        for text in ["0b", "1b", "1kb", "1023kb", "1mb", "64mb", "1gb", "1025mb", "1048577b"] {
+            assert_eq!(show_size(size(text).unwrap()), text);
+        }
+        assert_eq!(size("2GB"), Ok(2 << 30));
+        for text in ["", "64", "64m", "mb", "1.5gb", "-1mb", "64 mb", "64mib", "18446744073709551616b", "17179869184gb"]
+        {
+            let message = size(text).unwrap_err();
+            assert!(message.contains("64kb"), "{text}: {message}");
         }
     }
 

@@ -11,9 +11,12 @@ use std::task::Waker;
 use super::Session;
 use super::audience::Audience;
 use super::cursor::Mark;
+use super::fanned::flush_elsewhere;
 use super::info;
 use super::scripts::Shown;
+use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
+use crate::backend::pool::Pool;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
 use crate::command::Care;
 use crate::limits;
@@ -29,6 +32,8 @@ pub(super) enum Adapter {
     Audience(Audience),
     /// It stays as it is; a script that was executed is remembered.
     Shown(Shown),
+    /// It stays as it is; when the master's scripts are flushed, so are everyone's.
+    Flush { pool: Rc<Pool>, node: NodeId, request: Box<[u8]> },
 }
 
 /// What has become of a reply, or of what there is of it.
@@ -49,6 +54,12 @@ impl Adapter {
             Self::Audience(audience) => Rewritten::As(audience.reply(reply)),
             Self::Shown(shown) => {
                 shown.answered(reply);
+                Rewritten::As(reply.to_vec())
+            }
+            Self::Flush { pool, node, request } => {
+                if reply.starts_with(b"+") {
+                    flush_elsewhere(pool, Dialect::GROUP, *node, request);
+                }
                 Rewritten::As(reply.to_vec())
             }
         }
@@ -95,6 +106,11 @@ impl Session {
             }
             Care::Body => {
                 Adaptation { adapter: Shown::script(raw, &self.context.pool, node).map(Adapter::Shown), request: None }
+            }
+            // Over a pin; on a lane it is fanned out.
+            Care::Flush => {
+                let flush = Adapter::Flush { pool: Rc::clone(&self.context.pool), node, request: raw.into() };
+                Adaptation { adapter: Some(flush), request: None }
             }
             Care::Publish | Care::Subscribers => {
                 let audience = Audience::of(care, raw, self.context.pool.registry(), node);
@@ -184,7 +200,7 @@ impl Recipient for Adapted {
         self.session.backlog()
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
-        self.session.wake_when_drained(waker);
+    fn wake_when_drained(&self, waker: &Waker, others: bool) {
+        self.session.wake_when_drained(waker, others);
     }
 }

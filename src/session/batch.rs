@@ -5,18 +5,20 @@ use std::task;
 use std::time::Instant;
 
 use super::context::Context;
+use super::hello;
 use super::local::{self, Facts};
+use super::pinned::Pinned;
 use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
-use crate::command::Care;
+use crate::command::{Care, Local};
 use crate::config::Reads;
 use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
 use crate::route::{self, Read};
 
 /// What a batch asks of its lane.
@@ -65,9 +67,10 @@ impl Session {
             let learned = self.context.pool.learned();
             let rules = Rules {
                 bounds: if inner.authenticated { &Bounds::AUTHENTICATED } else { &Bounds::UNAUTHENTICATED },
-                alone: inner.is_in_severed_transaction() || inner.only_listens(),
+                alone: inner.is_in_severed_transaction() || inner.only_listens() || inner.tracking.is_some(),
                 // Of a transaction that begins again the client may have replies already, which only a pin knows to skip.
                 blocks: inner.severed.is_none() && inner.reply_mode == ReplyMode::On && inner.skip_replies == 0,
+                paused: self.context.pool.pause.now(),
                 permissions: inner.permissions.as_deref(),
                 learned: &learned,
             };
@@ -88,6 +91,10 @@ impl Session {
             if let Some(flow) = flow {
                 return (used, flow);
             }
+            if inner.output.len() > limits::OUTPUT_PAUSE {
+                // Short commands may have long answers: what there is goes out first.
+                return (used, Routed::Again);
+            }
         }
     }
 
@@ -107,7 +114,8 @@ impl Session {
                 // Half of what may be in flight is answered before more is sent, so that batches stay large.
                 let too_many = ((inner.next - inner.front) as usize).saturating_sub(limits::IN_FLIGHT / 2);
                 if too_many == 0 {
-                    return None;
+                    // That many commands at a time; then it may be the turn of others.
+                    return Some(Routed::Again);
                 }
                 inner.wait_until_at_most(inner.in_lane.saturating_sub(too_many));
                 Some(Routed::Wait)
@@ -122,6 +130,11 @@ impl Session {
                     inner.closing.then_some(Routed::Again)
                 }
             },
+            Next::Paused => {
+                inner.scanner = RequestScanner::new();
+                self.context.pool.pause.wait(cx.waker());
+                Some(Routed::Wait)
+            }
             Next::Inline { start } => {
                 if let Err(error) = self.inline(inner, &buf[start..]) {
                     self.protocol_error(inner, &error);
@@ -153,6 +166,10 @@ impl Session {
         // Lines need no bounds but their own, and a fresh scanner finds their ends.
         while let Ok(Request::Inline { len }) = RequestScanner::new().scan(rest, &Bounds::AUTHENTICATED) {
             let before = input.len();
+            if before > 0 && !inner.authenticated {
+                // What the bounds of the next line are, the one before it decides.
+                break;
+            }
             if let Err(error) = inline::to_multibulk(&rest[..len], &mut input) {
                 if before == 0 {
                     return Err(error);
@@ -161,6 +178,12 @@ impl Session {
                 break;
             }
             rest = &rest[len..];
+            if !inner.authenticated && RequestScanner::new().scan(&input, &Bounds::UNAUTHENTICATED).is_err() {
+                // Redis has these bounds for the protocol's own form alone, where it believes a length before it has
+                // the bytes. A line is there already, and no command of such a length logs anyone in.
+                input.clear();
+                self.answer_error(inner, hello::NOT_AUTHENTICATED);
+            }
         }
         input.extend_from_slice(rest);
         inner.input = input;
@@ -173,6 +196,8 @@ impl Session {
         tracing::info!("closed client {}: {error}", inner.identity.peer.remote());
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("ERR {error}"));
+        // The one letter that is not ASCII is a byte of the client's, which it gets back as it was.
+        let reply = String::from_utf8_lossy(&reply).chars().map(|letter| letter as u8).collect();
         inner.reply_mode = ReplyMode::On;
         inner.answer(reply, &self.context);
         inner.closing = true;
@@ -190,6 +215,7 @@ impl Session {
         if items.is_empty() {
             return true;
         }
+        inner.last = plan.last;
         // What is muted in flight was skipped, and what comes behind it must not be, nor the other way round.
         if (inner.reply_mode != ReplyMode::On || inner.muted) && !inner.owes_nothing() {
             inner.wait_until_at_most(0);
@@ -249,12 +275,43 @@ impl Session {
         }
     }
 
-    fn answer_local(&self, inner: &mut Inner, command: crate::command::Local, item: &Item, raw: &[u8]) {
+    fn answer_local(&self, inner: &mut Inner, command: Local, item: &Item, raw: &[u8]) {
+        self.answer_own(inner, command, &item.frame, raw, None);
+    }
+
+    /// Answers what speaks of the session alone. `pinned` is its own connection, if it is at work with one.
+    pub(super) fn answer_own(
+        &self,
+        inner: &mut Inner,
+        command: Local,
+        frame: &Frame,
+        raw: &[u8],
+        pinned: Option<&Pinned>,
+    ) {
         let mut reply = self.context.workspace.buffer();
-        let facts = Facts { resp3: inner.dialect.resp3, db: inner.dialect.db, now: Instant::now() };
-        local::answer(command, &item.frame, raw, &mut inner.identity, &facts, &mut reply);
+        self.own_reply(inner, command, frame, raw, pinned, &mut reply);
         self.context.workspace.counters.commands_local.increment();
         inner.answer(reply, &self.context);
+    }
+
+    /// The reply alone.
+    pub(super) fn own_reply(
+        &self,
+        inner: &mut Inner,
+        command: Local,
+        frame: &Frame,
+        raw: &[u8],
+        pinned: Option<&Pinned>,
+        reply: &mut Vec<u8>,
+    ) {
+        let info = match command {
+            Local::ClientInfo => Some(self.line(inner, pinned, Instant::now())),
+            Local::ClientGetRedir => return encode::integer(reply, inner.redirection()),
+            Local::ClientTrackingInfo => return inner.tracking_info(reply),
+            _ => None,
+        };
+        let facts = Facts { resp3: inner.dialect.resp3, info };
+        local::answer(command, frame, raw, &mut inner.identity, &facts, reply);
     }
 
     fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {

@@ -3,13 +3,18 @@
 //! Made by the worker, one per listener; everything in it belongs to the worker's thread.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use super::Session;
+use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
 use crate::limits;
-use crate::metrics::WorkerCounters;
+use crate::memory::Account;
+use crate::metrics::{MemoryKind, WorkerCounters};
+use crate::rarely::Rarely;
 use crate::throttle::Throttle;
 use crate::transport::CipherBuffer;
 
@@ -27,12 +32,24 @@ pub(crate) struct Workspace {
     spare_bytes: Cell<usize>,
     /// Shared by all workers, so that a guesser gains nothing by reconnecting. Taken for AUTH alone.
     pub(super) throttle: Arc<Mutex<Throttle>>,
+    /// To all workers' sessions. Used by CLIENT LIST and the like alone.
+    pub(super) switchboard: Arc<Switchboard>,
     /// Sessions end when they have nothing in flight.
     pub(crate) draining: Cell<bool>,
+    /// The worker's sessions past their handshake, by id.
+    pub(crate) live: Live,
+    /// What all buffers hold, against the bound of the process.
+    pub(crate) account: Account,
+    /// For the log line about a client that was closed because of that bound.
+    pub(super) relieved: Rarely,
 }
+
+pub(crate) type Live = Rc<RefCell<HashMap<u64, Rc<Session>>>>;
 
 /// Spare capacity a worker keeps while it is busy: 16 MiB are 64 clients with sixteen replies of 16 KB each on their way.
 const SPARE: usize = 16 * 1024 * 1024;
+/// A larger buffer is not kept: whoever got it next would seem to hold that much for a few bytes.
+const LARGEST_SPARE: usize = 512 * 1024;
 /// What remains of it when nobody needs it.
 const SPARE_AT_REST: usize = 1024 * 1024;
 
@@ -41,6 +58,8 @@ impl Workspace {
         counters: Arc<WorkerCounters>,
         cipher: Rc<RefCell<CipherBuffer>>,
         throttle: Arc<Mutex<Throttle>>,
+        switchboard: Arc<Switchboard>,
+        account: Account,
     ) -> Self {
         Self {
             counters,
@@ -50,22 +69,37 @@ impl Workspace {
             spare: RefCell::default(),
             spare_bytes: Cell::new(0),
             throttle,
+            switchboard,
             draining: Cell::new(false),
+            live: Live::default(),
+            account,
+            relieved: Rarely::default(),
         }
     }
 
     /// An empty buffer.
     pub(super) fn buffer(&self) -> Vec<u8> {
         let buffer = self.spare.borrow_mut().pop().unwrap_or_default();
-        self.spare_bytes.set(self.spare_bytes.get() - buffer.capacity());
+        self.spare_is(self.spare_bytes.get() - buffer.capacity());
         buffer
+    }
+
+    fn spare_is(&self, bytes: usize) {
+        self.spare_bytes.set(bytes);
+        self.counters.memory.of(MemoryKind::Spare).set(bytes as u64);
+    }
+
+    /// Every byte counts now.
+    pub(super) fn drop_spare(&self) {
+        self.spare.borrow_mut().clear();
+        self.spare_is(0);
     }
 
     pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
         let total = self.spare_bytes.get() + buffer.capacity();
-        if buffer.capacity() > 0 && total <= SPARE {
+        if (1..=LARGEST_SPARE).contains(&buffer.capacity()) && total <= SPARE {
             buffer.clear();
-            self.spare_bytes.set(total);
+            self.spare_is(total);
             self.spare.borrow_mut().push(buffer);
         }
     }
@@ -77,7 +111,7 @@ impl Workspace {
         while self.spare_bytes.get() > goal
             && let Some(buffer) = spare.pop()
         {
-            self.spare_bytes.set(self.spare_bytes.get() - buffer.capacity());
+            self.spare_is(self.spare_bytes.get() - buffer.capacity());
         }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{self, Waker};
 use super::{Flow, Inner, Session};
 use crate::backend::dial::Dialect;
 use crate::backend::lane::{Lane, Purpose};
+use crate::backend::pool::Pool;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
 use crate::topology::NodeId;
 
@@ -111,7 +112,7 @@ impl Recipient for Part {
         0
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
+    fn wake_when_drained(&self, waker: &Waker, _others: bool) {
         waker.wake_by_ref();
     }
 }
@@ -132,7 +133,7 @@ impl Recipient for Nobody {
         0
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
+    fn wake_when_drained(&self, waker: &Waker, _others: bool) {
         waker.wake_by_ref();
     }
 }
@@ -158,17 +159,8 @@ impl Session {
     /// SCRIPT FLUSH, with the master's lane: since 7.0 it concerns one server alone, and the client means all.
     pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], effect: Effect) {
         let mut lanes = vec![Rc::clone(lane)];
-        lanes.extend(self.side_lanes(lane.key.dialect, Some(lane.key.node)));
+        lanes.extend(side_lanes(&self.context.pool, lane.key.dialect, Some(lane.key.node)));
         self.fan_out(&lanes, sequence, raw, effect, Chosen::First);
-    }
-
-    /// SCRIPT FLUSH on its way over a pin to `node`, now or at EXEC: everyone else forgets at once. Should the transaction fail,
-    /// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
-    pub(super) fn flush_elsewhere(&self, dialect: Dialect, node: NodeId, raw: &[u8]) {
-        self.context.pool.scripts().forget_all();
-        for lane in &self.side_lanes(dialect, Some(node)) {
-            lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
-        }
     }
 
     /// SCRIPT KILL and FUNCTION KILL: not over the lanes of commands, where they would queue behind the script.
@@ -182,7 +174,7 @@ impl Session {
             return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
         }
         // A busy server takes neither SELECT nor questions, so the database is the one it begins with.
-        let lanes = self.side_lanes(Dialect { db: 0, ..inner.dialect }, None);
+        let lanes = side_lanes(&self.context.pool, Dialect { db: 0, ..inner.dialect }, None);
         if lanes.is_empty() {
             if self.hold(inner, cx) == Flow::Wait {
                 return Some(Flow::Wait);
@@ -200,15 +192,23 @@ impl Session {
         self.fan_out(&lanes, sequence, raw, Effect::Write, Chosen::AnyOk);
         None
     }
+}
 
-    /// A lane beside those of commands to each node that can be reached, the master's first. None is opened to `but`: a new
-    /// connection to the master brings scripts along, which must not come behind their flush.
-    fn side_lanes(&self, dialect: Dialect, but: Option<NodeId>) -> Vec<Rc<Lane>> {
-        let pool = &self.context.pool;
-        let snapshot = pool.snapshot();
-        let master = snapshot.master().into_iter();
-        let others = snapshot.nodes.iter().filter(|node| snapshot.master().is_none_or(|master| master.id != node.id));
-        let wanted = master.chain(others).filter(|node| but != Some(node.id));
-        wanted.filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
+/// SCRIPT FLUSH has been executed, or will be at EXEC, over a pin to `node`: everyone else forgets. Should the transaction fail,
+/// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
+pub(super) fn flush_elsewhere(pool: &Rc<Pool>, dialect: Dialect, node: NodeId, raw: &[u8]) {
+    pool.scripts().forget_all();
+    for lane in side_lanes(pool, dialect, Some(node)) {
+        lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
     }
+}
+
+/// A lane beside those of commands to each node that can be reached, the master's first. None is opened to `except`: a new
+/// connection to the master brings scripts along, which must not come behind their flush.
+fn side_lanes(pool: &Rc<Pool>, dialect: Dialect, except: Option<NodeId>) -> Vec<Rc<Lane>> {
+    let snapshot = pool.snapshot();
+    let master = snapshot.master().into_iter();
+    let others = snapshot.nodes.iter().filter(|node| snapshot.master().is_none_or(|master| master.id != node.id));
+    let wanted = master.chain(others).filter(|node| except != Some(node.id));
+    wanted.filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
 }

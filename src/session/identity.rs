@@ -28,7 +28,11 @@ impl Peer {
         }
     }
 
-    fn local(&self) -> String {
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Self::Unix { .. })
+    }
+
+    pub(super) fn local(&self) -> String {
         match self {
             Self::Tcp { local, .. } => local.to_string(),
             Self::Unix { path, .. } => format!("{path}:0"),
@@ -49,6 +53,9 @@ pub(super) struct Identity {
     pub(super) name: Box<str>,
     pub(super) library: Box<str>,
     pub(super) library_version: Box<str>,
+    /// CLIENT NO-EVICT and NO-TOUCH: kept, and shown again.
+    pub(super) no_evict: bool,
+    pub(super) no_touch: bool,
 }
 
 impl Identity {
@@ -62,24 +69,8 @@ impl Identity {
             name: "".into(),
             library: "".into(),
             library_version: "".into(),
+            no_evict: false,
+            no_touch: false,
         }
-    }
-
-    /// The line of CLIENT INFO, with the fields that mean something here.
-    pub(super) fn line(&self, db: u32, resp3: bool, now: Instant) -> String {
-        format!(
-            "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db={db} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 \
-             qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info \
-             user={} redir=-1 resp={} lib-name={} lib-ver={}\n",
-            self.id,
-            self.peer.remote(),
-            self.peer.local(),
-            self.name,
-            now.saturating_duration_since(self.since).as_secs(),
-            self.user,
-            if resp3 { 3 } else { 2 },
-            self.library,
-            self.library_version,
-        )
     }
 }

@@ -3,8 +3,6 @@
 //! Pure: arguments and identity in, reply bytes out, in Redis's own words. Commands that change how the following ones
 //! are carried are in `special`.
 
-use std::time::Instant;
-
 use super::identity::Identity;
 use crate::command::{self, Local};
 use crate::resp::encode;
@@ -13,13 +11,22 @@ use crate::resp::request::{Frame, arguments};
 /// Whether what stands behind the command depends on it, so that no batch may reach across it.
 pub(super) fn changes_what_follows(local: Local) -> bool {
     matches!(local, Local::Auth | Local::Hello | Local::Reset | Local::Quit | Local::Select | Local::ClientReply)
+        || speaks_of_others(local)
+}
+
+/// CLIENT commands that other workers must answer as well.
+pub(super) fn speaks_of_others(local: Local) -> bool {
+    matches!(
+        local,
+        Local::ClientKill | Local::ClientList | Local::ClientPause | Local::ClientUnblock | Local::ClientUnpause
+    )
 }
 
 /// What a local answer may depend on.
 pub(super) struct Facts {
     pub(super) resp3: bool,
-    pub(super) db: u32,
-    pub(super) now: Instant,
+    /// What CLIENT INFO says, if that was asked.
+    pub(super) info: Option<String>,
 }
 
 /// Appends the reply to `out`.
@@ -47,24 +54,34 @@ pub(super) fn answer(
         Local::AclWhoAmI => encode::bulk(out, identity.user.as_bytes()),
         // All of these ask for something Redan does anyway, or for which there is nothing to do.
         Local::ClientCapa => encode::simple(out, "OK"),
-        Local::ClientNoEvict | Local::ClientNoTouch => on_or_off(words.nth(1), out),
+        Local::ClientNoEvict => on_or_off(words.nth(1), &mut identity.no_evict, out),
+        Local::ClientNoTouch => on_or_off(words.nth(1), &mut identity.no_touch, out),
         Local::ClientId => encode::integer(out, i64::try_from(identity.id).unwrap_or(i64::MAX)),
         Local::ClientGetName if identity.name.is_empty() => encode::null(out, facts.resp3),
         Local::ClientGetName => encode::bulk(out, identity.name.as_bytes()),
         Local::ClientSetName => set_name(words.nth(1), identity, out),
         Local::ClientSetInfo => set_info(words.nth(1), words.next(), identity, out),
         Local::ClientInfo => {
-            encode::verbatim(out, &identity.line(facts.db, facts.resp3, facts.now), facts.resp3);
+            encode::verbatim(out, facts.info.as_deref().unwrap_or_default(), facts.resp3);
         }
-        Local::ClientGetRedir => encode::integer(out, -1),
-        Local::ClientTrackingInfo => tracking_info(facts.resp3, out),
-        Local::ClientUnblock => unblock(words.nth(1), words.next(), out),
         Local::ClientMaintNotifications => {
             let asked = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
             encode::error(out, &format!("ERR unknown subcommand '{asked}'. Try CLIENT HELP."));
         }
-        Local::Auth | Local::ClientReply | Local::Hello | Local::Quit | Local::Reset | Local::Select => {
-            debug_assert!(false, "{local:?} changes what follows and is not answered here");
+        Local::Auth
+        | Local::ClientGetRedir
+        | Local::ClientKill
+        | Local::ClientList
+        | Local::ClientPause
+        | Local::ClientReply
+        | Local::ClientTrackingInfo
+        | Local::ClientUnblock
+        | Local::ClientUnpause
+        | Local::Hello
+        | Local::Quit
+        | Local::Reset
+        | Local::Select => {
+            debug_assert!(false, "{local:?} is answered elsewhere");
         }
     }
 }
@@ -73,9 +90,11 @@ pub(super) fn wrong_arity(name: &str) -> String {
     format!("ERR wrong number of arguments for '{name}' command")
 }
 
-fn on_or_off(word: Option<&[u8]>, out: &mut Vec<u8>) {
+fn on_or_off(word: Option<&[u8]>, setting: &mut bool, out: &mut Vec<u8>) {
     let word = word.unwrap_or_default();
-    if word.eq_ignore_ascii_case(b"ON") || word.eq_ignore_ascii_case(b"OFF") {
+    let on = word.eq_ignore_ascii_case(b"ON");
+    if on || word.eq_ignore_ascii_case(b"OFF") {
+        *setting = on;
         encode::simple(out, "OK");
     } else {
         encode::error(out, "ERR syntax error");
@@ -119,18 +138,6 @@ fn set_info(option: Option<&[u8]>, value: Option<&[u8]>, identity: &mut Identity
     }
 }
 
-/// No session but this one could be blocked under an id that a client can know.
-fn unblock(id: Option<&[u8]>, reason: Option<&[u8]>, out: &mut Vec<u8>) {
-    let known = |word: &[u8]| word.eq_ignore_ascii_case(b"TIMEOUT") || word.eq_ignore_ascii_case(b"ERROR");
-    if !reason.is_none_or(known) {
-        encode::error(out, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-    } else if id.and_then(integer).is_none() {
-        encode::error(out, NOT_AN_INTEGER);
-    } else {
-        encode::integer(out, 0);
-    }
-}
-
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
 /// A number as Redis reads arguments: no sign but `-`, no space, no leading zero (Redis `string2ll`).
@@ -139,7 +146,8 @@ pub(super) fn integer(word: &[u8]) -> Option<i64> {
     (number.to_string().as_bytes() == word).then_some(number)
 }
 
-fn tracking_info(resp3: bool, out: &mut Vec<u8>) {
+/// CLIENT TRACKINGINFO of a session that does not track.
+pub(super) fn no_tracking(resp3: bool, out: &mut Vec<u8>) {
     encode::map(out, 3, resp3);
     encode::bulk(out, b"flags");
     encode::set(out, 1, resp3);

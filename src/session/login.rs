@@ -311,6 +311,7 @@ impl Session {
         inner.identity.name = "".into();
         inner.reply_mode = ReplyMode::On;
         inner.severed = None;
+        inner.tracking = None;
         let shown = inner.identity.by_certificate.as_deref();
         if let Some(user) = shown.and_then(|name| listener.users.as_ref()?.named(name)) {
             inner.become_user(user, listener);

@@ -7,15 +7,21 @@
 
 mod adapted;
 mod audience;
+mod barrier;
 mod batch;
+mod bounds;
+pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod end;
 mod fanned;
 mod hello;
+mod held;
 mod hold;
 mod identity;
 mod info;
 mod local;
+mod loss;
 mod login;
 mod output;
 mod pinned;
@@ -26,18 +32,26 @@ mod recipient;
 mod replay;
 mod scripts;
 mod special;
+mod stand_in;
+mod stash;
+pub(crate) mod switchboard;
+mod tracking;
+mod upload;
+mod waiting;
 mod subscribe;
 mod subscriptions;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use self::batch::Routed;
+use self::clients::Asking;
 use self::context::Context;
+use self::held::Held;
+pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
@@ -45,12 +59,17 @@ use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::replay::Stashed;
+use self::stash::Stash;
 use self::subscriptions::Subscriptions;
+use self::tracking::Tracking;
+use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::login::LoggedIn;
 use crate::backend::recipient::Origin;
+use crate::command::Spec;
 use crate::command::permissions::Permissions;
+use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -91,7 +110,7 @@ struct Inner {
     /// Commands on the lane. `in_lane + commands in the stash == next - front`.
     in_lane: usize,
     /// Answers that are not at the front, and commands to be sent again. Ordered by sequence.
-    stash: VecDeque<(u64, Stashed)>,
+    stash: Stash,
     /// Commands in the stash wait to be sent again.
     retrying: bool,
     /// Since when commands have been refused or lost, and none answered.
@@ -142,12 +161,23 @@ struct Inner {
     /// Waits before it verifies a password.
     penance: Option<Sleeping>,
     penance_done: bool,
+    /// An answer of other workers is awaited.
+    asking: Option<Asking>,
+    /// The blocking command in front.
+    waiting: Option<Box<Waiting>>,
+    tracking: Option<Box<Tracking>>,
+    /// The last command of the last batch.
+    last: Option<&'static Spec>,
     reply_mode: ReplyMode,
     /// What is in flight is not to be answered.
     muted: bool,
     /// The task is woken when at most so many commands are left on the lane.
     wake_at: Option<usize>,
     last_active: Instant,
+    /// Whose limits of output apply.
+    class: ClientClass,
+    /// What its buffers held when that was noted last.
+    held: Held,
     /// The client has sent its last byte.
     ended_input: bool,
     /// Close when everything is answered and sent: QUIT, a protocol error, a drain.
@@ -167,7 +197,7 @@ impl Session {
             next: 0,
             front: 0,
             in_lane: 0,
-            stash: VecDeque::new(),
+            stash: Stash::default(),
             retrying: false,
             retrying_since: None,
             attempts: 0,
@@ -197,10 +227,16 @@ impl Session {
             hold: None,
             penance: None,
             penance_done: false,
+            asking: None,
+            waiting: None,
+            tracking: None,
+            last: None,
             reply_mode: ReplyMode::On,
             muted: false,
             wake_at: None,
             last_active: now,
+            class: ClientClass::Normal,
+            held: Held::default(),
             ended_input: false,
             closing: false,
             dead: false,
@@ -210,14 +246,22 @@ impl Session {
 
     /// The session's task: ends when the client is gone or was closed.
     pub(crate) async fn run(self: Rc<Self>) {
-        let _end = EndOnDrop(Rc::clone(&self));
+        let _end = end::EndOnDrop(Rc::clone(&self));
         std::future::poll_fn(|cx| self.poll(cx)).await;
     }
 
     fn poll(self: &Rc<Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         self.remember(cx);
         let inner = &mut *self.inner.borrow_mut();
+        let polled = self.serve(inner, cx);
+        inner.account(&self.context);
+        // It may have closed itself by that.
+        if inner.dead { Poll::Ready(()) } else { polled }
+    }
+
+    fn serve(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Poll<()> {
         inner.wake_at = None;
+        let mut steps = 0;
         while !inner.dead && !inner.is_revoked() {
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
@@ -226,6 +270,12 @@ impl Session {
                 Poll::Ready(Ok(())) if inner.is_finished() => break,
                 _ => {}
             }
+            if steps == limits::STEPS {
+                // A client that sends without a pause would keep the others from theirs.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            steps += 1;
             let flow = match &inner.mode {
                 Mode::Plain => self.step(inner, cx),
                 Mode::Connecting(_) | Mode::Pinned(_) => self.step_pinned(inner, cx),
@@ -274,6 +324,9 @@ impl Session {
         }
         if inner.ended_input {
             inner.closing = true;
+            return Flow::Again;
+        }
+        if self.tracks_again(inner, cx) {
             return Flow::Again;
         }
         self.read(inner, cx)
@@ -361,29 +414,6 @@ impl Session {
             waker.wake_by_ref();
         }
     }
-
-    /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
-    pub(crate) fn tick(&self, now: Instant) {
-        let Ok(mut inner) = self.inner.try_borrow_mut() else {
-            return;
-        };
-        let idle = now.saturating_duration_since(inner.last_active);
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
-        self.close_if_slow(&mut inner, now);
-        let stalled = inner.output.is_stalled(now, inner.is_subscribed());
-        if stalled {
-            self.context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!("closed client {}: it does not take its replies", inner.identity.peer.remote());
-        }
-        let idle_too_long = idle_too_long && !inner.is_subscribed();
-        if stalled || inner.is_revoked() || (idle_too_long && inner.owes_nothing() && matches!(inner.mode, Mode::Plain))
-        {
-            inner.dead = true;
-        }
-        if inner.dead {
-            self.wake();
-        }
-    }
 }
 
 impl Inner {
@@ -419,8 +449,9 @@ impl Inner {
             self.output.append(&reply, &context.workspace);
             context.workspace.give_back(reply);
         } else {
-            self.stash.push_back((sequence, Stashed::Answers { count: 1, bytes: reply }));
+            self.stash.insert(sequence, Stashed::Answers { count: 1, bytes: reply });
         }
+        self.more_waits(context);
     }
 
     /// Bytes whose turn it is.
@@ -430,14 +461,8 @@ impl Inner {
         }
         if self.output.send(bytes, &mut self.stream, &context.workspace).is_err() {
             self.dead = true;
-        } else if self.output.len() > limits::OUTPUT_CLOSE {
-            context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!(
-                "closed client {}: {} bytes of replies wait for it",
-                self.identity.peer.remote(),
-                self.output.len()
-            );
-            self.dead = true;
+        } else if !self.output.is_empty() {
+            self.more_waits(context);
         }
     }
 
@@ -474,23 +499,5 @@ impl Inner {
             || !self.output.is_empty()
             || self.stream.wants_flush()
             || (self.in_lane == 0 && (self.closing || self.ended_input || self.has_retries()))
-    }
-}
-
-/// However the task ends, also by a panic: replies that still come for the session go nowhere.
-struct EndOnDrop(Rc<Session>);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
-            inner.dead = true;
-            inner.mode = Mode::Plain;
-            inner.lane = None;
-            inner.login = None;
-            inner.asked = None;
-            inner.output = Output::default();
-            self.0.leave_all(&mut inner);
-            self.0.end_hold(&mut inner);
-        }
     }
 }

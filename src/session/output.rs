@@ -17,14 +17,24 @@ pub(super) struct Output {
     sent: usize,
     /// When the client last took something, while something waits for it.
     waiting_since: Option<Instant>,
-    /// Lanes whose other sessions wait until this client has taken its reply, and since when.
+    /// Lanes that wait until this client has taken its reply, and since when others' replies wait there.
     in_the_way_of: Vec<Waker>,
     in_the_way_since: Option<Instant>,
+    /// Since when more waits than the soft limit allows.
+    over_soft_limit: Option<Instant>,
 }
 
 impl Output {
     pub(super) fn len(&self) -> usize {
         self.buf.len() - self.sent
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    pub(super) fn over_soft_limit(&mut self) -> &mut Option<Instant> {
+        &mut self.over_soft_limit
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -86,6 +96,7 @@ impl Output {
             }
         }
         self.waiting_since = None;
+        self.over_soft_limit = None;
         if self.buf.capacity() > 0 {
             workspace.give_back(std::mem::take(&mut self.buf));
             self.sent = 0;
@@ -103,9 +114,12 @@ impl Output {
         }
     }
 
-    pub(super) fn block(&mut self, other: &Waker) {
-        self.in_the_way_of.push(other.clone());
-        self.in_the_way_since.get_or_insert_with(Instant::now);
+    /// A lane waits; `others`, and with it replies to other clients.
+    pub(super) fn block(&mut self, lane: &Waker, others: bool) {
+        self.in_the_way_of.push(lane.clone());
+        if others {
+            self.in_the_way_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// The client has taken nothing for longer than it may or, while others wait behind its reply, not all of it: a client
@@ -115,8 +129,12 @@ impl Output {
         let over = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit)
         };
-        (!subscribed && over(self.waiting_since, limits::STALLED_ALONE_S))
-            || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
+        let alone = match (self.in_the_way_of.is_empty(), subscribed) {
+            (false, _) => limits::STALLED_ON_A_LANE_S,
+            (true, false) => limits::STALLED_ALONE_S,
+            (true, true) => u64::MAX,
+        };
+        over(self.waiting_since, alone) || over(self.in_the_way_since, limits::STALLED_IN_THE_WAY_S)
     }
 }
 

@@ -12,11 +12,14 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::adapted::Adapter;
+use super::loss::restart;
+use super::stand_in::StandIn;
 use super::subscribe::only_listens;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
 use crate::command;
+use crate::config::ClientClass;
 use crate::limits;
 use crate::metrics::{PinReason, WorkerCounters};
 use crate::resp::encode;
@@ -33,6 +36,15 @@ impl Mode {
             Self::Plain => true,
             Self::Connecting(_) => false,
             Self::Pinned(pinned) => pinned.expected.is_empty(),
+        }
+    }
+
+    /// Nothing but its client's silence keeps it.
+    pub(super) fn may_idle_out(&self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Connecting(_) => false,
+            Self::Pinned(pinned) => pinned.expected.is_empty() && !pinned.subscribes && !pinned.monitors,
         }
     }
 }
@@ -54,6 +66,7 @@ pub(super) enum Expect {
     /// To EXEC. Where keys were watched nil is an answer, on which the client begins again.
     Exec {
         watched: bool,
+        stand_ins: Vec<StandIn>,
     },
     /// To SELECT of this database.
     Select(u32),
@@ -63,8 +76,14 @@ pub(super) enum Expect {
     Login,
     /// Not shown.
     Drop,
+    /// To SHUTDOWN, which a server answers only when it fails: its end is the answer, for the client too.
+    Shutdown,
     /// The client gets this instead.
     Replace(Vec<u8>),
+    /// To CLIENT TRACKING: whether the client is told.
+    Tracking {
+        announce: bool,
+    },
     /// The client gets it rewritten.
     Adapted(Box<Adapter>),
 }
@@ -88,6 +107,19 @@ pub(super) struct Pinned {
     pub(super) subscribes_at_exec: bool,
     /// SELECT is queued in the transaction.
     pub(super) selects_at_exec: Option<u32>,
+    /// Commands of the transaction that the node was sent, and whether one of them writes.
+    pub(super) queued: u32,
+    pub(super) writes_queued: bool,
+    /// Commands of the transaction that Redan answers itself.
+    pub(super) stand_ins: Vec<StandIn>,
+    /// The session tracks over it, and must tell the node so first; it has told it before.
+    pub(super) tracks: bool,
+    pub(super) to_set_up: bool,
+    pub(super) has_tracked: bool,
+    /// Commands in the journal that may have changed something, outside transactions.
+    pub(super) changes: u32,
+    /// MONITOR.
+    pub(super) monitors: bool,
     /// The command in front waits at the node by design.
     pub(super) blocking: bool,
     /// It asks XREAD for what comes after now, which no other node can know.
@@ -95,7 +127,7 @@ pub(super) struct Pinned {
     /// Half a command has been sent on.
     pub(super) uploading: bool,
     /// The node has some of it.
-    started: bool,
+    pub(super) started: bool,
     /// Something was sent that must not meet the next borrower.
     pub(super) spoiled: bool,
     /// Everything sent on this pin, while all of it may be sent again.
@@ -147,6 +179,14 @@ impl Pinned {
             doomed: false,
             subscribes_at_exec: false,
             selects_at_exec: None,
+            queued: 0,
+            writes_queued: false,
+            stand_ins: Vec::new(),
+            tracks: false,
+            to_set_up: false,
+            has_tracked: false,
+            changes: 0,
+            monitors: false,
             blocking: false,
             from_now: false,
             uploading: false,
@@ -168,17 +208,52 @@ impl Pinned {
             // Until the node has said yes, the connection speaks as somebody else. Nothing was outstanding before it.
             return false;
         }
-        self.in_multi || self.watching || self.for_session || self.uploading || self.expected.is_empty()
+        let open = self.in_multi || self.watching || self.for_session || self.tracks || self.uploading;
+        let room = self.expected.is_empty() || (open && self.expected.len() < limits::IN_FLIGHT);
+        !self.is_blocked() && room
     }
 
     fn is_done(&self) -> bool {
         let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
-        used && self.expected.is_empty() && !self.in_multi && !self.watching && !self.for_session && !self.uploading
+        let kept = self.for_session || self.tracks || self.to_set_up;
+        used && self.expected.is_empty() && !self.in_multi && !self.watching && !kept && !self.uploading
+    }
+
+    /// A command waits at the node.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocking && !self.expected.is_empty()
+    }
+
+    /// The session does not track over it any more.
+    pub(super) fn ends_tracking(&mut self) {
+        self.tracks = false;
+        self.to_set_up = false;
+        self.has_tracked = false;
+        self.spoiled = true;
+        self.journal = None;
+    }
+
+    /// Nothing is open on a connection that tracks: what comes now can be sent again as if it were a new one.
+    pub(super) fn begin_journal(&mut self) {
+        let open = self.in_multi || self.watching || self.uploading || !self.expected.is_empty();
+        if self.tracks && !open && self.journal.is_none() {
+            self.journal = Some(Vec::new());
+            (self.given, self.to_skip, self.changes) = (0, 0, 0);
+        }
+    }
+
+    /// EXEC or DISCARD was sent.
+    pub(super) fn transaction_ends(&mut self) {
+        self.in_multi = false;
+        self.watching = false;
+        self.queued = 0;
+        self.writes_queued = false;
+        self.stand_ins = Vec::new();
     }
 
     /// EXEC may be answered with nil.
     pub(super) fn is_guarded(&self) -> bool {
-        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true }))
+        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true, .. }))
     }
 
     fn is_clean(&self) -> bool {
@@ -253,7 +328,8 @@ impl Session {
                     self.end_hold(inner);
                     inner.muted = inner.reply_mode == ReplyMode::Off;
                     let to_skip = std::mem::take(&mut inner.skip_replies);
-                    let pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
+                    let mut pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
+                    pinned.to_set_up = inner.tracking.is_some();
                     inner.mode = Mode::Pinned(Box::new(pinned));
                     Flow::Again
                 }
@@ -268,6 +344,7 @@ impl Session {
             },
             Mode::Pinned(mut pinned) => {
                 let after = self.turn(inner, &mut pinned, cx);
+                inner.class = if pinned.subscribes { ClientClass::Pubsub } else { ClientClass::Normal };
                 self.after_turn(inner, pinned, after)
             }
         }
@@ -302,7 +379,10 @@ impl Session {
             }
             return After::Lost("its node is not the master any more".to_owned());
         }
-        loop {
+        for _ in 0..limits::ROUNDS_WITH_A_PIN {
+            if self.redirect_is_lost(inner, pinned) {
+                return After::Lost("the connection for redirected invalidations is lost".to_owned());
+            }
             let mut moved = false;
             match send(&mut pinned.pin, cx) {
                 Ok(sent) => pinned.started |= sent,
@@ -331,7 +411,10 @@ impl Session {
                 }
                 return After::Keep(Flow::Wait);
             }
-            let room = inner.input.len() < limits::GATHERED_COMMAND && pinned.pin.backlog() < limits::OUTPUT_PAUSE;
+            // Whoever does not take what it is sent is not read either.
+            let room = inner.input.len() < limits::GATHERED_COMMAND
+                && pinned.pin.backlog() < limits::OUTPUT_PAUSE
+                && inner.output.len() <= limits::OUTPUT_PAUSE;
             if room && !inner.ended_input {
                 moved |= self.read_client(inner, pinned, cx);
             }
@@ -341,6 +424,9 @@ impl Session {
                 return After::Keep(Flow::Again);
             }
             if !moved {
+                if pinned.is_blocked() && self.is_at_rival(pinned) {
+                    return After::Lost("its node says it is the master, and another node is".to_owned());
+                }
                 if inner.ended_input && pinned.pin.backlog() == 0 {
                     // Of a half-sent command the rest will not come; otherwise the client has its last reply.
                     inner.dead |= pinned.uploading;
@@ -349,17 +435,8 @@ impl Session {
                 return After::Keep(if inner.dead { Flow::Again } else { Flow::Wait });
             }
         }
-    }
-
-    /// What is open on the pin is on a node that is not the master any more. What that still owes comes first, unless it
-    /// does not answer. Subscriptions stay: a replica passes on what is published at its master.
-    fn is_left_behind(&self, pinned: &Pinned) -> bool {
-        let snapshot = self.context.pool.snapshot();
-        let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
-        let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.silent);
-        let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
-        let kept = pinned.for_session && !pinned.subscribes;
-        demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
+        // Others have their turn after some of these.
+        After::Keep(Flow::Again)
     }
 
     /// `true` when something came, the end included.
@@ -369,7 +446,8 @@ impl Session {
         match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), &mut scratch) {
             Poll::Pending => {
                 // A drain waits for transactions, not for subscriptions and other waits without end.
-                inner.closing |= workspace.draining.get() && pinned.for_session && pinned.expected.is_empty();
+                let kept = pinned.for_session || pinned.tracks;
+                inner.closing |= workspace.draining.get() && kept && pinned.expected.is_empty();
                 false
             }
             Poll::Ready(Ok(0) | Err(_)) => {
@@ -384,64 +462,6 @@ impl Session {
             }
         }
     }
-
-    /// The connection is gone, and with it whatever was open on it.
-    fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
-        let pool = &self.context.pool;
-        pool.look();
-        pool.suspect(pinned.pin.dialect.user);
-        let executing = pinned.expected.iter().any(|expect| {
-            matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
-        });
-        tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
-        if pinned.for_session || pinned.subscribed || pinned.in_piece {
-            // What the connection stood for cannot be had again without the client's doing.
-            inner.dead = true;
-            return;
-        }
-        if pinned.journal.is_some() && (!executing || !pinned.started) {
-            restart(inner, pinned);
-            return;
-        }
-        let node = pinned.pin.node;
-        for expect in pinned.expected.drain(..) {
-            let mut reply = Vec::new();
-            match expect {
-                Expect::Opening => encode::simple(&mut reply, "QUEUED"),
-                Expect::Replace(bytes) => reply = bytes,
-                Expect::Drop | Expect::Barrier | Expect::Login => continue,
-                Expect::Reply | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
-                    self.context.workspace.counters.in_doubt.increment();
-                    encode::error(&mut reply, &self.doubt_error(Some(node)));
-                }
-            }
-            inner.emit(&reply, &self.context);
-        }
-        inner.severed = match (pinned.in_multi, pinned.watching) {
-            (true, true) => Some(Severed::WatchedTransaction),
-            (true, false) => Some(Severed::Transaction),
-            (false, true) => Some(Severed::Watch),
-            (false, false) => None,
-        };
-        if pinned.uploading {
-            inner.discarding = Some(String::new());
-        }
-    }
-}
-
-/// Puts everything sent on the pin back in front of the input. Replies that the client has are skipped the second time.
-fn restart(inner: &mut Inner, pinned: &mut Pinned) {
-    inner.retrying_since.get_or_insert_with(std::time::Instant::now);
-    inner.attempts += 1;
-    inner.skip_replies = pinned.given + pinned.to_skip;
-    if inner.muted && inner.reply_mode == ReplyMode::On {
-        // CLIENT REPLY SKIP holds for a command that is about to be sent again.
-        inner.reply_mode = ReplyMode::SkipNext;
-    }
-    let mut input = pinned.journal.take().unwrap_or_default();
-    input.append(&mut inner.input);
-    inner.input = input;
-    inner.scanner = crate::resp::request::RequestScanner::new();
 }
 
 /// For the client of a command that the master's change got in the way of.

@@ -4,23 +4,18 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
+use super::fanned::flush_elsewhere;
+use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::subscribe::unknown;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
-use crate::command::{self, Care, Kind, Lasts, Local, Pin, Refused};
+use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
-use crate::topology::Version;
-
-/// What WAIT is given to wait for: an own connection's WAIT counts from its own last write, and the session's writes
-/// went over a lane. A message nobody subscribes to reaches every replica behind all earlier writes (`semantics` §6).
-const WAIT_BARRIER: &[&[u8]] = &[b"PUBLISH", b"redan:barrier", b""];
-/// WAITAOF needs a write that is appended to the file; it expires at once.
-const WAITAOF_BARRIER: &[&[u8]] = &[b"SET", b"redan:barrier", b"", b"PX", b"1"];
+use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
 
 /// What became of one command.
 enum Step {
@@ -53,6 +48,12 @@ impl Session {
                     break Ok(());
                 }
                 inner.muted = false;
+            }
+            if pinned.to_set_up {
+                if !self.set_up_tracking(inner, pinned, cx) {
+                    break Ok(());
+                }
+                moved = true;
             }
             let rest = &input[used..];
             match inner.scanner.scan(rest, &Bounds::AUTHENTICATED) {
@@ -117,72 +118,6 @@ impl Session {
         }
     }
 
-    /// Half a command stands in the input. One that is too long to be gathered is sent on as it comes.
-    fn upload(&self, inner: &mut Inner, pinned: &mut Pinned, input: &[u8], used: &mut usize) -> Result<(), After> {
-        let rest = &input[*used..];
-        let large = inner.scanner.announced() > limits::GATHERED_COMMAND as u64 && is_known(&inner.scanner, rest);
-        if !large && !pinned.uploading {
-            return Ok(());
-        }
-        if !pinned.uploading {
-            if let Err(words) = self.may_be_streamed(inner, rest) {
-                if !pinned.expected.is_empty() {
-                    // Answered in its turn.
-                    return Ok(());
-                }
-                self.answer_error(inner, &words);
-                inner.closing = true;
-                return Ok(());
-            }
-            pinned.uploading = true;
-            pinned.spoiled |= !is_plain(&inner.scanner, rest);
-            pinned.journal = None;
-            let expect = if pinned.in_multi { Expect::Opening } else { Expect::Reply };
-            if !pinned.subscribed {
-                pinned.expected.push_back(expect);
-            }
-            self.context.workspace.counters.commands_pinned.increment();
-        }
-        let n = inner.scanner.passed(rest.len());
-        pinned.pin.output.extend_from_slice(&rest[..n]);
-        inner.scanner.forget(n);
-        *used += n;
-        Ok(())
-    }
-
-    /// Whether a command of which only the beginning has come may be sent on; if not, its reply.
-    pub(super) fn may_be_streamed(&self, inner: &Inner, buf: &[u8]) -> Result<(), String> {
-        let scanner = &inner.scanner;
-        let Some(name) = scanner.name() else {
-            return Err("ERR the name of this command is too long".to_owned());
-        };
-        let second = scanner.second().map(|second| second.of(buf));
-        let spec = command::lookup(name.of(buf), second);
-        if spec.is_none() && command::is_ambiguous(name.of(buf), second) {
-            return Err("ERR unknown command, with a NUL byte in its name".to_owned());
-        }
-        if inner.permissions.as_ref().is_some_and(|permissions| !permissions.permits(spec)) {
-            return Err(forbidden(spec, name.of(buf)));
-        }
-        match spec.map(|spec| spec.kind) {
-            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
-                Err(admin_refused(spec, name.of(buf)))
-            }
-            Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),
-            // What it does to the connection is decided by arguments that have not come.
-            Some(Kind::Pin(pin)) if !matches!(pin, Pin::Blocking | Pin::Unknown) => {
-                Err("ERR this command is too long".to_owned())
-            }
-            _ if second.is_none() && spec.is_some_and(|spec| matches!(spec.name, "client" | "function" | "script")) => {
-                Err("ERR this command is too long".to_owned())
-            }
-            Some(Kind::Local(local)) if !matches!(local, Local::Ping | Local::Echo) => {
-                Err("ERR this command takes no argument of such a length".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn forward_command(
         self: &Rc<Self>,
         inner: &mut Inner,
@@ -191,6 +126,21 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Step {
         let Arrived { raw, frame, kind, spec } = *arrived;
+        let pause = &self.context.pool.pause;
+        let writes = pinned.in_multi && pinned.writes_queued && kind == Kind::Pin(Pin::Exec);
+        if arrived.waits_for(pause.now()) || (writes && pause.is_active()) {
+            pause.wait(cx.waker());
+            return Step::NotYet;
+        }
+        if inner.severed.is_some() {
+            // A transaction of a session that tracks, from before this connection.
+            if !pinned.expected.is_empty() {
+                return Step::NotYet;
+            }
+            if self.answer_severed(inner, kind) {
+                return Step::Done;
+            }
+        }
         let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
         let on_pin = pinned.in_multi || pinned.subscribed || (pinned.subscribes && inner.dialect.resp3);
         let subscribes = kind == Kind::Pin(Pin::Subscribe) && !on_pin;
@@ -199,6 +149,17 @@ impl Session {
             let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
             return if waits { Step::NotYet } else { Step::Done };
         }
+        inner.last = spec;
+        if pinned.tracks {
+            pinned.begin_journal();
+            let reads = matches!(kind, Kind::Read | Kind::MasterRead | Kind::ReadUnlessBlock | Kind::Local(_));
+            let opens = matches!(kind, Kind::Pin(Pin::Multi | Pin::Tracking));
+            pinned.changes += u32::from(!pinned.in_multi && !reads && !opens);
+            if !opens && (!pinned.in_multi || kind == Kind::Pin(Pin::Exec)) && !of_client(spec) {
+                inner.caching_ends();
+            }
+        }
+        pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
             Kind::Refused(Refused::Ambiguous) => self.refuse(inner, pinned, &unknown(raw)),
             Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
@@ -211,11 +172,30 @@ impl Session {
             Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
                 self.refuse(inner, pinned, WAIT_IS_VOID)
             }
+            Kind::Pin(Pin::Tracking) if pinned.in_multi && !is_caching(spec) => {
+                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
+            }
+            Kind::Pin(Pin::Tracking) if !pinned.in_multi && !pinned.subscribed => {
+                let done = pinned.expected.is_empty() && self.forward_tracking(inner, pinned, raw, cx);
+                if done { Step::Done } else { Step::NotYet }
+            }
+            Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed && !pinned.expected.is_empty() => {
+                Step::NotYet
+            }
+            Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed => {
+                if self.forward_blocking(inner, pinned, spec, raw) { Step::Sent } else { Step::Done }
+            }
             Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
             Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),
+            Kind::Admin(Admin::Shutdown) if !pinned.in_multi => {
+                note(pinned, raw);
+                pinned.expected.push_back(Expect::Shutdown);
+                Step::Sent
+            }
             Kind::Admin(admin) => {
                 pinned.for_session |= is_endless(admin);
                 pinned.irreplaceable |= is_endless(admin);
+                pinned.monitors |= is_endless(admin);
                 relay(pinned, raw)
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
@@ -228,12 +208,13 @@ impl Session {
         if care == Care::None || pinned.subscribed {
             return relay(pinned, raw);
         }
-        if care == Care::Flush {
-            self.flush_elsewhere(pinned.pin.dialect, pinned.pin.node, raw);
+        if care == Care::Flush && pinned.in_multi {
+            flush_elsewhere(&self.context.pool, pinned.pin.dialect, pinned.pin.node, raw);
         }
         let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
         pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
-        keep(pinned, raw);
+        pinned.keep(raw);
+        pinned.queued += u32::from(pinned.in_multi);
         pinned.expected.push_back(match adapter {
             _ if pinned.in_multi => Expect::Opening,
             Some(adapter) => Expect::Adapted(Box::new(adapter)),
@@ -294,22 +275,29 @@ impl Session {
                 self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
             }
             Local::Select => forward_select(pinned, raw),
-            _ if pinned.in_multi || pinned.subscribed => {
-                // The node queues or refuses it; what it answers at EXEC is its own view of Redan's connection.
+            local if pinned.in_multi && speaks_of_others(local) => {
+                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
+            }
+            _ if pinned.in_multi && spec.is_some_and(|spec| !spec.takes(frame.arguments)) => {
+                self.refuse(inner, pinned, &wrong_arity(spec.map_or("", |spec| spec.name)))
+            }
+            local if pinned.in_multi => {
+                pinned.stands_in(local, arrived);
+                Step::Sent
+            }
+            _ if pinned.subscribed => {
+                // The node refuses it.
                 pinned.spoiled = true;
                 relay(pinned, raw)
             }
             _ if !pinned.expected.is_empty() => Step::NotYet,
+            local if speaks_of_others(local) => match self.client_command(inner, local, raw, cx) {
+                None => Step::Done,
+                Some(_) => Step::NotYet,
+            },
             Local::Auth | Local::Hello | Local::ClientReply => self.identify_pinned(inner, pinned, arrived, cx),
             local => {
-                let mut reply = self.context.workspace.buffer();
-                let facts = super::local::Facts {
-                    resp3: inner.dialect.resp3,
-                    db: inner.dialect.db,
-                    now: std::time::Instant::now(),
-                };
-                super::local::answer(local, &frame, raw, &mut inner.identity, &facts, &mut reply);
-                inner.answer(reply, &self.context);
+                self.answer_own(inner, local, &frame, raw, Some(pinned));
                 Step::Done
             }
         }
@@ -370,19 +358,24 @@ impl Session {
                     pinned.subscribed = !pinned.pin.dialect.resp3;
                 }
                 if !pinned.subscribed {
-                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching });
+                    let stand_ins = std::mem::take(&mut pinned.stand_ins);
+                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins });
                 }
-                pinned.in_multi = false;
-                pinned.watching = false;
+                pinned.transaction_ends();
                 return Step::Sent;
             }
             Pin::Discard => {
-                pinned.in_multi = false;
-                pinned.watching = false;
+                pinned.transaction_ends();
                 pinned.subscribes_at_exec = false;
                 pinned.selects_at_exec = None;
             }
             Pin::Unwatch => pinned.watching &= pinned.in_multi,
+            // Refused at once, and not queued.
+            Pin::Watch if pinned.in_multi => {
+                note(pinned, raw);
+                pinned.expected.push_back(Expect::Opening);
+                return Step::Sent;
+            }
             Pin::Watch => {
                 pinned.watching |= !pinned.in_multi;
                 // What is watched is the state of this moment on this node.
@@ -398,13 +391,10 @@ impl Session {
                 return Step::Sent;
             }
             Pin::Wait | Pin::WaitAof if !pinned.in_multi => self.put_barrier(pinned, pin),
-            Pin::Blocking => {
-                pinned.blocking = !pinned.in_multi;
-                pinned.from_now = arguments(raw).any(|word| word == b"$");
-            }
-            Pin::Wait | Pin::WaitAof | Pin::Script => {}
+            // Inside a transaction, where it does not wait.
+            Pin::Blocking | Pin::Tracking | Pin::Wait | Pin::WaitAof | Pin::Script => {}
             Pin::Unknown => pinned.spoiled = true,
-            Pin::Stateful | Pin::Tracking => {
+            Pin::Stateful => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
                 pinned.for_session = true;
                 pinned.irreplaceable = true;
@@ -412,36 +402,6 @@ impl Session {
         }
         relay(pinned, raw)
     }
-
-    /// Puts a write in front of WAIT, where the server has WAITAOF only if it is asked for.
-    fn put_barrier(&self, pinned: &mut Pinned, pin: Pin) {
-        pinned.blocking = true;
-        // It speaks of writes that another master may not have: it is not asked there.
-        pinned.from_now = true;
-        let barrier = if pin == Pin::Wait {
-            WAIT_BARRIER
-        } else {
-            let snapshot = self.context.pool.snapshot();
-            let version = snapshot.node(pinned.pin.node).and_then(|node| node.version);
-            if version.is_some_and(|version| version < Version(7, 2, 0)) {
-                return;
-            }
-            WAITAOF_BARRIER
-        };
-        encode::command(&mut pinned.pin.output, barrier);
-        pinned.expected.push_back(Expect::Barrier);
-    }
-}
-
-/// Whether a command that is sent on as it comes leaves the connection as it was.
-fn is_plain(scanner: &RequestScanner, buf: &[u8]) -> bool {
-    let spec = scanner.name().and_then(|name| command::lookup(name.of(buf), scanner.second().map(|s| s.of(buf))));
-    spec.is_some_and(|spec| !matches!(spec.kind, Kind::Pin(_) | Kind::Admin(_)))
-}
-
-/// Whether enough of a command has come to say what it is: its second argument, or more than either may take.
-pub(super) fn is_known(scanner: &RequestScanner, buf: &[u8]) -> bool {
-    scanner.second().is_some() || buf.len() > limits::INLINE
 }
 
 /// SELECT is the node's to judge; the session follows it when it said OK.
@@ -463,24 +423,40 @@ fn forward_select(pinned: &mut Pinned, raw: &[u8]) -> Step {
 
 fn relay(pinned: &mut Pinned, raw: &[u8]) -> Step {
     note(pinned, raw);
+    pinned.queued += u32::from(pinned.in_multi);
     if !pinned.subscribed {
         pinned.expected.push_back(if pinned.in_multi { Expect::Opening } else { Expect::Reply });
     }
     Step::Sent
 }
 
-/// Sends a command, and keeps it.
 fn note(pinned: &mut Pinned, raw: &[u8]) {
-    pinned.pin.output.extend_from_slice(raw);
-    keep(pinned, raw);
+    pinned.note_as(raw, raw);
 }
 
-/// Keeps a command while everything on the pin may still be sent again.
-fn keep(pinned: &mut Pinned, raw: &[u8]) {
-    if pinned.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
-        pinned.journal = None;
+impl Pinned {
+    /// Sends `sent` for the client's command `raw`, and keeps that while everything on the pin may still be sent again.
+    pub(super) fn note_as(&mut self, raw: &[u8], sent: &[u8]) {
+        self.pin.output.extend_from_slice(sent);
+        self.keep(raw);
     }
-    if let Some(journal) = &mut pinned.journal {
-        journal.extend_from_slice(raw);
+
+    /// Keeps a command while everything on the pin may still be sent again.
+    fn keep(&mut self, raw: &[u8]) {
+        if self.journal.as_ref().is_some_and(|journal| journal.len() + raw.len() > limits::GATHERED_COMMAND) {
+            self.journal = None;
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.extend_from_slice(raw);
+        }
     }
+}
+
+fn is_caching(spec: Option<&Spec>) -> bool {
+    spec.is_some_and(|spec| spec.name == "client|caching")
+}
+
+/// After these what CLIENT CACHING said still holds.
+fn of_client(spec: Option<&Spec>) -> bool {
+    spec.is_some_and(|spec| spec.name.starts_with("client|"))
 }

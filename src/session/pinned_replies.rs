@@ -48,7 +48,7 @@ impl Session {
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
                 if length > limits::GATHERED_REPLY as u64
-                    && let Some(piece) = pinned.piece(value)
+                    && let Some(piece) = pinned.piece(value, length)
                 {
                     pinned.journal = None;
                     inner.emit(&piece, &self.context);
@@ -86,6 +86,10 @@ impl Session {
             return Ok(());
         }
         if reply[0] == b'>' {
+            if reply.starts_with(REDIRECT_BROKEN) {
+                // It speaks of Redan's own connection, and the session notices by itself.
+                return Ok(());
+            }
             let muted = std::mem::take(&mut inner.muted);
             inner.emit(reply, &self.context);
             inner.muted = muted;
@@ -119,6 +123,7 @@ impl Session {
                 }
             }
             Expect::Barrier => {}
+            Expect::Tracking { announce } => self.tracking_came(inner, pinned, reply, announce),
             Expect::Replace(instead) => inner.emit(&instead, &self.context),
             Expect::Select(db) => {
                 if reply == b"+OK\r\n" {
@@ -128,19 +133,26 @@ impl Session {
                 }
                 self.give(inner, pinned, reply);
             }
-            Expect::Exec { watched } => return self.exec_came(inner, pinned, reply, watched),
+            Expect::Exec { watched, stand_ins } => {
+                let reply = self.with_own_answers(inner, pinned, reply, stand_ins);
+                return self.exec_came(inner, pinned, &reply, watched);
+            }
             Expect::Adapted(adapter) => {
                 return self.plain_came(inner, pinned, false, &adapter.adapt(reply));
             }
             Expect::Opening => return self.plain_came(inner, pinned, true, reply),
-            Expect::Reply => return self.plain_came(inner, pinned, false, reply),
+            Expect::Reply | Expect::Shutdown => return self.plain_came(inner, pinned, false, reply),
         }
         Ok(())
     }
 
     fn plain_came(&self, inner: &mut Inner, pinned: &mut Pinned, opening: bool, reply: &[u8]) -> Result<(), After> {
         let refused = if reply[0] == b'-' { refusal(reply) } else { None };
+        let was_blocked = std::mem::take(&mut pinned.blocking);
         let Some(refused) = refused else {
+            if was_blocked {
+                inner.end_waiting();
+            }
             if !opening || reply[0] == b'-' {
                 // Answered for good: nothing of this connection may be sent again, save what a transaction queues.
                 if !pinned.in_multi || !opening {
@@ -152,9 +164,13 @@ impl Session {
             self.give(inner, pinned, reply);
             return Ok(());
         };
+        if was_blocked {
+            inner.waits_again(refused == Refusal::Unblocked);
+        }
         if matches!(refused, Refusal::NoScript | Refusal::NotKnown)
             || (refused == Refusal::Unblocked && (pinned.from_now || pinned.journal.is_none()))
         {
+            inner.end_waiting();
             self.give(inner, pinned, reply);
             return Ok(());
         }
@@ -163,6 +179,7 @@ impl Session {
         if self.may_restart(inner, pinned) {
             return Err(After::Restart);
         }
+        inner.end_waiting();
         let mut instead = Vec::new();
         if opening && pinned.is_guarded() {
             // EXEC will fail, and then says what a client that watches keys knows how to go on from.
@@ -204,7 +221,9 @@ impl Session {
 
     fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
         let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold)
-            || inner.attempts >= limits::ATTEMPTS;
+            || inner.attempts >= limits::ATTEMPTS
+            // Others were sent behind it, and may have been executed.
+            || pinned.changes > 1;
         pinned.journal.is_some() && !pinned.watching && !pinned.uploading && !expired
     }
 
@@ -229,13 +248,18 @@ impl Session {
 }
 
 impl Pinned {
-    /// What the client gets now of a value that is too large to be gathered; `None`: nothing before more of it is there.
-    fn piece<'a>(&mut self, value: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    /// What the client gets now of a value of at least this length, too large to be gathered; `None`: nothing before more of
+    /// it is there.
+    fn piece<'a>(&mut self, value: &'a [u8], length: u64) -> Option<Cow<'a, [u8]>> {
         // Only its first piece tells what it is.
         let push = if self.in_piece { self.push_in_piece } else { value.starts_with(b">") };
         let piece = match self.expected.front_mut() {
             _ if push => Cow::Borrowed(value),
-            None | Some(Expect::Reply | Expect::Exec { .. }) => Cow::Borrowed(value),
+            None | Some(Expect::Reply) => Cow::Borrowed(value),
+            // Some of it is Redan's to say, unless it is more than is gathered for that.
+            Some(Expect::Exec { stand_ins, .. }) if stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64 => {
+                Cow::Borrowed(value)
+            }
             Some(expect) => {
                 let Expect::Adapted(adapter) = expect else {
                     return None;
@@ -259,6 +283,8 @@ impl Pinned {
         }
     }
 }
+
+const REDIRECT_BROKEN: &[u8] = b">2\r\n$21\r\ntracking-redir-broken\r\n";
 
 /// Whether this RESP2 message says that no subscription is left: `*3`, `(p|s)unsubscribe`, a channel, `:0`.
 fn ends_last_subscription(message: &[u8]) -> bool {

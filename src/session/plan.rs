@@ -5,12 +5,13 @@
 //! and a read in front of a write in the same batch cannot be overtaken by it.
 
 use super::local;
-use super::pinned_forward::is_known;
+use super::upload::is_known;
+use crate::backend::pause::Paused;
 use crate::command::learned::Learned;
 use crate::command::permissions::Permissions;
 use crate::command::{self, Care, Kind, Local, Pin, Refused, Spec};
 use crate::limits;
-use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner, arguments, blank_lines};
 
 /// What becomes of one command of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub(super) struct Rules<'a> {
     pub(super) alone: bool,
     /// A transaction that stands complete in the buffer rides the lane in one piece.
     pub(super) blocks: bool,
+    pub(super) paused: Paused,
     /// `None`: everything may be sent.
     pub(super) permissions: Option<&'a Permissions>,
     /// Commands that no row of the table names.
@@ -85,6 +87,24 @@ impl<'a> Arrived<'a> {
     }
 }
 
+impl Arrived<'_> {
+    /// Whether a pause stops it, as it would on a server: whatever may be replicated, or everything.
+    pub(super) fn waits_for(&self, paused: Paused) -> bool {
+        match (paused, self.kind) {
+            (Paused::Nobody, _) | (_, Kind::Local(Local::Quit)) => false,
+            (Paused::Everyone, _) => true,
+            (Paused::Writers, Kind::Write | Kind::Pin(Pin::Unknown)) => true,
+            // XREAD waits and writes nothing.
+            (Paused::Writers, Kind::Pin(Pin::Blocking)) => {
+                self.spec.is_none_or(|spec| spec.kind != Kind::ReadUnlessBlock)
+            }
+            // It may write down what it has counted.
+            (Paused::Writers, Kind::Read) => self.spec.is_some_and(|spec| spec.name == "pfcount"),
+            (Paused::Writers, _) => false,
+        }
+    }
+}
+
 /// What stands behind the batch.
 #[derive(Debug)]
 pub(super) enum Next<'a> {
@@ -98,6 +118,8 @@ pub(super) enum Next<'a> {
     Inline {
         start: usize,
     },
+    /// A command that waits for the end of a pause.
+    Paused,
     /// A command too long to be gathered.
     Large,
     Broken(RequestError),
@@ -112,6 +134,8 @@ pub(super) struct Plan<'a> {
     pub(super) needs_master: bool,
     /// Some commands ride a lane.
     pub(super) rides: bool,
+    /// The last command of the batch.
+    pub(super) last: Option<&'static Spec>,
 }
 
 /// Fills `items` with at most `room` commands.
@@ -123,7 +147,8 @@ pub(super) fn plan<'a>(
     items: &mut Vec<Item>,
 ) -> Plan<'a> {
     items.clear();
-    let mut plan = Plan { next: Next::Incomplete, end: 0, writes: false, needs_master: false, rides: false };
+    let mut plan =
+        Plan { next: Next::Incomplete, end: 0, writes: false, needs_master: false, rides: false, last: None };
     loop {
         if items.len() >= room {
             plan.next = Next::Full;
@@ -134,6 +159,7 @@ pub(super) fn plan<'a>(
             Ok(Request::Command(frame)) => frame,
             Ok(Request::Blank { len }) => {
                 plan.end += len;
+                plan.end += blank_lines(&buf[plan.end..]);
                 continue;
             }
             Ok(Request::Inline { .. }) => {
@@ -153,6 +179,10 @@ pub(super) fn plan<'a>(
             }
         };
         let arrived = Arrived::new(&buf[start..], frame, rules.learned).under(rules.permissions);
+        if rules.paused != Paused::Nobody && rules.bounds.authenticated && arrived.waits_for(rules.paused) {
+            plan.next = Next::Paused;
+            return plan;
+        }
         let in_batch = rules.bounds.authenticated && !rules.alone;
         let (mut len, mut replies) = (frame.len, 1);
         let part = match arrived.kind {
@@ -173,6 +203,12 @@ pub(super) fn plan<'a>(
                 return plan;
             }
         };
+        if rules.paused == Paused::Writers && part == Part::Write {
+            // A transaction that writes; single commands were found above.
+            plan.next = Next::Paused;
+            return plan;
+        }
+        plan.last = arrived.spec;
         plan.writes |= part == Part::Write;
         plan.needs_master |= matches!(part, Part::Write | Part::MasterRead);
         plan.rides |= !matches!(part, Part::Answer(_));

@@ -22,6 +22,7 @@ impl Recipient for Session {
             }
         } else {
             inner.stash_answers(first, count, bytes.to_vec());
+            inner.more_waits(&self.context);
         }
         if inner.wants_turn() {
             self.wake();
@@ -54,6 +55,7 @@ impl Recipient for Session {
         let inner = &mut *self.inner.borrow_mut();
         inner.in_lane -= 1;
         self.judge(inner, origin, judged);
+        inner.more_waits(&self.context);
         if inner.wants_turn() {
             self.wake();
         }
@@ -77,6 +79,7 @@ impl Recipient for Session {
             (Fate::Unanswered, _) => self.doubt(inner, &lost),
         }
         inner.emit_stashed(&self.context);
+        inner.more_waits(&self.context);
         if inner.wants_turn() {
             self.wake();
         }
@@ -87,7 +90,7 @@ impl Recipient for Session {
         if inner.dead { 0 } else { inner.output.len() }
     }
 
-    fn wake_when_drained(&self, waker: &Waker) {
-        self.inner.borrow_mut().output.block(waker);
+    fn wake_when_drained(&self, waker: &Waker, others: bool) {
+        self.inner.borrow_mut().output.block(waker, others);
     }
 }

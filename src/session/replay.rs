@@ -42,8 +42,10 @@ impl Inner {
     }
 
     fn insert(&mut self, sequence: u64, stashed: Stashed) {
-        let place = self.stash.partition_point(|(other, _)| *other < sequence);
-        self.stash.insert(place, (sequence, stashed));
+        // What comes for a client that is gone is not kept.
+        if !self.dead {
+            self.stash.insert(sequence, stashed);
+        }
     }
 
     pub(super) fn stash_answers(&mut self, first: u64, count: u32, bytes: Vec<u8>) {
@@ -76,8 +78,9 @@ impl Inner {
     /// Nothing is in flight: decides what of the stash stands and what is sent again.
     fn settle(&mut self, context: &Context) {
         let mut later_write_executed = false;
-        let mut refused_write_before = self.stash.iter().any(|(_, s)| is_write_to_retry(s));
-        for (_, stashed) in self.stash.iter_mut().rev() {
+        let mut stash = self.stash.take();
+        let mut refused_write_before = stash.iter().any(|(_, s)| is_write_to_retry(s));
+        for (_, stashed) in stash.iter_mut().rev() {
             match stashed {
                 Stashed::Suspended { effect: Effect::Write, .. } => later_write_executed = true,
                 Stashed::Retry { request, effect: Effect::Write, unless_overtaken, .. } if later_write_executed => {
@@ -89,7 +92,7 @@ impl Inner {
         }
         if refused_write_before {
             refused_write_before = false;
-            for (_, stashed) in &mut self.stash {
+            for (_, stashed) in &mut stash {
                 refused_write_before |= is_write_to_retry(stashed);
                 if let (Stashed::Suspended { request, effect: Effect::Read, .. }, true) =
                     (&mut *stashed, refused_write_before)
@@ -100,15 +103,16 @@ impl Inner {
                 }
             }
         }
-        for (_, stashed) in &mut self.stash {
+        for (_, stashed) in &mut stash {
             if let Stashed::Suspended { reply, .. } = stashed {
                 let bytes = std::mem::take(reply);
                 *stashed = Stashed::Answers { count: 1, bytes };
             }
         }
-        if !self.stash.iter().any(|(_, stashed)| matches!(stashed, Stashed::Retry { .. })) {
+        if !stash.iter().any(|(_, stashed)| matches!(stashed, Stashed::Retry { .. })) {
             self.retrying = false;
         }
+        self.stash.put(stash);
         self.emit_stashed(context);
     }
 }
@@ -251,7 +255,7 @@ impl Session {
     }
 
     fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<crate::backend::lane::Lane>) {
-        let mut stash = std::mem::take(&mut inner.stash);
+        let mut stash = inner.stash.take();
         stash.retain(|(sequence, stashed)| {
             let Stashed::Retry { request, effect, .. } = stashed else {
                 return true;
@@ -267,7 +271,7 @@ impl Session {
             self.context.workspace.counters.replays.increment();
             false
         });
-        inner.stash = stash;
+        inner.stash.put(stash);
         inner.attempts += 1;
         // Their replies come in order like any others. `retrying_since` stands until one comes: a node that refuses
         // for ever is not asked for ever.
@@ -276,12 +280,14 @@ impl Session {
 
     fn give_up(&self, inner: &mut Inner) {
         let words = self.hold_error();
-        for (_, stashed) in &mut inner.stash {
+        let mut stash = inner.stash.take();
+        for (_, stashed) in &mut stash {
             if let Stashed::Retry { request, .. } = stashed {
                 let bytes = failure(request, &words);
                 *stashed = Stashed::Answers { count: 1, bytes };
             }
         }
+        inner.stash.put(stash);
         inner.retrying = false;
         inner.retrying_since = None;
         self.end_hold(inner);
@@ -292,7 +298,7 @@ impl Session {
 /// What the commands to be sent again ask of a lane: the same as when they were sent first.
 fn demand_of(inner: &Inner, learned: &Learned) -> Demand {
     let mut demand = Demand { writes: false, needs_master: false };
-    for (_, stashed) in &inner.stash {
+    for (_, stashed) in inner.stash.iter() {
         if let Stashed::Retry { request, effect, to_master, .. } = stashed {
             demand.writes |= *effect == Effect::Write;
             demand.needs_master |= demand.writes || *to_master || !may_leave_master(request, learned);

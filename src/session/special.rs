@@ -45,6 +45,7 @@ impl Session {
         {
             return Some(flow);
         }
+        inner.last = spec;
         match kind {
             Kind::Pin(Pin::Subscribe) => self.subscription(inner, arrived, cx),
             Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
@@ -62,6 +63,7 @@ impl Session {
                 None
             }
             Kind::Local(Local::Select) => self.select(inner, raw, cx),
+            Kind::Local(local) if super::local::speaks_of_others(local) => self.client_command(inner, local, raw, cx),
             Kind::Local(Local::ClientReply) => {
                 self.reply_mode(inner, raw);
                 None
@@ -70,6 +72,8 @@ impl Session {
                 self.answer_error(inner, WAIT_IS_VOID);
                 None
             }
+            Kind::Pin(Pin::Tracking) => self.enter_tracking(inner, raw, cx),
+            Kind::Pin(Pin::Blocking) => self.enter_blocking(inner, spec, raw, cx),
             Kind::Pin(Pin::Unknown) if spec.is_none() && self.must_learn(arrived) => {
                 self.context.pool.learn(frame.name.of(raw), cx.waker());
                 Some(Flow::Wait)
@@ -111,14 +115,17 @@ impl Session {
                 inner.closing = true;
                 None
             }
-            Kind::Local(_)
-            | Kind::Read
-            | Kind::MasterRead
-            | Kind::Write
-            | Kind::ReadUnlessBlock
-            | Kind::WriteUnlessBlock => {
-                debug_assert!(false, "{kind:?} is part of a batch");
+            Kind::Local(local) => {
+                self.answer_own(inner, local, &frame, raw, None);
                 None
+            }
+            Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
+                // What a session reads while it tracks goes over one connection.
+                let entered = self.enter_pin(inner, PinReason::Tracking, cx);
+                if entered.is_none() {
+                    self.answer_without_pin(inner, Pin::Tracking);
+                }
+                entered
             }
         }
     }
@@ -184,7 +191,7 @@ impl Session {
 
     /// There is no pin. A client whose MULTI fails sends what belongs into the transaction all the same, and believes that
     /// it is queued: it is told so, and at EXEC that nothing was executed.
-    fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
+    pub(super) fn answer_without_pin(&self, inner: &mut Inner, pin: Pin) {
         if pin == Pin::Multi {
             inner.severed = Some(Severed::Transaction);
             self.answer_unless_given(inner, |out| encode::simple(out, "OK"));
@@ -195,7 +202,7 @@ impl Session {
     }
 
     /// An answer of a severed transaction, unless the client has it from before the transaction began again.
-    fn answer_unless_given(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn answer_unless_given(&self, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
         if inner.skip_replies > 0 {
             inner.skip_replies -= 1;
         } else {
@@ -204,7 +211,7 @@ impl Session {
     }
 
     /// What a transaction or a watch that lost its connection is answered; `false`: the command is carried as ever.
-    fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
+    pub(super) fn answer_severed(&self, inner: &mut Inner, kind: Kind) -> bool {
         let Some(severed) = inner.severed else {
             return false;
         };

@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::{Inner, Session};
 use crate::backend::hub::Hub;
 use crate::backend::hub::subscriber::{Subscriber, Ticket};
 use crate::backend::hub::topic::{Kind, Name};
-use crate::limits::{self, OutputLimit};
 use crate::resp::encode;
 use crate::topology::NodeId;
 
@@ -24,8 +22,6 @@ pub(super) struct Subscriptions {
     pub(super) pending: Option<Pending>,
     /// Messages that came in the middle of a large reply.
     deferred: Vec<u8>,
-    /// Since when more waits for the client than may wait for long.
-    over_soft_since: Option<Instant>,
 }
 
 pub(super) struct Pending {
@@ -87,6 +83,12 @@ impl Inner {
         self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.len() > 0)
     }
 
+    /// Channels, patterns and shard channels it subscribes to.
+    pub(super) fn subscription_counts(&self) -> (usize, usize, usize) {
+        let of = |kind: Kind| self.subscriptions.as_ref().map_or(0, |s| s.topics[kind as usize].len());
+        (of(Kind::Channel), of(Kind::Pattern), of(Kind::Shard))
+    }
+
     /// RESP2 cannot tell a message from a reply, so a subscriber may hardly ask anything.
     pub(super) fn only_listens(&self) -> bool {
         !self.dialect.resp3 && self.is_subscribed()
@@ -110,32 +112,19 @@ impl Inner {
         }
     }
 
-    /// More waits for a subscriber than may wait, or has for too long.
-    pub(super) fn is_slow_subscriber(&mut self, now: Instant) -> bool {
-        let waiting = self.output.len();
-        let Some(subscriptions) = &mut self.subscriptions else {
-            return waiting > limits::OUTPUT_CLOSE;
-        };
-        let waiting = waiting + subscriptions.deferred.len();
-        is_over(&limits::PUBSUB_OUTPUT, waiting, &mut subscriptions.over_soft_since, now)
+    /// Bytes of messages that wait for the end of a reply.
+    pub(super) fn deferred(&self) -> usize {
+        self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.deferred.capacity())
+    }
+
+    pub(super) fn drop_deferred(&mut self) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.deferred = Vec::new();
+        }
     }
 }
 
 impl Session {
-    /// Channels, patterns and shard channels it subscribes to.
-    #[allow(dead_code, reason = "for lists of clients")]
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let inner = self.inner.borrow();
-        let of = |kind: Kind| inner.subscriptions.as_ref().map_or(0, |s| s.topics[kind as usize].len());
-        (of(Kind::Channel), of(Kind::Pattern), of(Kind::Shard))
-    }
-
-    /// Whether its client subscribes to this channel by name.
-    #[allow(dead_code, reason = "for invalidations, which RESP2 gets on a channel")]
-    pub(crate) fn is_subscribed_to(&self, channel: &[u8]) -> bool {
-        self.inner.borrow().subscriptions.as_ref().is_some_and(|s| s.has(Kind::Channel, channel))
-    }
-
     /// Hands the client a message that is no reply, complete and in its protocol. To be called by another task than its own.
     pub(crate) fn deliver(&self, bytes: &[u8]) {
         let inner = &mut *self.inner.borrow_mut();
@@ -155,21 +144,8 @@ impl Session {
             inner.dead = true;
             return;
         }
-        // Asking for the time costs as much as a small write; only who is behind is asked about.
-        if inner.output.len() > limits::PUBSUB_OUTPUT.soft || inner.mid_reply {
-            self.close_if_slow(inner, Instant::now());
-        }
-    }
-
-    pub(super) fn close_if_slow(&self, inner: &mut Inner, now: Instant) {
-        if !inner.dead && inner.is_slow_subscriber(now) {
-            self.context.workspace.counters.slow_clients_closed.increment();
-            tracing::warn!(
-                "closed client {}: {} bytes of messages wait for it",
-                inner.identity.peer.remote(),
-                inner.output.len()
-            );
-            inner.dead = true;
+        if !inner.output.is_empty() || inner.mid_reply {
+            inner.more_waits(&self.context);
         }
     }
 
@@ -220,16 +196,6 @@ impl Subscriber for Session {
     }
 }
 
-/// Whether so many waiting bytes are too many, or have been for too long. `since` remembers.
-fn is_over(limit: &OutputLimit, waiting: usize, since: &mut Option<Instant>, now: Instant) -> bool {
-    if waiting <= limit.soft {
-        *since = None;
-        return false;
-    }
-    let since = *since.get_or_insert(now);
-    waiting > limit.hard || now.saturating_duration_since(since) >= limit.soft_for
-}
-
 /// What a client is told of one of its subscriptions; `None` is the name of nothing.
 pub(super) fn confirmation(out: &mut Vec<u8>, resp3: bool, verb: &str, name: Option<&[u8]>, count: usize) {
     out.extend_from_slice(if resp3 { b">3\r\n" } else { b"*3\r\n" });
@@ -243,25 +209,7 @@ pub(super) fn confirmation(out: &mut Vec<u8>, resp3: bool, verb: &str, name: Opt
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn the_hard_limit_is_for_every_moment_and_the_soft_one_for_a_minute_without_a_break() {
-        let limit = OutputLimit { hard: 100, soft: 10, soft_for: Duration::from_secs(60) };
-        let start = Instant::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        let mut since = None;
-        assert!(is_over(&limit, 101, &mut since, start));
-        let mut since = None;
-        assert!(!is_over(&limit, 100, &mut since, start));
-        assert!(!is_over(&limit, 11, &mut since, after(59)));
-        assert!(!is_over(&limit, 10, &mut since, after(59)));
-        assert!(!is_over(&limit, 11, &mut since, after(60)), "it began anew");
-        assert!(!is_over(&limit, 11, &mut since, after(119)));
-        assert!(is_over(&limit, 11, &mut since, after(120)));
-    }
 
     #[test]
     fn confirmations_in_both_protocols() {

@@ -1,7 +1,7 @@
 //! A worker's mailbox: the only way by which other threads reach it.
 //!
 //! Unbounded on purpose, because control must never wait for a worker and an accepted socket must not be lost; what can
-//! lie in it is bounded all the same: sockets by their listener's `max_clients` (each holds a [`Seat`]), news of the
+//! lie in it is bounded all the same: sockets by their listener's `max_clients` (each holds a [`Seat`]) or their tickets, news of the
 //! topology by one per group, the rest comes once.
 
 use std::net::TcpStream;
@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::farewell::Refused;
 use super::seat::Seat;
 use crate::session::Peer;
+use crate::session::switchboard::Question;
 
 /// An accepted connection on its way to a worker.
 #[derive(Debug)]
@@ -36,8 +38,13 @@ pub(crate) enum Socket {
 #[derive(Debug)]
 pub(crate) enum Mail {
     Accepted(Arrival),
+    /// Not served; to be told so over TLS.
+    Refused(Refused),
     /// Control published a snapshot of this group.
     Topology(usize),
+    /// A session on some worker wants to know something of all sessions. At most one of each session lies here, since a
+    /// session waits for its answer.
+    Ask(Question),
     /// End each session when nothing is owed to its client, then end.
     Drain,
     /// Close every session and end.
@@ -70,11 +77,19 @@ impl Mailbox {
         self.send(Mail::Accepted(arrival));
     }
 
+    pub(crate) fn refused(&self, refused: Refused) {
+        self.send(Mail::Refused(refused));
+    }
+
     /// The worker shall take over the newest snapshot of a group. Cheap to repeat.
     pub(crate) fn topology(&self, group: usize) {
         if !self.topology_waits[group].swap(true, Ordering::AcqRel) {
             self.send(Mail::Topology(group));
         }
+    }
+
+    pub(crate) fn ask(&self, question: Question) {
+        self.send(Mail::Ask(question));
     }
 
     pub(crate) fn drain(&self) {

@@ -4,6 +4,7 @@
 //! Everything else in here stays on the thread: `Rc`, `Cell`, `RefCell`. It must never wait for another thread.
 
 mod certificate;
+mod farewell;
 mod handshake;
 mod mailbox;
 mod seat;
@@ -12,7 +13,6 @@ mod seat;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -26,15 +26,19 @@ use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
 use self::certificate::Standing;
+pub(crate) use self::farewell::{Refused, Tickets};
 use self::handshake::{Failure, Handshakes};
 use self::mailbox::Mail;
 pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
+use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
-use crate::session::context::{Context, Workspace};
-use crate::session::{Peer, Session};
+use crate::session::clients::answer;
+use crate::session::context::{Context, Live, Workspace};
+use crate::session::switchboard::{Question, Switchboard};
+use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
 use crate::transport::{CipherBuffer, Stream};
 
@@ -51,6 +55,10 @@ pub(crate) struct Setup {
     /// In the order of `Config::listeners`.
     pub(crate) doors: Vec<Door>,
     pub(crate) throttle: Arc<Mutex<Throttle>>,
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) memory: Arc<Memory>,
+    /// Its place among the workers.
+    pub(crate) number: usize,
     /// Spreads load differently on each worker.
     pub(crate) seed: u64,
 }
@@ -70,6 +78,7 @@ pub(crate) fn run(setup: Setup, letters: Letters) -> io::Result<usize> {
 }
 
 struct Worker {
+    number: usize,
     started: Instant,
     counters: Arc<WorkerCounters>,
     workspace: Rc<Workspace>,
@@ -77,16 +86,18 @@ struct Worker {
     doors: Vec<(Rc<Context>, Option<TlsAcceptor>)>,
     handshakes: Handshakes,
     /// Sessions past their handshake, by id.
-    live: RefCell<HashMap<u64, Rc<Session>>>,
+    live: Live,
     /// While draining: a session ended.
     ended: Notify,
 }
 
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
-        let Setup { started, counters, groups, doors, throttle, seed } = setup;
+        let Setup { started, counters, groups, doors, throttle, switchboard, memory, number, seed } = setup;
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
-        let workspace = Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle));
+        let account = Account::new(memory, number);
+        let workspace =
+            Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account));
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
         let door = |door: Door| {
@@ -97,8 +108,8 @@ impl Worker {
             (Rc::new(context), door.tls.map(TlsAcceptor::from))
         };
         let doors = doors.into_iter().map(door).collect();
-        let (handshakes, live, ended) = (Handshakes::new(), RefCell::default(), Notify::new());
-        Rc::new(Self { started, counters, workspace, pools, doors, handshakes, live, ended })
+        let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
+        Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, ended })
     }
 
     async fn serve(self: Rc<Self>, mut letters: Letters) -> usize {
@@ -112,12 +123,15 @@ impl Worker {
             tokio::select! {
                 mail = letters.next() => match mail {
                     Some(Mail::Accepted(arrival)) => self.admit(arrival),
+                    Some(Mail::Refused(refused)) => self.turn_away(refused),
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
+                    Some(Mail::Ask(question)) => self.answer(question),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
                 _ = beat.tick() => self.beat(),
+                () = self.workspace.account.called() => relieve(&self.workspace),
                 () = self.ended.notified(), if draining => {}
             }
         }
@@ -134,6 +148,9 @@ impl Worker {
             pool.tick(now);
         }
         self.workspace.tick();
+        if self.workspace.account.memory().is_over() {
+            relieve(&self.workspace);
+        }
     }
 
     /// Another master: a session that waits for its own connection to the old one would wait for ever.
@@ -145,6 +162,14 @@ impl Worker {
                 session.wake();
             }
         }
+    }
+
+    fn answer(&self, question: Question) {
+        let group = question.group;
+        let live = self.live.borrow();
+        let of_group = |session: &&Rc<Session>| session.group() == group;
+        let one = |id| live.get(&id).filter(of_group);
+        answer::answer(question, self.number, &self.pools[group], live.values().filter(of_group), one);
     }
 
     /// Handshakes that are under way get no answer any more: nothing is owed to those clients.
@@ -178,6 +203,14 @@ impl Worker {
         if let Err(error) = admitted {
             self.counters.sessions_rejected.increment();
             tracing::error!("closed a new client: the system cannot watch its socket: {error}; raise its limits");
+        }
+    }
+
+    fn turn_away(self: &Rc<Self>, refused: Refused) {
+        let worker = Rc::clone(self);
+        // A listener without TLS tells its clients itself.
+        if let Some(acceptor) = self.doors[refused.listener].1.clone() {
+            spawn_local(async move { farewell::say(refused, acceptor, &worker.handshakes).await });
         }
     }
 

@@ -49,7 +49,18 @@ fn setup() -> Setup {
     };
     let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
     let (counters, throttle) = (Arc::default(), Arc::default());
-    Setup { started: Instant::now(), counters, groups: vec![group], doors, throttle, seed: 1 }
+    let memory = Memory::new(None, std::slice::from_ref(&counters));
+    Setup {
+        started: Instant::now(),
+        counters,
+        groups: vec![group],
+        doors,
+        throttle,
+        switchboard: Arc::new(Switchboard::new(Vec::new())),
+        memory,
+        number: 0,
+        seed: 1,
+    }
 }
 
 /// The server's end and the client's end of a connection.

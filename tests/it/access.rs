@@ -112,7 +112,7 @@ fn all_nodes_down_at_the_start_and_a_client_that_waits_for_them() {
         let own = folder.path().join(port.to_string());
         std::fs::create_dir(&own).expect("a folder of its own");
         crate::support::network::Running::start(
-            Command::new("redis-server")
+            Command::new(crate::support::redis::program())
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
                 .args(["--repl-diskless-sync-delay", "0", "--dir"])
                 .arg(own)

@@ -167,12 +167,14 @@ fn names_and_ipv6_and_three_addresses_for_one_server() {
         let one = network.host(1);
         let port = free_port();
         let a = one.redis(&[]);
+        let folder = tempfile::tempdir().expect("a folder");
         // Here, beside Redan: reached as localhost, 127.0.0.1 and ::1.
         let _beside = Running::start(
-            Command::new("redis-server")
+            Command::new(crate::support::redis::program())
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "::1", "--save", ""])
-                // What it gets from its master it keeps in a file.
-                .args(["--dir", env!("CARGO_TARGET_TMPDIR")])
+                // What it gets from its master it keeps in a file, which another kind of server could not load.
+                .arg("--dir")
+                .arg(folder.path())
                 .args(["--repl-diskless-sync-delay", "0", "--replicaof"])
                 .args(a.address().split(':')),
         );

@@ -1,5 +1,7 @@
 //! The documents say what is so: the README's configuration serves, and every error that clients can get is explained.
 
+mod commands;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

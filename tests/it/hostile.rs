@@ -46,7 +46,7 @@ fn a_broken_protocol_is_answered_in_the_words_of_redis_and_closed() {
     let long_line = "x".repeat(70_000);
     let long_count = format!("*{}", "1".repeat(70_000));
     let long_length = format!("*1\r\n${}", "1".repeat(70_000));
-    let broken: &[&str] = &[
+    let mut broken = vec![
         "*1\r\n:4\r\n",
         "*1\r\nPING\r\n",
         "*x\r\n",
@@ -66,7 +66,9 @@ fn a_broken_protocol_is_answered_in_the_words_of_redis_and_closed() {
         &long_count,
         &long_length,
     ];
-    for bytes in broken {
+    // Valkey 9 goes on with an argument behind its closing quote.
+    broken.retain(|bytes| *bytes != "SET \"a\"b\r\n" || redis.valkey().is_none_or(|major| major < 9));
+    for bytes in &broken {
         let shown = &bytes[..bytes.len().min(60)];
         let replies = [redis.address(), endpoint.address()].map(|address| {
             let mut client = Client::connect(&address);

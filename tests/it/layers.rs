@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     // The shell, bottom.
     &["config", "metrics"],
-    &["net"],
+    &["memory", "net"],
     &["tls"],
     &["transport"],
     // The data plane.

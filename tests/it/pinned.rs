@@ -242,8 +242,6 @@ fn administration_is_refused_by_default() {
         &["DEBUG", "SLEEP", "0"],
         &["SHUTDOWN", "NOSAVE"],
         &["REPLICAOF", "NO", "ONE"],
-        &["CLIENT", "KILL", "TYPE", "normal"],
-        &["CLIENT", "PAUSE", "10000"],
         &["ACL", "SETUSER", "x"],
         &["MONITOR"],
     ] {

@@ -171,7 +171,7 @@ fn info_has_a_section_of_redans_own_behind_the_masters() {
             let reply = client.ask(words);
             assert!(reply.contains("# Redan\r\nredan_version:"), "{words:?}: {reply}");
             assert!(reply.contains(&format!("redan_master:{}\r\n", group.servers[0].address())), "{words:?}: {reply}");
-            assert_eq!(reply.contains("redis_version:7"), words != ["info", "redan"], "{words:?}: {reply}");
+            assert_eq!(reply.contains("redis_version:"), words != ["info", "redan"], "{words:?}: {reply}");
         }
         let reply = client.ask(&["INFO", "replication"]);
         assert!(reply.contains("role:master") && !reply.contains("# Redan"), "{reply}");

@@ -39,6 +39,19 @@ fn without_id(reply: &str) -> String {
     }
 }
 
+/// The same, and without the list of modules where the server has one built in: Redis from 8.0, of which Redan's own
+/// answer to HELLO does not speak.
+fn without_id_and_modules(both: &Both) -> impl Fn(&str) -> String + use<> {
+    let built_in = both.redis.command(&["MODULE", "LIST"]) != "*0\r\n";
+    move |reply| {
+        let reply = without_id(reply);
+        match reply.split_once("$7\r\nmodules\r\n") {
+            Some((before, _)) if built_in => before.to_owned(),
+            _ => reply,
+        }
+    }
+}
+
 /// `:17` is some integer.
 fn any_integer(reply: &str) -> String {
     if reply.starts_with(':') { ":n".to_owned() } else { reply.to_owned() }
@@ -47,7 +60,7 @@ fn any_integer(reply: &str) -> String {
 #[test]
 fn hello() {
     let both = Both::start();
-    let read = |script: &[&[&str]]| both.compare(script, without_id);
+    let read = |script: &[&[&str]]| both.compare(script, without_id_and_modules(&both));
     read(&[&["HELLO"], &["HELLO", "3"], &["HELLO"], &["HELLO", "2"], &["HELLO"]]);
     read(&[&["hello", "3"], &["GET", "none"], &["HELLO", "2"], &["GET", "none"]]);
     read(&[&["HELLO", "3", "SETNAME", "me"], &["CLIENT", "GETNAME"]]);
@@ -156,9 +169,12 @@ fn client_info_has_the_fields_of_redis() {
         let line = client.text(&["CLIENT", "INFO"]).expect("a line");
         line.split_whitespace().map(|field| field.split_once('=').expect("field=value").0.to_owned()).collect()
     };
-    let expected = fields(Client::connect(&both.redis.address()));
+    let mut expected = fields(Client::connect(&both.redis.address()));
     let mut found = fields(both.endpoint.client());
     found.retain(|field| !field.starts_with("lib-"));
+    // Redan's line is that of Redis 7.0; these came later, in Redis or in Valkey.
+    let newer = ["lib-", "watch", "io-thread", "tot-net-", "tot-cmds", "capa", "cmd-", "read-", "avg-", "name-"];
+    expected.retain(|field| !newer.iter().any(|prefix| field.starts_with(prefix)));
     assert_eq!(found, expected);
 }
 
@@ -184,7 +200,7 @@ fn reset() {
     let both = Both::start();
     both.equal(&[&["SET", "k", "zero"], &["SELECT", "1"], &["CLIENT", "SETNAME", "me"], &["RESET"], &["GET", "k"]]);
     both.equal(&[&["CLIENT", "SETNAME", "me"], &["RESET"], &["CLIENT", "GETNAME"], &["RESET", "x"]]);
-    both.compare(&[&["HELLO", "3"], &["RESET"], &["GET", "none"], &["HELLO"]], without_id);
+    both.compare(&[&["HELLO", "3"], &["RESET"], &["GET", "none"], &["HELLO"]], without_id_and_modules(&both));
     both.equal(&[&["MULTI"], &["SET", "k", "never"], &["RESET"], &["GET", "k"], &["EXEC"]]);
     both.equal(&[&["WATCH", "k"], &["RESET"], &["MULTI"], &["PING"], &["EXEC"]]);
 }

@@ -91,7 +91,8 @@ impl Driver {
             self.dialing = None;
         } else if self.dialing.as_ref().is_none_or(|(dialed, _)| dialed.id != id) {
             let (pool, to, dialect) = (Rc::clone(&self.pool), node.clone(), self.hub.dialect);
-            self.dialing = Some((node, Box::pin(async move { pool.connect(&to, dialect).await })));
+            self.dialing =
+                Some((node, Box::pin(async move { pool.connect(&to, dialect).await.map(|opened| opened.stream) })));
         }
     }
 

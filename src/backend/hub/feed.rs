@@ -148,7 +148,7 @@ impl Feed {
     fn skip_if_too_large(&mut self, table: &Table) -> Result<(), String> {
         if !self.skipping {
             let announced = (self.at - self.start) as u64 + self.scanner.outstanding();
-            if announced <= limits::PUBSUB_OUTPUT.hard as u64 {
+            if announced <= limits::MESSAGE as u64 {
                 return Ok(());
             }
             let Said::Message(kind, name) = said(&self.buf[self.start..self.at]) else {

@@ -280,7 +280,7 @@ fn a_message_that_no_client_could_take_is_not_gathered() {
     stage.asks();
     stage.confirms("subscribe", "big");
     stage.confirms("subscribe", "small");
-    let length = limits::PUBSUB_OUTPUT.hard + 1;
+    let length = limits::MESSAGE + 1;
     stage.says(format!("*3\r\n$7\r\nmessage\r\n$3\r\nbig\r\n${length}\r\n").as_bytes()).unwrap();
     assert!(client.revoked.borrow().is_some());
     let piece = vec![b'x'; limits::CLIENT_READ];

@@ -1,7 +1,7 @@
 //! What `redan check` says about real servers.
 
 use super::*;
-use crate::config::{Access, Bind, Consistency, Listener, ListenerTls, Log, LogFormat, Reads};
+use crate::config::{Access, Bind, Consistency, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads};
 use crate::control::tests::support::certs::Certs;
 use crate::control::tests::support::redis::Redis;
 use crate::control::tests::{group, with_password, with_tls};
@@ -12,6 +12,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         admin: None,
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
+        max_memory: None,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
         warnings: Vec::new(),
@@ -137,6 +138,8 @@ fn tls_of_nodes_and_of_listeners() {
         permissions: None,
         max_clients: 1,
         idle_timeout: None,
+        output_limit: OutputLimits::default(),
+        tcp_keepalive: None,
     };
     check(Vec::new(), vec![listener]).says(&["listener 'app'", "ca.pem", "private key"]);
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use toml::de::{DeTable, DeValue};
 
-use super::super::keys::{FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, REDAN, SECTIONS, USERS_FILE};
+use super::super::keys::{
+    FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN, SECTIONS, USERS_FILE,
+};
 use super::Directory;
 
 const EXAMPLE: &str = include_str!("../../../proxy.toml");
@@ -55,6 +57,7 @@ fn walk(kind: &Kind, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
             (&FILE, "group", &GROUP),
             (&REDAN, "log", &LOG),
             (&LISTENER, "tls", &LISTENER_TLS),
+            (&LISTENER, "output_limit", &OUTPUT_LIMIT),
             (&GROUP, "nodes", &NODE),
             (&GROUP, "tls", &NODE_TLS),
             (&NODE, "tls", &NODE_TLS),

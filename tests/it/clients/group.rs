@@ -1,4 +1,4 @@
-//! A master and a replica of it, and Redan in front of them with a plain and a TLS listener.
+//! A master and two replicas of it, and Redan in front of them with a plain and a TLS listener.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::support::proxy::Proxy;
 
 pub(crate) struct Group {
     master: Redis,
-    _replica: Redis,
+    _replicas: [Redis; 2],
     folder: TempDir,
 }
 
@@ -24,9 +24,11 @@ impl Group {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_certificates(folder.path());
         let master = Redis::start(folder.path(), None);
-        let replica = Redis::start(folder.path(), Some(master.port));
-        replica.wait_for("INFO replication\r\n", "master_link_status:up");
-        Self { master, _replica: replica, folder }
+        let replicas = [(); 2].map(|()| Redis::start(folder.path(), Some(master.port)));
+        for replica in &replicas {
+            replica.wait_for("INFO replication\r\n", "master_link_status:up");
+        }
+        Self { master, _replicas: replicas, folder }
     }
 
     pub(crate) fn master_address(&self) -> String {
@@ -37,7 +39,7 @@ impl Group {
         self.folder.path().join("ca.pem")
     }
 
-    /// Address 0 is plain, 1 is TLS. Only the master is configured: the replica is for Redan to find.
+    /// Address 0 is plain, 1 is TLS. Only the master is configured: the replicas are for Redan to find.
     pub(crate) fn proxy(&self) -> Proxy {
         let folder = self.folder.path().display();
         Proxy::start(&format!(
@@ -74,7 +76,7 @@ impl Redis {
         drop(listener);
         let own = folder.join(port.to_string());
         fs::create_dir(&own).expect("a folder of its own");
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(crate::support::redis::program());
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&own);
         // Without it a full synchronisation waits five seconds for more replicas to come.
         command.args(["--repl-diskless-sync-delay", "0"]);

@@ -257,8 +257,55 @@ static void publishing(void) {
     }
     freeReplyObject(ask(&subscriber, "UNSUBSCRIBE hiredis:channel"));
     text(ask(&subscriber, "PING"), "PING after UNSUBSCRIBE", "PONG");
+    freeReplyObject(ask(&subscriber, "PSUBSCRIBE hiredis:p*"));
+    whole(ask(&publisher, "PUBLISH hiredis:pattern second"), "PUBLISH to a pattern", 1);
+    last(take(&subscriber), "a message by pattern", 4, "second");
     hang_up(&subscriber);
     hang_up(&publisher);
+}
+
+static void waiting(struct client *c) {
+    struct client other = dial();
+    freeReplyObject(ask(c, "DEL hiredis:queue"));
+    redisReply *nothing = ask(c, "BLPOP hiredis:queue 0.05");
+    if (nothing->type != REDIS_REPLY_NIL) fail("BLPOP of nothing", nothing->str);
+    freeReplyObject(nothing);
+    redisAppendCommand(c->c, "BLPOP hiredis:queue 20");
+    int done = 0;
+    if (!ca) {
+        while (!done) {
+            if (redisBufferWrite(c->c, &done) != REDIS_OK) fail("sending BLPOP", c->c->errstr);
+        }
+    }
+    whole(ask(&other, "RPUSH hiredis:queue job"), "RPUSH", 1);
+    last(take(c), "BLPOP", 2, "job");
+    hang_up(&other);
+}
+
+static void scripts(struct client *c) {
+    redisReply *sha = ask(c, "SCRIPT LOAD %s", "return redis.call('GET', KEYS[1])");
+    text(ask(c, "SET hiredis:script read"), "SET", "OK");
+    for (int n = 0; n < 20; n++) {
+        text(ask(c, "EVALSHA %s 1 hiredis:script", sha->str), "EVALSHA", "read");
+        text(ask(c, "EVALSHA_RO %s 1 hiredis:script", sha->str), "EVALSHA_RO", "read");
+    }
+    freeReplyObject(sha);
+    error(ask(c, "EVALSHA 0000000000000000000000000000000000000000 0"), "EVALSHA of no script", "NOSCRIPT");
+}
+
+static void scans(struct client *c) {
+    freeReplyObject(ask(c, "DEL hiredis:members"));
+    for (int n = 0; n < 1000; n++) redisAppendCommand(c->c, "SADD hiredis:members %d", n);
+    for (int n = 0; n < 1000; n++) whole(take(c), "SADD", 1);
+    char cursor[32] = "0", seen[1000] = {0};
+    do {
+        redisReply *page = ask(c, "SSCAN hiredis:members %s COUNT 50", cursor);
+        if (page->elements != 2) fail("SSCAN", page->str);
+        snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
+        for (size_t n = 0; n < page->element[1]->elements; n++) seen[atoi(page->element[1]->element[n]->str) % 1000] = 1;
+        freeReplyObject(page);
+    } while (strcmp(cursor, "0") != 0);
+    if (memchr(seen, 0, sizeof seen)) fail("SSCAN finds every member", "fewer");
 }
 
 int main(int count, char **words) {
@@ -279,6 +326,9 @@ int main(int count, char **words) {
         transactions(&c);
         databases(&c);
         publishing();
+        waiting(&c);
+        scripts(&c);
+        scans(&c);
         hang_up(&c);
     }
     printf("hiredis %d.%d: everything as it should be\n", HIREDIS_MAJOR, HIREDIS_MINOR);

@@ -118,6 +118,9 @@ async function blocking() {
   for (let n = 0; n < 50; n += 1) await pusher.set(key('beside'), n);
   await pusher.rpush(key('queue'), 'job');
   same('BLPOP', await within(10_000, 'BLPOP', taken), [key('queue'), 'job']);
+  const entry = waiter.xread('BLOCK', 10_000, 'STREAMS', key('stream'), '0');
+  const id = await pusher.xadd(key('stream'), '*', 'f', 'v');
+  same('XREAD BLOCK', await within(10_000, 'XREAD', entry), [[key('stream'), [[id, ['f', 'v']]]]]);
   await Promise.all([waiter.quit(), pusher.quit()]);
 }
 
@@ -125,11 +128,20 @@ async function scripts(redis) {
   redis.defineCommand('put', { numberOfKeys: 1, lua: "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]" });
   same('script', await redis.put(key('script'), 'a'), 'a');
   same('script again', await redis.put(key('script'), 'b'), 'b');
+  const sha = await redis.script('LOAD', "return redis.call('GET', KEYS[1])");
+  for (let n = 0; n < 20; n += 1) same('EVALSHA', await redis.evalsha(sha, 1, key('script')), 'b');
+  same('EVALSHA_RO', await redis.call('EVALSHA_RO', sha, 1, key('script')), 'b');
+  same('EVALSHA in MULTI', await redis.multi().evalsha(sha, 1, key('script')).exec(), [[null, 'b']]);
+  await refused('EVALSHA of no script', redis.evalsha('0'.repeat(40), 0), /NOSCRIPT/);
   const names = Array.from({ length: 500 }, (_, n) => key(`scan:${n}`));
   await redis.mset(names.flatMap((name) => [name, 'x']));
   const found = new Set();
   for await (const page of redis.scanStream({ match: key('scan:*'), count: 20 })) page.forEach((name) => found.add(name));
   same('SCAN finds every key', names.filter((name) => !found.has(name)).length, 0);
+  await redis.sadd(key('members'), names);
+  const members = new Set();
+  for await (const page of redis.sscanStream(key('members'), { count: 20 })) page.forEach((name) => members.add(name));
+  same('SSCAN', members.size, names.length);
 }
 
 async function forget(redis) {

@@ -61,7 +61,23 @@ async function checks(RESP) {
   same('SCAN finds every key', names.filter((name) => !found.has(name)).length, 0);
   same('EVAL', await client.eval('return {1, ARGV[1]}', { keys: [], arguments: ['x'] }), [1, 'x']);
 
-  const pool = createClientPool(options, { minimum: 2, maximum: 8 });
+  const sha = await client.scriptLoad("return redis.call('GET', KEYS[1])");
+  await client.set(key('script'), 'read');
+  for (let n = 0; n < 20; n += 1) {
+    const what = { keys: [key('script')], arguments: [] };
+    same('EVALSHA', await client.evalSha(sha, what), 'read');
+    same('EVALSHA_RO', await client.evalShaRo(sha, what), 'read');
+  }
+  await refused('EVALSHA of no script', client.evalSha('0'.repeat(40), { keys: [], arguments: [] }), /NOSCRIPT/);
+  await client.sAdd(key('members'), names);
+  const members = new Set();
+  for await (const page of client.sScanIterator(key('members'), { COUNT: 20 })) {
+    (Array.isArray(page) ? page : [page]).forEach((name) => members.add(name));
+  }
+  same('SSCAN', members.size, names.length);
+
+  // Its clean-up after three seconds closes clients that close() has closed, and throws, also with a bare server.
+  const pool = createClientPool(options, { minimum: 2, maximum: 8, cleanupDelay: 600_000 });
   pool.on('error', (error) => { throw error; });
   await pool.connect();
   const pooled = await Promise.all(Array.from({ length: 500 }, () => pool.incr(key('pooled'))));

@@ -273,12 +273,35 @@ class Checks:
         self.r.rpush(key, "job")
         waiting.join(15)
         same("BLPOP", [tuple(pair) for pair in taken], [(self.text(key), self.text("job"))])
+        true("XREAD BLOCK of nothing", not self.r.xread({self.key("events"): "$"}, block=50))
+        entry = self.r.xadd(self.key("events"), {"k": "v"})
+        self.r.xgroup_create(self.key("events"), "group", id="0")
+        true("XREADGROUP BLOCK", self.r.xreadgroup("group", "me", {self.key("events"): ">"}, block=5000))
+        same("XACK", self.r.xack(self.key("events"), "group", entry), 1)
+        self.r.zadd(self.key("ranked"), {"a": 1.5})
+        same("BZPOPMIN", tuple(self.r.bzpopmin(self.key("ranked"), timeout=5))[1:], (self.text("a"), 1.5))
 
     def scripts(self):
         script = self.r.register_script("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])")
         same("script", script(keys=[self.key("script")], args=["lua"]), self.text("lua"))
         same("script again", script(keys=[self.key("script")], args=["lua2"]), self.text("lua2"))
         same("EVAL of a table", self.r.eval("return {1, 2, {3}}", 0), [1, 2, [3]])
+        read, write = "return redis.call('GET', KEYS[1])", f"return '{self.prefix}' .. redis.call('INCR', KEYS[1])"
+        name = self.r.script_load(read)
+        for _ in range(20):  # by whichever node: a replica is not sent what the master was told
+            same("EVALSHA", self.r.evalsha(name, 1, self.key("script")), self.text("lua2"))
+            same("EVALSHA_RO", self.r.evalsha_ro(name, 1, self.key("script")), self.text("lua2"))
+        same("SCRIPT EXISTS", self.r.script_exists(name, "0" * 40), [True, False])
+        with self.r.pipeline() as pipe:
+            counting = self.r.register_script(write)
+            counting(keys=[self.key("counted")], client=pipe)
+            counting(keys=[self.key("counted")], client=pipe)
+            same("scripts in a pipeline", pipe.execute(), [self.text(f"{self.prefix}{n}") for n in (1, 2)])
+        try:
+            self.r.evalsha("0" * 40, 0)
+            raise AssertionError("EVALSHA of no script was answered")
+        except redis.exceptions.NoScriptError:
+            pass
         with self.r.lock(self.key("lock"), timeout=10, blocking_timeout=5):
             same("the lock is held", self.r.lock(self.key("lock"), timeout=10).acquire(blocking=False), False)
         same("the lock is free", self.r.exists(self.key("lock")), 0)
@@ -302,6 +325,10 @@ class Checks:
         same("SCAN finds every key", len(wanted - found), 0)
         self.r.hset(self.key("scanned"), mapping={f"f{n}": n for n in range(1000)})
         same("HSCAN", len(dict(self.r.hscan_iter(self.key("scanned"), count=50))), 1000)
+        self.r.sadd(self.key("sscanned"), *range(1000))
+        same("SSCAN", len(set(self.r.sscan_iter(self.key("sscanned"), count=50))), 1000)
+        self.r.zadd(self.key("zscanned"), {str(n): n for n in range(1000)})
+        same("ZSCAN", sum(score for _, score in set(map(tuple, self.r.zscan_iter(self.key("zscanned"), count=50)))), 499_500)
 
 
 def next_message(pubsub):

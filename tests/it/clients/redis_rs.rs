@@ -76,7 +76,25 @@ fn blocking(client: &Client, protocol: &str) -> Outcome {
     messages(client, &key)?;
     let script = redis::Script::new("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])");
     same("script", script.key(key("script")).arg("lua").invoke::<String>(&mut c)?, "lua".to_owned());
+    let sha: String = redis::cmd("SCRIPT").arg("LOAD").arg("return redis.call('GET', KEYS[1])").query(&mut c)?;
+    for command in ["EVALSHA", "EVALSHA_RO"] {
+        let read: String = redis::cmd(command).arg(&sha).arg(1).arg(key("script")).query(&mut c)?;
+        same(command, read, "lua".to_owned());
+    }
+    scans(&mut c, &key)?;
     forget(&mut c, protocol)
+}
+
+fn scans(c: &mut Connection, key: &impl Fn(&str) -> String) -> Outcome {
+    let names: Vec<String> = (0..500).map(|n| key(&format!("scan:{n}"))).collect();
+    let pairs: Vec<(&String, i64)> = names.iter().map(|name| (name, 1)).collect();
+    let () = c.mset(&pairs)?;
+    let found: Outcome<std::collections::HashSet<String>> = c.scan_match(key("scan:*"))?.collect();
+    same("SCAN", found?, names.iter().cloned().collect());
+    let () = c.sadd(key("members"), &names)?;
+    let found: Outcome<std::collections::HashSet<String>> = c.sscan(key("members"))?.collect();
+    same("SSCAN", found?, names.into_iter().collect());
+    Ok(())
 }
 
 fn pipelines(c: &mut Connection, key: &impl Fn(&str) -> String) -> Outcome {

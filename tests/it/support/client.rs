@@ -55,6 +55,15 @@ impl Client {
         }
     }
 
+    /// The text of the next reply, a bulk string.
+    pub(crate) fn text_reply(&mut self) -> String {
+        let reply = self.reply();
+        match reply.split_once("\r\n") {
+            Some((header, text)) if header.starts_with('$') => text.trim_end_matches("\r\n").to_owned(),
+            _ => panic!("{reply:?} is no text"),
+        }
+    }
+
     /// The integer that answers the command.
     pub(crate) fn integer(&mut self, words: &[&str]) -> i64 {
         let reply = self.ask(words);
@@ -104,8 +113,12 @@ impl Client {
 
     /// Everything until the connection ends, which it must.
     pub(crate) fn rest(&mut self) -> String {
+        String::from_utf8_lossy(&self.rest_bytes()).into_owned()
+    }
+
+    pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
-        String::from_utf8_lossy(&self.buf[self.at..]).into_owned()
+        self.buf[self.at..].to_vec()
     }
 
     /// Whether nothing comes within `time`.

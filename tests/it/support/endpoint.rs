@@ -27,8 +27,13 @@ impl Endpoint {
 
     /// The same with so many workers.
     pub(crate) fn with_workers(workers: usize, nodes: &[String], listener: &str, group: &str) -> Self {
+        Self::start_process(&format!("workers = {workers}"), nodes, listener, group)
+    }
+
+    /// The same with lines of `[redan]`.
+    pub(crate) fn start_process(process: &str, nodes: &[String], listener: &str, group: &str) -> Self {
         let toml = format!(
-            "[redan]\nworkers = {workers}\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
+            "[redan]\n{process}\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
              [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\n{listener}\n\
              [[group]]\nname = \"main\"\nnodes = {nodes:?}\nprobe_interval = \"100ms\"\n{group}\n"
         );
@@ -39,6 +44,14 @@ impl Endpoint {
     pub(crate) fn of(servers: &[&Redis], listener: &str) -> Self {
         let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
         Self::start(&nodes, listener, "")
+    }
+
+    /// In front of real servers, with two workers, so that sessions in turn come to different ones.
+    pub(crate) fn of_two_workers(servers: &[&Redis], listener: &str) -> Self {
+        let nodes: Vec<String> = servers.iter().map(|server| server.address()).collect();
+        let endpoint = Self::with_workers(2, &nodes, listener, "");
+        endpoint.wait_for_readable(nodes.len());
+        endpoint
     }
 
     pub(crate) fn wait_for_readable(&self, nodes: usize) {
@@ -97,6 +110,13 @@ impl Endpoint {
         stream.read_to_string(&mut text).expect("an answer");
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         text
+    }
+
+    /// What buffers of clients hold, by the process's own account.
+    pub(crate) fn held_memory(&self) -> f64 {
+        let metrics = self.metrics();
+        let kinds = metrics.lines().filter(|line| line.starts_with("redan_memory_bytes{"));
+        kinds.map(|line| line.rsplit_once(' ').and_then(|(_, n)| n.parse::<f64>().ok()).expect("a number")).sum()
     }
 
     /// The most memory the process has ever had resident, in bytes.

@@ -1,5 +1,6 @@
 //! What several tests stand on: running servers, running proxies, certificates.
 
+pub(crate) mod beside;
 pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod endpoint;
@@ -9,3 +10,4 @@ pub(crate) mod network;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
+pub(crate) mod value;

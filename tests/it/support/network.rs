@@ -105,7 +105,7 @@ impl Host {
         );
         let file = folder.path().join("redis.conf");
         std::fs::write(&file, config).expect("writable");
-        let process = Running::start(self.command("redis-server").arg(file));
+        let process = Running::start(self.command(&super::redis::program()).arg(file));
         let server = Server { _process: process, address: format!("{}:6379", self.name()), _folder: folder };
         eventually("the server listens", || std::net::TcpStream::connect(&server.address).is_ok());
         server

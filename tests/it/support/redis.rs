@@ -12,6 +12,23 @@ use super::certs::Certs;
 /// How long a test waits for what must happen: far more than it takes, because test machines are busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The server that tests start: `redis-server`, or the program that `make test-matrix` names.
+pub(crate) fn program() -> String {
+    std::env::var("REDAN_TEST_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
+/// A refusal in the words of Redis 7.0: newer servers name the user, and say less of a key.
+pub(crate) fn refusal_of_7_0(reply: &str) -> String {
+    let reply = reply.replace(
+        "-NOPERM No permissions to access a key",
+        "-NOPERM this user has no permissions to access one of the keys used as arguments",
+    );
+    match reply.strip_prefix("-NOPERM User ").and_then(|rest| rest.split_once(' ')) {
+        Some((_, rest)) => format!("-NOPERM this user {rest}"),
+        None => reply,
+    }
+}
+
 /// Waits until `ready`, asking every 10 ms; fails the test with `what` at the deadline.
 pub(crate) fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -115,14 +132,15 @@ impl Redis {
     }
 
     fn run(&mut self) -> bool {
-        let started = Command::new("redis-server")
+        let program = program();
+        let started = Command::new(&program)
             .arg(self.folder.path().join("redis.conf"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         let mut child = match started {
             Ok(child) => child,
-            Err(error) => panic!("redis-server cannot be run ({error}): install it, `make test` does so"),
+            Err(error) => panic!("{program} cannot be run ({error}): install it, `make test` does so"),
         };
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
@@ -193,6 +211,17 @@ impl Redis {
     pub(crate) fn ok(&self, words: &[&str]) {
         let reply = self.command(words);
         assert!(!reply.starts_with('-'), "{words:?}: {reply}");
+    }
+
+    /// Valkey's first number; `None` is Redis. Both also answer a `redis_version`.
+    pub(crate) fn valkey(&self) -> Option<u32> {
+        let version = self.info("valkey_version")?;
+        version.split('.').next().and_then(|major| major.parse().ok())
+    }
+
+    /// Valkey 9 is the first to look at the two bytes behind an argument.
+    pub(crate) fn is_lenient(&self) -> bool {
+        self.valkey().is_none_or(|major| major < 9)
     }
 
     /// The text of the bulk string that answers the command.

@@ -1,0 +1,60 @@
+//! When a session is closed for what its client does not do: take its replies, or say anything.
+//!
+//! Looked at when more waits for the client, and once a second. How much all sessions hold together is `held.rs`.
+
+use std::time::Instant;
+
+use super::context::Context;
+use super::{Inner, Session};
+use crate::config::ClientClass;
+
+impl Session {
+    /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
+    pub(crate) fn tick(&self, now: Instant) {
+        let Ok(mut inner) = self.inner.try_borrow_mut() else {
+            return;
+        };
+        let idle = now.saturating_duration_since(inner.last_active);
+        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
+        if inner.output.is_stalled(now, inner.is_subscribed()) {
+            inner.close_as_slow(&self.context, "it does not take its replies");
+        } else if !inner.output.is_empty() || inner.deferred() > 0 {
+            // A soft limit may be passed by time alone.
+            inner.more_waits(&self.context);
+        }
+        let paused = self.context.pool.pause.is_active();
+        if inner.dead || inner.is_revoked() || (idle_too_long && !paused && inner.may_idle_out()) {
+            inner.dead = true;
+            self.wake();
+        }
+    }
+}
+
+impl Inner {
+    /// It waits for its client alone. As in Redis a client that blocks, has subscriptions or watches with MONITOR may be
+    /// silent for ever, and one in the middle of a transaction may not; a wait of Redan's own is not the client's fault.
+    fn may_idle_out(&self) -> bool {
+        let waits_for_redan =
+            self.hold.is_some() || self.pause.is_some() || self.penance.is_some() || self.asked.is_some();
+        let waits_for_messages = self.subscriptions.is_some() || !self.mode.may_idle_out();
+        self.owes_nothing() && !waits_for_redan && !waits_for_messages && self.output.is_empty()
+    }
+
+    /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
+    pub(super) fn more_waits(&mut self, context: &Context) {
+        let class = if self.is_subscribed() { ClientClass::Pubsub } else { self.class };
+        let limit = context.listener.output_limit.of(class);
+        let waiting = self.output.len() + self.stash.replies() + self.deferred();
+        if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
+            let what = if class == ClientClass::Pubsub { "messages" } else { "replies" };
+            self.close_as_slow(context, &format!("{waiting} bytes of {what} wait for it"));
+        }
+        self.account(context);
+    }
+
+    fn close_as_slow(&mut self, context: &Context, why: &str) {
+        context.workspace.counters.slow_clients_closed.increment();
+        tracing::warn!("closed client {}: {why}", self.identity.peer.remote());
+        self.dead = true;
+    }
+}
