@@ -20,6 +20,7 @@ mod held;
 mod hold;
 mod identity;
 mod info;
+mod kill;
 mod local;
 mod loss;
 mod login;

@@ -236,6 +236,9 @@ impl Session {
         if self.pauses(inner, cx) == Flow::Wait {
             return Flow::Wait;
         }
+        if let Some(flow) = self.kill_again(inner, cx) {
+            return flow;
+        }
         let demand = demand_of(inner, &self.context.pool.learned());
         let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
@@ -278,7 +281,7 @@ impl Session {
         inner.retrying = false;
     }
 
-    fn give_up(&self, inner: &mut Inner) {
+    pub(super) fn give_up(&self, inner: &mut Inner) {
         let words = self.hold_error();
         let mut stash = inner.stash.take();
         for (_, stashed) in &mut stash {
