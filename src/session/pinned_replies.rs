@@ -47,7 +47,9 @@ impl Session {
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
                 let shown = match pinned.expected.front() {
-                    None | Some(Expect::Reply) => true,
+                    None => true,
+                    // Of what is sent again the client may have the reply already.
+                    Some(Expect::Reply) => pinned.to_skip == 0,
                     // Some of it is Redan's to say, unless it is more than is gathered for that.
                     Some(Expect::Exec { stand_ins, .. }) => {
                         stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64
@@ -84,6 +86,9 @@ impl Session {
         if std::mem::take(&mut pinned.in_piece) {
             if !pinned.subscribed && !pinned.push_in_piece {
                 self.note_sight(inner, pinned);
+                if std::mem::take(&mut pinned.blocking) {
+                    inner.end_waiting();
+                }
                 if let Some(Expect::Exec { .. }) = pinned.expected.pop_front() {
                     pinned.exec_ended();
                 }
@@ -126,6 +131,7 @@ impl Session {
             Expect::Barrier if reply[0] == b'-' => {
                 // Without the barrier WAIT would answer for nothing: the client gets this error in its place.
                 inner.emit(reply, &self.context);
+                pinned.blocking = false;
                 if let Some(next) = pinned.expected.front_mut() {
                     *next = Expect::Drop;
                 }
