@@ -112,6 +112,10 @@ pub(crate) const LONGEST_PATIENCE: u32 = 4096;
 /// A session that stays on one node chooses again after so long: one read in 2 s waits a few milliseconds for it.
 pub(crate) const CHOOSE_AGAIN: Duration = Duration::from_secs(2);
 
+/// Bytes of the commands in one transaction that Redan answers itself, each with some 60 of its own: ten thousand
+/// CLIENT GETNAME, where a transaction of a sane client has one.
+pub(crate) const STAND_INS: usize = 1024 * 1024;
+
 /// Subscriptions of one session: 65,536 channels of 100 bytes are some 20 MB with their tables, and more than one client
 /// of a sane design has.
 pub(crate) const SUBSCRIPTIONS: usize = 64 * 1024;

@@ -14,16 +14,19 @@ impl Session {
         let Ok(mut inner) = self.inner.try_borrow_mut() else {
             return;
         };
-        let idle = now.saturating_duration_since(inner.last_active);
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| idle >= limit);
         if inner.output.is_stalled(now, inner.is_subscribed()) {
             inner.close_as_slow(&self.context, "it does not take its replies");
         } else if !inner.output.is_empty() || inner.deferred() > 0 {
             // A soft limit may be passed by time alone.
             inner.more_waits(&self.context);
         }
-        let paused = self.context.pool.pause.is_active();
-        if inner.dead || inner.is_revoked() || (idle_too_long && !paused && inner.may_idle_out()) {
+        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| {
+            if self.context.pool.pause.is_active() || !inner.may_idle_out() {
+                inner.waited_until = now;
+            }
+            now.saturating_duration_since(inner.last_active.max(inner.waited_until)) >= limit
+        });
+        if inner.dead || inner.is_revoked() || idle_too_long {
             inner.dead = true;
             self.wake();
         }

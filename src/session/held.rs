@@ -98,7 +98,12 @@ impl Pinned {
     fn holds(&self) -> usize {
         let journal = self.journal.as_ref().map_or(0, Vec::capacity);
         let expected = self.expected.capacity() * size_of::<Expect>();
-        journal + expected + self.pin.input.capacity() + self.pin.output.capacity()
+        let in_flight = self.expected.iter().map(|expect| match expect {
+            Expect::Exec { stand_ins, .. } => stand_ins.bytes(),
+            _ => 0,
+        });
+        let stand_ins = self.stand_ins.bytes() + in_flight.sum::<usize>();
+        journal + expected + stand_ins + self.pin.input.capacity() + self.pin.output.capacity()
     }
 }
 

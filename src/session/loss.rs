@@ -26,6 +26,22 @@ impl Session {
         demoted && snapshot.node(pinned.pin.node).is_none_or(crate::topology::Node::role_is_master)
     }
 
+    /// The node did not execute what it was sent: everything is sent again, elsewhere.
+    pub(super) fn begin_again(&self, inner: &mut Inner, pinned: &mut Pinned) {
+        self.tracking_is_lost(inner, pinned);
+        restart(inner, pinned);
+    }
+
+    /// The connection is given up; if the session tracks over it the client must forget everything. `true`: it does.
+    fn tracking_is_lost(&self, inner: &mut Inner, pinned: &Pinned) -> bool {
+        let tracks = inner.tracking.is_some() && (pinned.tracks || pinned.to_set_up);
+        if tracks {
+            let announce = |expect: &Expect| matches!(expect, Expect::Tracking { announce: true });
+            self.lost_tracking(inner, pinned.expected.iter().any(announce));
+        }
+        tracks
+    }
+
     /// The connection is gone, and with it whatever was open on it.
     pub(super) fn lost_pin(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) {
         let pool = &self.context.pool;
@@ -35,21 +51,19 @@ impl Session {
             matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
         });
         tracing::info!("client {} lost its own connection: {words}", inner.identity.peer.remote());
-        let waits = pinned.is_blocked() && inner.waits_again(pinned.started);
+        // Part of its reply has come: then it has popped what it waited for.
+        let answering = !pinned.pin.input.is_empty();
+        let waits = pinned.is_blocked() && !answering && inner.waits_again(pinned.started);
         let shut_down = pinned.started && pinned.expected.iter().any(|expect| matches!(expect, Expect::Shutdown));
         if pinned.for_session || pinned.subscribed || pinned.in_piece || shut_down {
             // What the connection stood for cannot be had again without the client's doing.
             inner.dead = true;
             return;
         }
-        if inner.tracking.is_some() && (pinned.tracks || pinned.to_set_up) {
-            let announce = |expect: &Expect| matches!(expect, Expect::Tracking { announce: true });
-            self.lost_tracking(inner, pinned.expected.iter().any(announce));
-            if pinned.journal.as_ref().is_some_and(Vec::is_empty) {
-                // What was not answered is all in the input.
-                inner.skip_replies = pinned.to_skip;
-                return;
-            }
+        if self.tracking_is_lost(inner, pinned) && pinned.journal.as_ref().is_some_and(Vec::is_empty) {
+            // What was not answered is all in the input.
+            inner.skip_replies = pinned.to_skip;
+            return;
         }
         let transacting = pinned.expected.iter().any(|expect| matches!(expect, Expect::Exec { .. }));
         let only_read = pinned.tracks && pinned.changes == 0 && !transacting;
@@ -58,8 +72,14 @@ impl Session {
             restart(inner, pinned);
             return;
         }
+        inner.end_waiting();
         let node = pinned.pin.node;
         for expect in pinned.expected.drain(..) {
+            if pinned.to_skip > 0 && expect.is_given() {
+                // The client has it from before everything began again.
+                pinned.to_skip -= 1;
+                continue;
+            }
             let mut reply = Vec::new();
             match expect {
                 Expect::Opening => encode::simple(&mut reply, "QUEUED"),
@@ -84,8 +104,20 @@ impl Session {
     }
 }
 
+impl Expect {
+    /// It is counted in `Pinned::given`.
+    fn is_given(&self) -> bool {
+        match self {
+            Self::Reply | Self::Opening | Self::Exec { .. } | Self::Select(_) | Self::Shutdown | Self::Adapted(_) => {
+                true
+            }
+            Self::Barrier | Self::Login | Self::Drop | Self::Replace(_) | Self::Tracking { .. } => false,
+        }
+    }
+}
+
 /// Puts everything sent on the pin back in front of the input. Replies that the client has are skipped the second time.
-pub(super) fn restart(inner: &mut Inner, pinned: &mut Pinned) {
+fn restart(inner: &mut Inner, pinned: &mut Pinned) {
     inner.retrying_since.get_or_insert_with(std::time::Instant::now);
     inner.attempts += 1;
     inner.skip_replies = pinned.given + pinned.to_skip;

@@ -175,6 +175,8 @@ struct Inner {
     /// The task is woken when at most so many commands are left on the lane.
     wake_at: Option<usize>,
     last_active: Instant,
+    /// Where idle clients are closed: when it was last seen to wait for something else than its client.
+    waited_until: Instant,
     /// Whose limits of output apply.
     class: ClientClass,
     /// What its buffers held when that was noted last.
@@ -236,6 +238,7 @@ impl Session {
             muted: false,
             wake_at: None,
             last_active: now,
+            waited_until: now,
             class: ClientClass::Normal,
             held: Held::default(),
             ended_input: false,

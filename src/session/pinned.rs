@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::adapted::Adapter;
-use super::loss::restart;
-use super::stand_in::StandIn;
+use super::stand_in::StandIns;
 use super::subscribe::only_listens;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
@@ -66,7 +65,7 @@ pub(super) enum Expect {
     /// To EXEC. Where keys were watched nil is an answer, on which the client begins again.
     Exec {
         watched: bool,
-        stand_ins: Vec<StandIn>,
+        stand_ins: StandIns,
     },
     /// To SELECT of this database.
     Select(u32),
@@ -111,7 +110,7 @@ pub(super) struct Pinned {
     pub(super) queued: u32,
     pub(super) writes_queued: bool,
     /// Commands of the transaction that Redan answers itself.
-    pub(super) stand_ins: Vec<StandIn>,
+    pub(super) stand_ins: StandIns,
     /// The session tracks over it, and must tell the node so first; it has told it before.
     pub(super) tracks: bool,
     pub(super) to_set_up: bool,
@@ -181,7 +180,7 @@ impl Pinned {
             selects_at_exec: None,
             queued: 0,
             writes_queued: false,
-            stand_ins: Vec::new(),
+            stand_ins: StandIns::default(),
             tracks: false,
             to_set_up: false,
             has_tracked: false,
@@ -248,7 +247,7 @@ impl Pinned {
         self.watching = false;
         self.queued = 0;
         self.writes_queued = false;
-        self.stand_ins = Vec::new();
+        self.stand_ins = StandIns::default();
     }
 
     /// EXEC may be answered with nil.
@@ -358,7 +357,7 @@ impl Session {
             }
             After::Release if pinned.is_clean() => self.context.pool.give_back(pinned.pin),
             After::Release => {}
-            After::Restart => restart(inner, &mut pinned),
+            After::Restart => self.begin_again(inner, &mut pinned),
             After::Reset => {
                 self.leave_all(inner);
                 self.begin_anew(inner);
@@ -374,7 +373,7 @@ impl Session {
         if self.is_left_behind(pinned) {
             // A command that Redan does not know may have left nothing on the connection: then it is not missed.
             let missed = pinned.in_multi || pinned.watching || pinned.irreplaceable || !pinned.expected.is_empty();
-            if pinned.for_session && !missed && !pinned.subscribed {
+            if pinned.for_session && !missed && !pinned.subscribed && !pinned.tracks {
                 return After::Release;
             }
             return After::Lost("its node is not the master any more".to_owned());

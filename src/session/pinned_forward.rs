@@ -9,6 +9,7 @@ use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
+use super::stand_in;
 use super::subscribe::unknown;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
@@ -42,18 +43,18 @@ impl Session {
             if !pinned.takes_more() || inner.closing || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
                 break Ok(());
             }
+            if pinned.to_set_up {
+                if !self.set_up_tracking(inner, pinned, cx) {
+                    break Ok(());
+                }
+                moved = true;
+            }
             if inner.muted && inner.reply_mode == ReplyMode::On {
                 // One reply is to be skipped: what comes behind its command waits until it came.
                 if !pinned.expected.is_empty() {
                     break Ok(());
                 }
                 inner.muted = false;
-            }
-            if pinned.to_set_up {
-                if !self.set_up_tracking(inner, pinned, cx) {
-                    break Ok(());
-                }
-                moved = true;
             }
             let rest = &input[used..];
             match inner.scanner.scan(rest, &Bounds::AUTHENTICATED) {
@@ -176,8 +177,14 @@ impl Session {
                 self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
             }
             Kind::Pin(Pin::Tracking) if !pinned.in_multi && !pinned.subscribed => {
-                let done = pinned.expected.is_empty() && self.forward_tracking(inner, pinned, raw, cx);
-                if done { Step::Done } else { Step::NotYet }
+                if !pinned.expected.is_empty() || !self.forward_tracking(inner, pinned, raw, cx) {
+                    return Step::NotYet;
+                }
+                let answered = pinned.expected.is_empty() && !pinned.to_set_up;
+                if answered { Step::Done } else { Step::Sent }
+            }
+            Kind::Pin(pin) if opens_or_ends(pin) && spec.is_some_and(|spec| !spec.takes(frame.arguments)) => {
+                self.forward_miscounted(inner, pinned, pin, arrived)
             }
             Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed && !pinned.expected.is_empty() => {
                 Step::NotYet
@@ -202,6 +209,20 @@ impl Session {
                 self.relay_with_care(pinned, arrived.care(), raw)
             }
         }
+    }
+
+    /// MULTI and its kin with a wrong number of arguments do nothing, except that EXEC, like any command refused in a
+    /// transaction, makes that fail.
+    fn forward_miscounted(&self, inner: &mut Inner, pinned: &mut Pinned, pin: Pin, arrived: &Arrived<'_>) -> Step {
+        if pin == Pin::Exec && pinned.in_multi {
+            // Servers before 6.2 leave the transaction open.
+            pinned.spoiled = true;
+            return self.forward_pin(pinned, pin, arrived.raw);
+        }
+        if pinned.in_multi {
+            return self.refuse(inner, pinned, &wrong_arity(arrived.spec.map_or("", |spec| spec.name)));
+        }
+        relay(pinned, arrived.raw)
     }
 
     fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
@@ -281,6 +302,7 @@ impl Session {
             _ if pinned.in_multi && spec.is_some_and(|spec| !spec.takes(frame.arguments)) => {
                 self.refuse(inner, pinned, &wrong_arity(spec.map_or("", |spec| spec.name)))
             }
+            _ if pinned.in_multi && !pinned.has_room_for(arrived) => self.refuse(inner, pinned, stand_in::TOO_MANY),
             local if pinned.in_multi => {
                 pinned.stands_in(local, arrived);
                 Step::Sent
@@ -390,7 +412,10 @@ impl Session {
                 note(pinned, raw);
                 return Step::Sent;
             }
-            Pin::Wait | Pin::WaitAof if !pinned.in_multi => self.put_barrier(pinned, pin),
+            Pin::Wait | Pin::WaitAof if !pinned.in_multi && !pinned.subscribed => {
+                self.forward_wait(pinned, pin, raw);
+                return Step::Sent;
+            }
             // Inside a transaction, where it does not wait.
             Pin::Blocking | Pin::Tracking | Pin::Wait | Pin::WaitAof | Pin::Script => {}
             Pin::Unknown => pinned.spoiled = true,
@@ -450,6 +475,11 @@ impl Pinned {
             journal.extend_from_slice(raw);
         }
     }
+}
+
+/// What only counts if its number of arguments is right; the node says so of the others itself, and nothing hangs on it.
+fn opens_or_ends(pin: Pin) -> bool {
+    matches!(pin, Pin::Multi | Pin::Exec | Pin::Discard | Pin::Watch | Pin::Unwatch)
 }
 
 fn is_caching(spec: Option<&Spec>) -> bool {

@@ -76,6 +76,9 @@ impl Session {
         if std::mem::take(&mut pinned.in_piece) {
             if !pinned.subscribed && !pinned.push_in_piece {
                 self.note_sight(inner, pinned);
+                if std::mem::take(&mut pinned.blocking) {
+                    inner.end_waiting();
+                }
                 if let Some(Expect::Exec { .. }) = pinned.expected.pop_front() {
                     pinned.exec_ended();
                 }
@@ -118,6 +121,7 @@ impl Session {
             Expect::Barrier if reply[0] == b'-' => {
                 // Without the barrier WAIT would answer for nothing: the client gets this error in its place.
                 inner.emit(reply, &self.context);
+                pinned.blocking = false;
                 if let Some(next) = pinned.expected.front_mut() {
                     *next = Expect::Drop;
                 }
@@ -255,7 +259,9 @@ impl Pinned {
         let push = if self.in_piece { self.push_in_piece } else { value.starts_with(b">") };
         let piece = match self.expected.front_mut() {
             _ if push => Cow::Borrowed(value),
-            None | Some(Expect::Reply) => Cow::Borrowed(value),
+            None => Cow::Borrowed(value),
+            // Of what is sent again the client may have the reply already.
+            Some(Expect::Reply) if self.to_skip == 0 => Cow::Borrowed(value),
             // Some of it is Redan's to say, unless it is more than is gathered for that.
             Some(Expect::Exec { stand_ins, .. }) if stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64 => {
                 Cow::Borrowed(value)

@@ -7,20 +7,51 @@ use super::pinned::{Expect, Pinned};
 use super::plan::Arrived;
 use super::{Inner, Session};
 use crate::command::Local;
+use crate::limits;
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::request::{Bounds, Request, RequestScanner};
 
 /// One such command.
 #[derive(Debug)]
-pub(super) struct StandIn {
+struct StandIn {
     /// Its place among the transaction's commands.
     place: u32,
     local: Local,
     raw: Vec<u8>,
 }
 
+/// Those of one transaction, in their order.
+#[derive(Debug, Default)]
+pub(super) struct StandIns {
+    items: Vec<StandIn>,
+    bytes: usize,
+}
+
+impl StandIns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn push(&mut self, stand_in: StandIn) {
+        self.bytes += size_of::<StandIn>() + stand_in.raw.len();
+        self.items.push(stand_in);
+    }
+}
+
+pub(super) const TOO_MANY: &str =
+    "ERR Redan: one transaction may hold 1 MiB of CLIENT commands, which Redan keeps until EXEC";
+
 impl Pinned {
+    /// Whether Redan keeps one more command of this transaction.
+    pub(super) fn has_room_for(&self, arrived: &Arrived<'_>) -> bool {
+        self.stand_ins.bytes + arrived.raw.len() <= limits::STAND_INS
+    }
+
     /// Queues a PING for `arrived`, whose arguments are as many as it takes.
     pub(super) fn stands_in(&mut self, local: Local, arrived: &Arrived<'_>) {
         let mut ping = Vec::new();
@@ -40,7 +71,7 @@ impl Session {
         inner: &mut Inner,
         pinned: &Pinned,
         reply: &[u8],
-        stand_ins: Vec<StandIn>,
+        stand_ins: StandIns,
     ) -> Vec<u8> {
         let header = reply.windows(2).position(|pair| pair == b"\r\n").map_or(reply.len(), |at| at + 2);
         if stand_ins.is_empty() || reply[0] != b'*' || reply.starts_with(b"*-") {
@@ -48,7 +79,7 @@ impl Session {
         }
         let mut out = reply[..header].to_vec();
         let (mut at, mut place) = (header, 0);
-        let mut stand_ins = stand_ins.into_iter().peekable();
+        let mut stand_ins = stand_ins.items.into_iter().peekable();
         while at < reply.len() {
             // The whole reply was scanned before, so each element is complete.
             let Ok(element) = ReplyScanner::new().advance(&reply[at..]) else {

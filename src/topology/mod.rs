@@ -131,4 +131,10 @@ impl Snapshot {
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == id)
     }
+
+    /// The master has changed since `before`, or a node has gone or fallen silent: who waits for one must look again.
+    pub(crate) fn gives_up_more_than(&self, before: &Self) -> bool {
+        let given_up = |node: &Node| self.node(node.id).is_none_or(|now| now.silent && !node.silent);
+        self.epoch != before.epoch || before.nodes.iter().any(given_up)
+    }
 }

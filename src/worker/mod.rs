@@ -153,11 +153,11 @@ impl Worker {
         }
     }
 
-    /// Another master: a session that waits for its own connection to the old one would wait for ever.
+    /// A session that waits for its own connection to a master that was, and has fallen silent, would wait for ever.
     fn topology(&self, group: usize) {
-        let epoch = self.pools[group].snapshot().epoch;
+        let before = Arc::clone(&self.pools[group].snapshot());
         self.pools[group].topology_changed();
-        if self.pools[group].snapshot().epoch != epoch {
+        if self.pools[group].snapshot().gives_up_more_than(&before) {
             for session in self.live.borrow().values() {
                 session.wake();
             }

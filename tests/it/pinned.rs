@@ -300,6 +300,35 @@ fn wait_waits_for_the_sessions_own_write() {
     assert!(client.ask(&["WAIT", "x", "0"]).starts_with("-ERR"));
 }
 
+/// WAIT for nobody tells how many there are.
+#[test]
+fn wait_for_nobody_counts_who_is_there() {
+    let master = Redis::start();
+    let replicas = [(); 2].map(|()| Redis::options().replica_of(&master).start());
+    replicas.iter().for_each(Redis::wait_for_link);
+    let endpoint = Endpoint::of(&[&master, &replicas[0], &replicas[1]], "");
+    let mut client = endpoint.client();
+    let asked: [&[&str]; 3] = [&["WAIT", "0", "0"], &["WAIT", "-1", "0"], &["WAIT", "0", "1000"]];
+    for words in asked {
+        // A replica counts if it is not slower than 50 ms, so on a busy machine not always.
+        eventually("both are there", || client.integer(words) == 2);
+        eventually("both are there behind a write", || {
+            client.ok(&["SET", "k", "v"]);
+            client.integer(words) == 2
+        });
+    }
+    for line in ["WAIT 0", "WAIT 0 x", "WAIT x 0", "WAIT 0 -1", "WAIT -1 -1", "WAIT 0 0 0"] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(client.ask(&words), Client::connect(&master.address()).ask(&words), "{line}");
+    }
+    replicas[0].freeze();
+    client.ok(&["SET", "k", "w"]);
+    let start = Instant::now();
+    assert!(client.integer(&["WAIT", "0", "0"]) <= 1);
+    assert!(start.elapsed() < Duration::from_secs(5), "it was no wait for the frozen one: {:?}", start.elapsed());
+    replicas[0].thaw();
+}
+
 #[test]
 fn a_thousand_transactions_use_a_handful_of_connections() {
     let (redis, endpoint) = single("");

@@ -380,6 +380,33 @@ fn blocked_clients_and_subscribers_when_the_master_moves() {
     assert_eq!(subscriber.reply(), format!("*3\r\n{}{}{}", bulk("message"), bulk("news"), bulk("hello")));
 }
 
+/// The old master falls silent after it was replaced: who waits for its answer must learn that.
+#[test]
+fn nobody_waits_for_a_replaced_master_that_is_frozen() {
+    let group = Group::start("");
+    let [mut open, mut watching] = [(); 2].map(|()| group.endpoint.client());
+    let mut tracking = group.endpoint.resp3();
+    open.ok(&["SET", "k", "v"]);
+    assert_eq!(open.integer(&["WAIT", "2", "5000"]), 2);
+    open.ok(&["MULTI"]);
+    watching.ok(&["WATCH", "k"]);
+    tracking.ok(&["CLIENT", "TRACKING", "ON"]);
+    group.servers[0].freeze();
+    for client in [&mut open, &mut watching, &mut tracking] {
+        client.send(&["GET", "k"]);
+    }
+    group.servers[1].replica_of(None);
+    group.servers[2].replica_of(Some(&group.servers[1]));
+    assert_eq!(open.reply(), "+QUEUED\r\n");
+    assert_eq!(open.ask(&["EXEC"]), format!("*1\r\n{}", bulk("v")));
+    assert!(watching.reply().starts_with("-INDOUBT"));
+    watching.ok(&["MULTI"]);
+    assert_eq!(watching.ask(&["EXEC"]), "*-1\r\n");
+    assert!(tracking.reply().contains("invalidate"));
+    assert_eq!(tracking.reply(), bulk("v"));
+    group.servers[0].thaw();
+}
+
 /// The new master may not have the write that WAIT is asked about.
 #[test]
 fn wait_does_not_speak_of_a_write_to_another_master() {

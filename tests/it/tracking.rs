@@ -299,3 +299,63 @@ fn a_tracking_client_may_do_everything_else() {
     through.ok(OFF);
     eventually("its connection is closed", || group.endpoint.metric("redan_pins") == 0.0);
 }
+
+/// The refusal of a write may tell of the change before anything else does. What was read at the old master nobody watches.
+#[test]
+fn a_refused_write_ends_what_was_tracked() {
+    let group = start();
+    let address = group.endpoint.address();
+    let (mut other, mut plain, mut target) =
+        (Client::connect(&address), Client::resp3(&address), Client::resp3(&address));
+    let mut redirecting = Client::resp3(&address);
+    plain.ok(ON);
+    redirecting.ok(&["CLIENT", "TRACKING", "ON", "REDIRECT", &id(&mut target)]);
+    other.ok(&["SET", "k", "before"]);
+    assert_eq!(other.integer(&["WAIT", "1", "5000"]), 1);
+    for client in [&mut plain, &mut redirecting] {
+        assert_eq!(client.text(&["GET", "k"]).as_deref(), Some("before"));
+    }
+    group.replica.replica_of(None);
+    group.master.replica_of(Some(&group.replica));
+    for client in [&mut plain, &mut redirecting] {
+        client.send(&["SET", "another", "v"]);
+    }
+    assert_eq!([plain.reply(), plain.reply()], [FORGET, "+OK\r\n"]);
+    assert_eq!(redirecting.reply(), "+OK\r\n");
+    assert_eq!(target.reply(), FORGET);
+    for client in [&mut plain, &mut redirecting] {
+        assert_eq!(client.text(&["GET", "k"]).as_deref(), Some("before"));
+    }
+    other.ok(&["SET", "k", "after"]);
+    assert_eq!(plain.reply(), changed("k"));
+    assert_eq!(target.reply(), changed("k"));
+}
+
+/// What was on its way to the session that got it before is lost: that one must forget everything.
+#[test]
+fn another_target_gets_what_the_one_before_got() {
+    let group = start();
+    let address = group.endpoint.address();
+    let [mut other, mut tracker, mut first, mut second] = [(); 4].map(|()| Client::resp3(&address));
+    let ids = [id(&mut first), id(&mut second)];
+    let to = |tracker: &mut Client, id: &str| tracker.ok(&["CLIENT", "TRACKING", "ON", "REDIRECT", id]);
+    to(&mut tracker, &ids[0]);
+    tracker.ask(&["GET", "k"]);
+    to(&mut tracker, &ids[0]);
+    other.ok(&["SET", "k", "1"]);
+    assert_eq!(first.reply(), changed("k"), "the same target again changes nothing");
+    tracker.ask(&["GET", "k"]);
+    to(&mut tracker, &ids[1]);
+    assert_eq!(first.reply(), FORGET);
+    other.ok(&["SET", "k", "2"]);
+    assert_eq!(second.reply(), changed("k"));
+    tracker.ask(&["GET", "k"]);
+    tracker.ok(ON);
+    assert_eq!(second.reply(), FORGET);
+    other.ok(&["SET", "k", "3"]);
+    assert_eq!(tracker.reply(), changed("k"));
+    assert!(first.is_silent_for(Duration::from_millis(50)));
+    eventually("one tracks, over one connection", || {
+        tracking_clients(&group.master).as_deref() == Some("1") && group.endpoint.metric("redan_pins") == 1.0
+    });
+}

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::backend::pool::Pool;
+use crate::session::pinned::Mode;
 use crate::session::switchboard::{Answer, Ask, Question};
 use crate::session::{Inner, Session};
 use crate::topology::NodeId;
@@ -113,8 +114,11 @@ impl Session {
             return Unblocking::NotBlocked;
         };
         // WAIT is known to the node alone.
-        let at_node = inner.own_connection().filter(|pinned| pinned.is_blocked());
-        if let Some(pinned) = at_node {
+        if let Mode::Pinned(pinned) = &mut inner.mode
+            && pinned.is_blocked()
+        {
+            // The node is told in a moment. By then the wait may be over, and another session must not meet the same number.
+            pinned.spoiled = true;
             return match pinned.pin.number {
                 Some(connection) => Unblocking::Node { node: pinned.pin.node, connection },
                 // Its server is older than 5.0, and has no such command either.

@@ -35,8 +35,12 @@ pub(super) struct Tracking {
     home: usize,
     /// The connection over which what is redirected comes.
     redirect: Option<Redirect>,
+    /// What was redirected before the last CLIENT TRACKING, with its worker and session, until that is answered.
+    former: Option<(Redirect, usize, u64)>,
     /// The client has not been answered yet.
     announce: bool,
+    /// It tracked before that.
+    changes: bool,
     /// Until it looks for a master again.
     retry: Option<Sleeping>,
 }
@@ -52,6 +56,22 @@ fn everything(resp3: bool) -> Vec<u8> {
 }
 
 impl Tracking {
+    /// A CLIENT TRACKING ON; `before`: how the session tracks already.
+    fn begin(options: Options, home: usize, before: Option<Box<Self>>) -> Self {
+        let changes = before.is_some();
+        let (mut redirect, mut former) = (None, None);
+        if let Some(before) = before {
+            let alive = before.redirect.as_ref().is_none_or(|redirect| !redirect.is_lost());
+            if before.options.redirect == options.redirect && alive {
+                redirect = before.redirect;
+                former = before.former;
+            } else {
+                former = before.redirect.map(|old| (old, before.home, before.options.redirect)).or(before.former);
+            }
+        }
+        Self { options, caching: false, broken: false, home, redirect, former, announce: true, changes, retry: None }
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
@@ -140,16 +160,7 @@ impl Session {
                 pinned.expected.push_back(Expect::Reply);
             }
             Wish::On(options, home) => {
-                let tracking = Tracking {
-                    options,
-                    caching: false,
-                    broken: false,
-                    home,
-                    redirect: None,
-                    announce: true,
-                    retry: None,
-                };
-                inner.tracking = Some(Box::new(tracking));
+                inner.tracking = Some(Box::new(Tracking::begin(options, home, inner.tracking.take())));
                 pinned.tracks = true;
                 pinned.to_set_up = true;
             }
@@ -235,11 +246,11 @@ impl Session {
     /// The node's reply to that.
     pub(super) fn tracking_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], announce: bool) {
         let refused = reply[0] == b'-';
+        self.leave_former(inner);
         if announce {
             inner.emit(reply, &self.context);
             if refused {
-                inner.tracking = None;
-                pinned.ends_tracking();
+                self.tracking_failed(inner, pinned);
             }
         } else if refused {
             // The client believes that it is told of changes.
@@ -252,8 +263,34 @@ impl Session {
         }
     }
 
+    /// What is redirected goes elsewhere now. What was on its way there nobody will read any more.
+    fn leave_former(&self, inner: &mut Inner) {
+        let resp3 = inner.dialect.resp3;
+        let former = inner.tracking.as_mut().and_then(|tracking| tracking.former.take());
+        if let Some((redirect, home, to)) = former {
+            drop(redirect);
+            self.tell_to_forget(home, to, resp3);
+        }
+    }
+
+    fn tell_to_forget(&self, home: usize, to: u64, resp3: bool) {
+        let ask = Ask::Invalidate { to, keys: vec![everything(resp3)] };
+        let (switchboard, group) = (self.context.workspace.switchboard.clone(), self.context.pool.group_index());
+        // Whether it arrives the next invalidation will tell.
+        tokio::task::spawn_local(async move { drop(switchboard.ask_one(home, group, ask).await) });
+    }
+
+    /// A CLIENT TRACKING ON that could not be done, and of which the client is told. What it had before is gone with it:
+    /// then it must begin anew, or it would go on to believe that it is told of changes.
+    fn tracking_failed(&self, inner: &mut Inner, pinned: &mut Pinned) {
+        let before = inner.tracking.take();
+        inner.closing |= before.is_some_and(|tracking| tracking.changes);
+        pinned.ends_tracking();
+    }
+
     /// The connection that tracked is lost. Nobody knows what has changed since, or will.
     pub(super) fn lost_tracking(&self, inner: &mut Inner, announced_later: bool) {
+        self.leave_former(inner);
         let resp3 = inner.dialect.resp3;
         let Some(tracking) = &mut inner.tracking else {
             return;
@@ -261,7 +298,7 @@ impl Session {
         tracking.redirect = None;
         // The client does not know yet that it is told.
         tracking.announce |= announced_later;
-        if tracking.announce {
+        if tracking.announce && !tracking.changes {
             return;
         }
         if !tracking.redirects() {
@@ -273,11 +310,7 @@ impl Session {
             }
             return;
         }
-        let (home, to) = (tracking.home, tracking.options.redirect);
-        let ask = Ask::Invalidate { to, keys: vec![everything(resp3)] };
-        let (switchboard, group) = (self.context.workspace.switchboard.clone(), self.context.pool.group_index());
-        // Whether it arrives the next invalidation will tell.
-        tokio::task::spawn_local(async move { drop(switchboard.ask_one(home, group, ask).await) });
+        self.tell_to_forget(tracking.home, tracking.options.redirect, resp3);
     }
 
     /// The connection for what is redirected is lost. `true`: everything must be set up anew.
@@ -287,9 +320,8 @@ impl Session {
         }
         if inner.tracking.as_ref().is_some_and(|tracking| tracking.announce) {
             // It was not to be had for the first time either.
-            inner.tracking = None;
-            pinned.ends_tracking();
             self.answer_error(inner, NOT_EXECUTED);
+            self.tracking_failed(inner, pinned);
             return false;
         }
         true

@@ -69,8 +69,8 @@ const DIFFERENCES: &[(&str, How, &str)] = &[
     ("SUNION", How::AnyOrder, "the order of a hash table"),
     ("SYNC", How::Refused("NOMASTERLINK"), "as PSYNC"),
     ("TIME", How::Types, "time"),
-    // Nobody has acknowledged yet the write that Redan puts in front of WAIT.
-    ("WAIT 0 0", How::Kind, "Redan's: it waits for nothing and counts too few"),
+    // A server counts who has told it by now, which they do once a second; Redan who tells it within 50 ms.
+    ("WAIT 0 0", How::Kind, "a count of this moment"),
     ("WAIT -1 0", How::Kind, "as WAIT 0 0"),
     ("XINFO CONSUMERS", How::But(&["idle", "inactive"]), "times"),
     ("XINFO STREAM s FULL", How::But(&["seen-time", "pending", "pel"]), "times"),
