@@ -43,6 +43,18 @@ fn transactions_with_a_wrong_number_of_arguments() {
         &["MULTI", "UNWATCH foo", "GET a", "EXEC"],
         &["WATCH a", "UNWATCH foo", "SET a 2", "MULTI", "GET a", "EXEC", "GET a"],
         &["WATCH", "MULTI", "GET a", "EXEC"],
+        &[
+            "MULTI",
+            "SUBSCRIBE a",
+            "NOSUCH",
+            "EXEC",
+            "CLIENT GETNAME",
+            "SET a 1",
+            "GET a",
+            "UNSUBSCRIBE",
+            "CLIENT GETNAME",
+        ],
+        &["MULTI", "SUBSCRIBE", "EXEC", "CLIENT GETNAME", "CLIENT REPLY ON"],
         &["EXEC foo", "DISCARD foo", "UNWATCH foo", "WATCH", "MULTI foo", "GET a"],
     ];
     for script in scripts {
