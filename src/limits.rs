@@ -62,6 +62,10 @@ pub(crate) const SCRIPT_RUNS: usize = 256;
 /// Names of commands per worker and group of which it was learnt what they are: several large modules' worth.
 pub(crate) const LEARNED_COMMANDS: usize = 1024;
 
+/// The longest name that the master is asked about: names are the clients' to invent, up to the length of a command, and modules
+/// get along with 30 bytes. What is longer gets a connection of its own.
+pub(crate) const LEARNED_NAME: usize = 128;
+
 /// Different logins (user and password) that clients of one worker and group may have at once where the nodes judge them.
 /// Each has connections of its own, one or two to a node: 1024 of them are what a node of 10,000 `maxclients` can give to
 /// four workers and have half left.

@@ -58,7 +58,10 @@ impl Pool {
 
     /// Whether any connection speaks under this key.
     pub(super) fn is_spoken(&self, key: UserKey) -> bool {
-        self.lanes.borrow().iter().any(|lane| lane.key.dialect.user == key) || self.idle_pins.borrow().has_of(key)
+        self.lanes.borrow().iter().any(|lane| lane.key.dialect.user == key)
+            || self.idle_pins.borrow().has_of(key)
+            // Also while its connection is broken: it is opened again for clients that have become others since.
+            || self.hubs.borrow().iter().any(|hub| hub.dialect.user == key)
     }
 
     /// The login has ended: nothing may go over its connections.

@@ -3,7 +3,7 @@
 //! One question at a time per name and worker; sessions that wait are woken when the answer is there, whatever it is.
 
 use std::cell::{Ref, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -20,8 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Learning {
     pub(super) learned: RefCell<Learned>,
-    asking: RefCell<HashSet<Box<[u8]>>>,
-    waiting: RefCell<Vec<Waker>>,
+    /// Names that the master is being asked about, and who waits for each: a session that waits for another name is left in
+    /// peace, for it would look through all of its input again.
+    asking: RefCell<HashMap<Box<[u8]>, Vec<Waker>>>,
 }
 
 impl Pool {
@@ -31,17 +32,21 @@ impl Pool {
 
     /// Sees to it that the command is known soon, and wakes `waker` then.
     pub(crate) fn learn(self: &Rc<Self>, name: &[u8], waker: &Waker) {
-        self.learning.waiting.borrow_mut().push(waker.clone());
         let name: Box<[u8]> = name.to_ascii_lowercase().into();
-        if !self.learning.asking.borrow_mut().insert(name.clone()) {
-            return;
+        {
+            let mut asking = self.learning.asking.borrow_mut();
+            if let Some(waiting) = asking.get_mut(&name) {
+                waiting.push(waker.clone());
+                return;
+            }
+            asking.insert(name.clone(), vec![waker.clone()]);
         }
         let pool = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let lesson = pool.lesson_about(&name).await;
             pool.learning.learned.borrow_mut().learn(&name, lesson);
-            pool.learning.asking.borrow_mut().remove(&name);
-            pool.learning.waiting.take().into_iter().for_each(Waker::wake);
+            let waiting = pool.learning.asking.borrow_mut().remove(&name);
+            waiting.into_iter().flatten().for_each(Waker::wake);
         });
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::classify::learnt;
-use super::{Kind, Pin};
+use super::{Kind, Pin, Refused};
 use crate::limits;
 use crate::resp::value::Value;
 
@@ -45,13 +45,19 @@ pub(crate) struct Learned {
 impl Learned {
     /// The kind of a command that has no row; `None` when the master must be asked first.
     pub(crate) fn find(&self, name: &[u8], second: Option<&[u8]>) -> Option<Kind> {
+        if name.len() > limits::LEARNED_NAME {
+            return Some(Kind::Pin(Pin::Unknown));
+        }
         if self.entries.is_empty() {
             return None;
         }
         Some(match &self.entries.get(&*name.to_ascii_lowercase())?.lesson {
             Lesson::Known { kind, subcommands } => {
                 let sub = subcommands.iter().find(|(sub, _)| second.is_some_and(|word| word.eq_ignore_ascii_case(sub)));
-                sub.map_or(*kind, |(_, kind)| *kind)
+                // As of commands with a row: the server may find one of them by it.
+                let ambiguous = !subcommands.is_empty() && second.is_some_and(|word| word.contains(&0));
+                let other = if ambiguous { Kind::Refused(Refused::Ambiguous) } else { *kind };
+                sub.map_or(other, |(_, kind)| *kind)
             }
             // The server answers with its own error. As a write it keeps its place and is not sent twice, should the
             // command have come into being meanwhile.
@@ -166,6 +172,7 @@ mod tests {
         assert_eq!(learned.find(b"Mod", Some(b"set")), Some(Kind::Write));
         assert_eq!(learned.find(b"mod", Some(b"other")), Some(Kind::Pin(Pin::Unknown)));
         assert_eq!(learned.find(b"mod", None), Some(Kind::Pin(Pin::Unknown)));
+        assert_eq!(learned.find(b"mod", Some(b"set\0")), Some(Kind::Refused(Refused::Ambiguous)));
         assert_eq!(learned.find(b"nod", None), None);
     }
 
@@ -179,6 +186,8 @@ mod tests {
         learned.tick();
         assert_eq!(learned.find(b"absent", None), None);
         assert_eq!(learned.find(b"known", None), Some(Kind::Read));
+        let long = vec![b'n'; limits::LEARNED_NAME + 1];
+        assert_eq!(learned.find(&long, None), Some(Kind::Pin(Pin::Unknown)), "it is not asked about");
         for n in 0..10 * limits::LEARNED_COMMANDS {
             learned.learn(format!("made.up.{n}").as_bytes(), Lesson::Absent);
         }

@@ -27,6 +27,13 @@ pub(crate) struct Spec {
     pub(crate) care: Care,
 }
 
+/// Of a command without a row: whether a server may take it for one that has a row. Servers compare names as C strings but
+/// hash all of their bytes, so a name that goes on behind a NUL byte is found where both happen to share a place in the
+/// server's hash table: some ending behind the NUL always hits. Nobody could say what such a command does.
+pub(crate) fn is_ambiguous(name: &[u8], second: Option<&[u8]>) -> bool {
+    name.contains(&0) || second.is_some_and(|second| second.contains(&0) && lookup(name, None).is_some())
+}
+
 /// Beyond every row.
 pub(crate) const NO_ROW: u16 = u16::MAX;
 
@@ -184,6 +191,8 @@ pub(crate) enum Admin {
 /// Why a command is never carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
+    /// Servers may take its name for another's: given to a command on its arrival, see [`is_ambiguous`].
+    Ambiguous,
     /// By the operator's `deny` or `allow`: given to a command on its arrival, not by the table.
     Forbidden,
     /// POST, HOST: — a browser tricked into talking to Redis. Servers close the connection unanswered.

@@ -28,10 +28,16 @@ pub(crate) fn lookup(name: &[u8], second: Option<&[u8]>) -> Option<&'static Spec
     let found = table.find(Key::new(name, 0)?)?;
     if found.container != 0
         && let Some(second) = second
-        && let Some(key) = Key::new(second, found.container)
-        && let Some(sub) = table.find(key)
     {
-        return Some(&sub.spec);
+        if let Some(key) = Key::new(second, found.container)
+            && let Some(sub) = table.find(key)
+        {
+            return Some(&sub.spec);
+        }
+        if second.contains(&0) {
+            // Perhaps a subcommand's name, perhaps not: see `is_ambiguous`.
+            return None;
+        }
     }
     Some(&found.spec)
 }

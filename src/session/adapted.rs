@@ -11,9 +11,12 @@ use std::task::Waker;
 use super::Session;
 use super::audience::Audience;
 use super::cursor::Mark;
+use super::fanned::flush_elsewhere;
 use super::info;
 use super::scripts::Shown;
+use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
+use crate::backend::pool::Pool;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
 use crate::command::Care;
 use crate::limits;
@@ -29,6 +32,8 @@ pub(super) enum Adapter {
     Audience(Audience),
     /// It stays as it is; a script that was executed is remembered.
     Shown(Shown),
+    /// It stays as it is; when the master's scripts are flushed, so are everyone's.
+    Flush { pool: Rc<Pool>, node: NodeId, request: Box<[u8]> },
 }
 
 /// What has become of a reply, or of what there is of it.
@@ -51,6 +56,21 @@ impl Adapter {
                 shown.answered(reply);
                 Rewritten::As(reply.to_vec())
             }
+            Self::Flush { pool, node, request } => {
+                if reply.starts_with(b"+") {
+                    flush_elsewhere(pool, Dialect::GROUP, *node, request);
+                }
+                Rewritten::As(reply.to_vec())
+            }
+        }
+    }
+
+    /// The beginning of a reply that is too large to be gathered, rewritten; `None`: more of it is needed to say. The rest
+    /// follows as it is.
+    pub(super) fn begin(&self, reply: &[u8]) -> Option<Vec<u8>> {
+        match self.rewrite(reply, false) {
+            Rewritten::As(bytes) => Some(bytes),
+            Rewritten::NeedsMore => (reply.len() > limits::ADAPTED_REPLY).then(|| reply.to_vec()),
         }
     }
 
@@ -86,6 +106,11 @@ impl Session {
             }
             Care::Body => {
                 Adaptation { adapter: Shown::script(raw, &self.context.pool, node).map(Adapter::Shown), request: None }
+            }
+            // Over a pin; on a lane it is fanned out.
+            Care::Flush => {
+                let flush = Adapter::Flush { pool: Rc::clone(&self.context.pool), node, request: raw.into() };
+                Adaptation { adapter: Some(flush), request: None }
             }
             Care::Publish | Care::Subscribers => {
                 let audience = Audience::of(care, raw, self.context.pool.registry(), node);
@@ -149,10 +174,9 @@ impl Recipient for Adapted {
         }
         let mut gathered = self.gathered.borrow_mut();
         gathered.extend_from_slice(bytes);
-        let rewritten = match self.adapter.rewrite(&gathered, last) {
-            Rewritten::As(bytes) => bytes,
-            Rewritten::NeedsMore if last || gathered.len() > limits::ADAPTED_REPLY => std::mem::take(&mut *gathered),
-            Rewritten::NeedsMore => return,
+        let rewritten = if last { Some(self.adapter.adapt(&gathered)) } else { self.adapter.begin(&gathered) };
+        let Some(rewritten) = rewritten else {
+            return;
         };
         self.passing.set(true);
         *gathered = Vec::new();

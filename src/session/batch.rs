@@ -10,7 +10,7 @@ use super::local::{self, Facts};
 use super::pinned::Pinned;
 use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
-use super::{Flow, Inner, ReplyMode, Routed, Session};
+use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::recipient::Effect;
 use crate::command::{Care, Local};
@@ -37,6 +37,25 @@ pub(super) enum NoLane {
     Unserved,
     /// A mark is about to come.
     Mark,
+}
+
+/// What routing a buffer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Routed {
+    /// Everything complete is on its way; the rest, if any, is half a command.
+    NeedsMore,
+    Again,
+    Wait,
+}
+
+impl Inner {
+    /// What goes to a lane now is answered, or not, as CLIENT REPLY says. Nothing of the other sort is in flight.
+    pub(super) fn mute_next(&mut self) {
+        self.muted = self.reply_mode != ReplyMode::On;
+        if self.reply_mode == ReplyMode::SkipNext {
+            self.reply_mode = ReplyMode::On;
+        }
+    }
 }
 
 impl Session {
@@ -246,13 +265,13 @@ impl Session {
         if effect == Effect::Write {
             inner.last_write = Some(sequence);
         }
-        inner.muted = inner.reply_mode != ReplyMode::On;
-        if inner.reply_mode == ReplyMode::SkipNext {
-            inner.reply_mode = ReplyMode::On;
-        }
+        inner.mute_next();
         match item.care {
             Care::None => lane.submit(self, sequence, raw, effect, item.replies),
-            care => self.submit_adapted(lane, sequence, care, raw, effect, item.replies),
+            care => {
+                inner.fanned |= care == Care::Flush;
+                self.submit_adapted(lane, sequence, care, raw, effect, item.replies);
+            }
         }
     }
 
@@ -317,7 +336,7 @@ impl Session {
         let pool = &self.context.pool;
         let snapshot = pool.snapshot();
         if inner.in_lane > 0 {
-            let lane = inner.lane.as_ref().ok_or(NoLane::Drain)?;
+            let lane = inner.lane.as_ref().filter(|_| !inner.fanned).ok_or(NoLane::Drain)?;
             let at_master = snapshot.master().is_some_and(|master| master.id == lane.key.node);
             let fits = lane.serves()
                 && lane.key.dialect == inner.dialect
@@ -328,7 +347,7 @@ impl Session {
                 };
             return if fits { Ok(Rc::clone(lane)) } else { Err(NoLane::Drain) };
         }
-        inner.muted = false;
+        (inner.muted, inner.fanned) = (false, false);
         let purpose = if demand.writes { Purpose::Ordered } else { Purpose::Reads };
         let dialect = inner.dialect;
         let master = || {

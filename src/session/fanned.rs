@@ -1,24 +1,26 @@
-//! Commands that every node must get: SCRIPT FLUSH, SCRIPT KILL, FUNCTION KILL.
+//! Commands that every node must get: SCRIPT FLUSH, and with `kill` SCRIPT KILL and FUNCTION KILL.
 //!
 //! One command of the client goes to each node that can be reached; the client gets one reply, when all have answered.
 //! Only the master's part may be sent again: a node that is lost meanwhile has nothing left to flush or to kill.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{self, Waker};
+use std::task::Waker;
 
-use super::{Flow, Inner, Session};
+use super::Session;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::{Lane, Purpose};
-use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::backend::pool::Pool;
+use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
 use crate::topology::NodeId;
 
 /// Which of the replies the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chosen {
+pub(super) enum Chosen {
     /// The first target's, which is the master. (SCRIPT FLUSH.)
     First,
-    /// `+OK` if any says so, else the first target's: nobody knows on which node the script runs.
+    /// `+OK` if any says so, else the first target's, which is asked again if it was not reached: nobody knows on which node
+    /// the script runs. (SCRIPT KILL.)
     AnyOk,
 }
 
@@ -31,6 +33,15 @@ struct Fanned {
     request: Box<[u8]>,
     /// The first target's reply stood behind a refusal: so does the client's.
     judged: Cell<bool>,
+    /// The first target was lost, and the answers of others may yet do.
+    missed: RefCell<Option<Missed>>,
+}
+
+enum Missed {
+    /// Perhaps it was, but what is asked for does no harm twice.
+    NotSent,
+    /// In these words.
+    Refused(Box<str>),
 }
 
 /// One node's share.
@@ -62,9 +73,19 @@ impl Fanned {
 
     fn one_less(&self) {
         self.missing.set(self.missing.get() - 1);
-        if self.missing.get() == 0
-            && let Some((origin, reply)) = self.answer.take()
-        {
+        if self.missing.get() > 0 {
+            return;
+        }
+        let answer = self.answer.take();
+        let decided = answer.as_ref().is_some_and(|(_, reply)| reply.starts_with(b"+"));
+        if let Some(missed) = self.missed.take().filter(|_| !decided) {
+            let fate = match &missed {
+                Missed::NotSent => Fate::NotSent,
+                Missed::Refused(words) => Fate::Refused(words),
+            };
+            let Self { sequence, request, .. } = self;
+            self.session.lost(Lost { sequence: *sequence, request, effect: Effect::Write, fate });
+        } else if let Some((origin, reply)) = answer {
             if self.judged.get() {
                 let Self { sequence, request, .. } = self;
                 let (sequence, effect, refusal) = (*sequence, Effect::Write, None);
@@ -99,12 +120,17 @@ impl Recipient for Part {
 
     fn lost(&self, lost: Lost<'_>) {
         let fanned = &self.fanned;
-        let nothing_else = fanned.missing.get() == 1 && fanned.answer.borrow().is_none();
-        if (self.first && fanned.chosen == Chosen::First) || (fanned.chosen == Chosen::AnyOk && nothing_else) {
+        if self.first && fanned.chosen == Chosen::First {
             fanned.session.lost(Lost { sequence: fanned.sequence, ..lost });
-        } else {
-            fanned.one_less();
+            return;
         }
+        if self.first {
+            fanned.missed.replace(Some(match lost.fate {
+                Fate::Refused(words) => Missed::Refused(words.into()),
+                Fate::NotSent | Fate::Unanswered | Fate::Torn => Missed::NotSent,
+            }));
+        }
+        fanned.one_less();
     }
 
     fn backlog(&self) -> usize {
@@ -139,7 +165,14 @@ impl Recipient for Nobody {
 
 impl Session {
     /// Sends a command over these lanes, of which there is at least one.
-    fn fan_out(self: &Rc<Self>, lanes: &[Rc<Lane>], sequence: u64, raw: &[u8], effect: Effect, chosen: Chosen) {
+    pub(super) fn fan_out(
+        self: &Rc<Self>,
+        lanes: &[Rc<Lane>],
+        sequence: u64,
+        raw: &[u8],
+        effect: Effect,
+        chosen: Chosen,
+    ) {
         let fanned = Rc::new(Fanned {
             session: Rc::clone(self),
             sequence,
@@ -148,6 +181,7 @@ impl Session {
             answer: RefCell::default(),
             request: raw.into(),
             judged: Cell::new(false),
+            missed: RefCell::default(),
         });
         for (index, lane) in lanes.iter().enumerate() {
             let part = Rc::new(Part { fanned: Rc::clone(&fanned), first: index == 0 });
@@ -158,54 +192,26 @@ impl Session {
     /// SCRIPT FLUSH, with the master's lane: since 7.0 it concerns one server alone, and the client means all.
     pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], effect: Effect) {
         let mut lanes = vec![Rc::clone(lane)];
-        lanes.extend(self.side_lanes(lane.key.dialect).into_iter().filter(|other| other.key.node != lane.key.node));
+        lanes.extend(side_lanes(&self.context.pool, lane.key.dialect, Some(lane.key.node)));
         self.fan_out(&lanes, sequence, raw, effect, Chosen::First);
     }
+}
 
-    /// SCRIPT FLUSH on its way over a pin to `node`, now or at EXEC: everyone else forgets at once. Should the transaction fail,
-    /// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
-    pub(super) fn flush_elsewhere(&self, dialect: Dialect, node: NodeId, raw: &[u8]) {
-        self.context.pool.scripts().forget_all();
-        for lane in self.side_lanes(dialect).iter().filter(|lane| lane.key.node != node) {
-            lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
-        }
+/// SCRIPT FLUSH has been executed, or will be at EXEC, over a pin to `node`: everyone else forgets. Should the transaction fail,
+/// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
+pub(super) fn flush_elsewhere(pool: &Rc<Pool>, dialect: Dialect, node: NodeId, raw: &[u8]) {
+    pool.scripts().forget_all();
+    for lane in side_lanes(pool, dialect, Some(node)) {
+        lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
     }
+}
 
-    /// SCRIPT KILL and FUNCTION KILL: not over the lanes of commands, where they would queue behind the script.
-    pub(super) fn kill_script(
-        self: &Rc<Self>,
-        inner: &mut Inner,
-        raw: &[u8],
-        cx: &mut task::Context<'_>,
-    ) -> Option<Flow> {
-        if !inner.owes_nothing() {
-            return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
-        }
-        // A busy server takes neither SELECT nor questions, so the database is the one it begins with.
-        let lanes = self.side_lanes(Dialect { db: 0, ..inner.dialect });
-        if lanes.is_empty() {
-            if self.hold(inner, cx) == Flow::Wait {
-                return Some(Flow::Wait);
-            }
-            self.answer_error(inner, &self.hold_error());
-            return None;
-        }
-        self.end_hold(inner);
-        let sequence = inner.next;
-        inner.next += 1;
-        inner.in_lane += 1;
-        inner.lane = None;
-        // Killing what is not there any more does no harm, so it may be asked again.
-        self.fan_out(&lanes, sequence, raw, Effect::Write, Chosen::AnyOk);
-        None
-    }
-
-    /// A lane beside those of commands to each node that can be reached, the master's first.
-    fn side_lanes(&self, dialect: Dialect) -> Vec<Rc<Lane>> {
-        let pool = &self.context.pool;
-        let snapshot = pool.snapshot();
-        let master = snapshot.master().into_iter();
-        let others = snapshot.nodes.iter().filter(|node| snapshot.master().is_none_or(|master| master.id != node.id));
-        master.chain(others).filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
-    }
+/// A lane beside those of commands to each node that can be reached, the master's first. None is opened to `except`: a new
+/// connection to the master brings scripts along, which must not come behind their flush.
+pub(super) fn side_lanes(pool: &Rc<Pool>, dialect: Dialect, except: Option<NodeId>) -> Vec<Rc<Lane>> {
+    let snapshot = pool.snapshot();
+    let master = snapshot.master().into_iter();
+    let others = snapshot.nodes.iter().filter(|node| snapshot.master().is_none_or(|master| master.id != node.id));
+    let wanted = master.chain(others).filter(|node| except != Some(node.id));
+    wanted.filter_map(|node| pool.lane(node, Purpose::Marks, dialect)).collect()
 }

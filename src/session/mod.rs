@@ -20,6 +20,7 @@ mod held;
 mod hold;
 mod identity;
 mod info;
+mod kill;
 mod local;
 mod loss;
 mod login;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
+use self::batch::Routed;
 use self::clients::Asking;
 use self::context::Context;
 use self::held::Held;
@@ -120,6 +122,8 @@ struct Inner {
     pause: Option<(Sleeping, u64)>,
     /// The lane of everything in flight.
     lane: Option<Rc<Lane>>,
+    /// Several nodes answer what is in flight: nothing is sent behind it, for a large reply could not wait for all of them.
+    fanned: bool,
     /// The last write on the lane that is not answered.
     last_write: Option<u64>,
     sight: Sight,
@@ -202,6 +206,7 @@ impl Session {
             attempts: 0,
             pause: None,
             lane: None,
+            fanned: false,
             last_write: None,
             sight: context.pool.first_sight(),
             write_epoch: 0,
@@ -413,15 +418,6 @@ impl Session {
             waker.wake_by_ref();
         }
     }
-}
-
-/// What routing a buffer came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Routed {
-    /// Everything complete is on its way; the rest, if any, is half a command.
-    NeedsMore,
-    Again,
-    Wait,
 }
 
 impl Inner {

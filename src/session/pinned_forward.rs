@@ -4,11 +4,13 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
+use super::fanned::flush_elsewhere;
 use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::stand_in;
+use super::subscribe::unknown;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
 use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
@@ -161,6 +163,7 @@ impl Session {
         }
         pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
+            Kind::Refused(Refused::Ambiguous) => self.refuse(inner, pinned, &unknown(raw)),
             Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {
                 self.refuse(inner, pinned, "ERR this command is not carried")
@@ -227,8 +230,8 @@ impl Session {
         if care == Care::None || pinned.subscribed {
             return relay(pinned, raw);
         }
-        if care == Care::Flush {
-            self.flush_elsewhere(pinned.pin.dialect, pinned.pin.node, raw);
+        if care == Care::Flush && pinned.in_multi {
+            flush_elsewhere(&self.context.pool, pinned.pin.dialect, pinned.pin.node, raw);
         }
         let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
         pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));

@@ -1,5 +1,6 @@
 //! Replies that come over a pin: matched with what was expected, refusals kept from the client.
 
+use std::borrow::Cow;
 use std::task::{self, Poll};
 
 use super::pinned::{After, Expect, NOT_EXECUTED, Pinned};
@@ -46,22 +47,11 @@ impl Session {
             let value = &input[start..pinned.scanned];
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
-                let shown = match pinned.expected.front() {
-                    None => true,
-                    // Of what is sent again the client may have the reply already.
-                    Some(Expect::Reply) => pinned.to_skip == 0,
-                    // Some of it is Redan's to say, unless it is more than is gathered for that.
-                    Some(Expect::Exec { stand_ins, .. }) => {
-                        stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64
-                    }
-                    Some(_) => false,
-                };
-                if length > limits::GATHERED_REPLY as u64 && shown {
-                    // Only its first piece tells what it is.
-                    pinned.push_in_piece = if pinned.in_piece { pinned.push_in_piece } else { value.starts_with(b">") };
-                    pinned.in_piece = true;
+                if length > limits::GATHERED_REPLY as u64
+                    && let Some(piece) = pinned.piece(value, length)
+                {
                     pinned.journal = None;
-                    inner.emit(value, &self.context);
+                    inner.emit(&piece, &self.context);
                     inner.mid_reply(true, self);
                     start = pinned.scanned;
                 }
@@ -262,6 +252,34 @@ impl Session {
 }
 
 impl Pinned {
+    /// What the client gets now of a value of at least this length, too large to be gathered; `None`: nothing before more of
+    /// it is there.
+    fn piece<'a>(&mut self, value: &'a [u8], length: u64) -> Option<Cow<'a, [u8]>> {
+        // Only its first piece tells what it is.
+        let push = if self.in_piece { self.push_in_piece } else { value.starts_with(b">") };
+        let piece = match self.expected.front_mut() {
+            _ if push => Cow::Borrowed(value),
+            None => Cow::Borrowed(value),
+            // Of what is sent again the client may have the reply already.
+            Some(Expect::Reply) if self.to_skip == 0 => Cow::Borrowed(value),
+            // Some of it is Redan's to say, unless it is more than is gathered for that.
+            Some(Expect::Exec { stand_ins, .. }) if stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64 => {
+                Cow::Borrowed(value)
+            }
+            Some(expect) => {
+                let Expect::Adapted(adapter) = expect else {
+                    return None;
+                };
+                let rewritten = adapter.begin(value)?;
+                // The rest follows as it is.
+                *expect = Expect::Reply;
+                Cow::Owned(rewritten)
+            }
+        };
+        (self.in_piece, self.push_in_piece) = (true, push);
+        Some(piece)
+    }
+
     /// Which database a SELECT in a transaction led to only the node knows: the session stays on this connection.
     fn exec_ended(&mut self) {
         if self.selects_at_exec.take().is_some() {

@@ -71,6 +71,7 @@ impl<'a> Arrived<'a> {
         let spec = command::lookup(name, second);
         let kind = match spec {
             Some(spec) => kind_of(spec, raw),
+            None if command::is_ambiguous(name, second) => Kind::Refused(Refused::Ambiguous),
             None => learned.find(name, second).unwrap_or(Kind::Pin(Pin::Unknown)),
         };
         Self { raw, frame, kind, spec }
@@ -215,6 +216,11 @@ pub(super) fn plan<'a>(
         // In a transaction replies stay as the server writes them.
         let care = if replies == 1 { arrived.care() } else { Care::None };
         items.push(Item { start, frame, len, replies, part, care });
+        if care == Care::Flush {
+            // Its answer waits for every node, and what stands behind it for that.
+            plan.next = Next::Full;
+            return plan;
+        }
     }
 }
 

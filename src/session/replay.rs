@@ -236,6 +236,9 @@ impl Session {
         if self.pauses(inner, cx) == Flow::Wait {
             return Flow::Wait;
         }
+        if let Some(flow) = self.kill_again(inner, cx) {
+            return flow;
+        }
         let demand = demand_of(inner, &self.context.pool.learned());
         let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
@@ -266,6 +269,7 @@ impl Session {
             inner.in_lane += 1;
             let replies = replies_to(request);
             let care = if replies == 1 { care_of(request) } else { Care::None };
+            inner.fanned |= care == Care::Flush;
             self.submit_adapted(lane, *sequence, care, request, *effect, replies);
             self.context.workspace.counters.replays.increment();
             false
@@ -277,7 +281,7 @@ impl Session {
         inner.retrying = false;
     }
 
-    fn give_up(&self, inner: &mut Inner) {
+    pub(super) fn give_up(&self, inner: &mut Inner) {
         let words = self.hold_error();
         let mut stash = inner.stash.take();
         for (_, stashed) in &mut stash {

@@ -5,6 +5,7 @@ use std::task;
 
 use super::pinned::Severed;
 use super::plan::Arrived;
+use super::subscribe::unknown;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::command::{Admin, Kind, Local, Pin, Refused, Spec};
 use crate::metrics::PinReason;
@@ -46,45 +47,8 @@ impl Session {
         }
         inner.last = spec;
         match kind {
-            Kind::Pin(Pin::Subscribe) => self.subscription(inner, arrived, cx),
-            Kind::Local(Local::Auth) => self.auth(inner, raw, cx),
-            Kind::Local(Local::Hello) => self.hello(inner, raw, cx),
-            Kind::Local(Local::Quit) => {
-                inner.reply_mode = ReplyMode::On;
-                self.answer_with(inner, |out| encode::simple(out, "OK"));
-                inner.closing = true;
-                None
-            }
-            Kind::Local(Local::Reset) => {
-                self.leave_all(inner);
-                self.begin_anew(inner);
-                self.answer_with(inner, |out| encode::simple(out, "RESET"));
-                None
-            }
-            Kind::Local(Local::Select) => self.select(inner, raw, cx),
-            Kind::Local(local) if super::local::speaks_of_others(local) => self.client_command(inner, local, raw, cx),
-            Kind::Local(Local::ClientReply) => {
-                self.reply_mode(inner, raw);
-                None
-            }
-            Kind::Pin(Pin::Wait | Pin::WaitAof) if self.wait_is_void(inner) => {
-                self.answer_error(inner, WAIT_IS_VOID);
-                None
-            }
-            Kind::Pin(Pin::Tracking) => self.enter_tracking(inner, raw, cx),
-            Kind::Pin(Pin::Blocking) => self.enter_blocking(inner, spec, raw, cx),
-            Kind::Pin(Pin::Unknown) if spec.is_none() && self.must_learn(arrived) => {
-                self.context.pool.learn(frame.name.of(raw), cx.waker());
-                Some(Flow::Wait)
-            }
-            Kind::Pin(Pin::Script) => self.kill_script(inner, raw, cx),
-            Kind::Pin(pin) => {
-                let entered = self.enter_pin(inner, reason(pin), cx);
-                if entered.is_none() {
-                    self.answer_without_pin(inner, pin);
-                }
-                entered
-            }
+            Kind::Local(local) => self.local(inner, local, arrived, cx),
+            Kind::Pin(pin) => self.on_a_pin(inner, pin, arrived, cx),
             Kind::Admin(_) if self.context.listener.allow_admin_commands => {
                 let entered = self.enter_pin(inner, PinReason::Admin, cx);
                 if entered.is_none() {
@@ -96,22 +60,8 @@ impl Session {
                 self.answer_error(inner, &admin_refused(spec, frame.name.of(raw)));
                 None
             }
-            Kind::Refused(Refused::Forbidden) => {
-                self.answer_error(inner, &forbidden(spec, frame.name.of(raw)));
-                None
-            }
-            Kind::Refused(Refused::Http) => {
-                tracing::warn!("closed client {}: it speaks HTTP, not Redis", inner.identity.peer.remote());
-                inner.closing = true;
-                None
-            }
-            Kind::Refused(Refused::Replication) => {
-                self.answer_error(inner, REPLICATION_REFUSED);
-                inner.closing = true;
-                None
-            }
-            Kind::Local(local) => {
-                self.answer_own(inner, local, &frame, raw, None);
+            Kind::Refused(refused) => {
+                self.refuse_alone(inner, refused, arrived);
                 None
             }
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
@@ -121,6 +71,84 @@ impl Session {
                     self.answer_without_pin(inner, Pin::Tracking);
                 }
                 entered
+            }
+        }
+    }
+
+    /// What Redan answers itself, and what changes how the following commands are carried.
+    fn local(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        local: Local,
+        arrived: &Arrived<'_>,
+        cx: &mut task::Context<'_>,
+    ) -> Option<Flow> {
+        let Arrived { raw, frame, .. } = *arrived;
+        match local {
+            Local::Auth => return self.auth(inner, raw, cx),
+            Local::Hello => return self.hello(inner, raw, cx),
+            Local::Select => return self.select(inner, raw, cx),
+            local if super::local::speaks_of_others(local) => return self.client_command(inner, local, raw, cx),
+            Local::Quit => {
+                inner.reply_mode = ReplyMode::On;
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
+                inner.closing = true;
+            }
+            Local::Reset => {
+                self.leave_all(inner);
+                self.begin_anew(inner);
+                self.answer_with(inner, |out| encode::simple(out, "RESET"));
+            }
+            Local::ClientReply => self.reply_mode(inner, raw),
+            local => self.answer_own(inner, local, &frame, raw, None),
+        }
+        None
+    }
+
+    /// What needs a connection of its own, or would in most places.
+    fn on_a_pin(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        pin: Pin,
+        arrived: &Arrived<'_>,
+        cx: &mut task::Context<'_>,
+    ) -> Option<Flow> {
+        let Arrived { raw, frame, spec, .. } = *arrived;
+        match pin {
+            Pin::Subscribe => self.subscription(inner, arrived, cx),
+            Pin::Wait | Pin::WaitAof if self.wait_is_void(inner) => {
+                self.answer_error(inner, WAIT_IS_VOID);
+                None
+            }
+            Pin::Tracking => self.enter_tracking(inner, raw, cx),
+            Pin::Blocking => self.enter_blocking(inner, spec, raw, cx),
+            Pin::Unknown if spec.is_none() && self.must_learn(arrived) => {
+                self.context.pool.learn(frame.name.of(raw), cx.waker());
+                Some(Flow::Wait)
+            }
+            Pin::Script => self.kill_script(inner, raw, cx),
+            pin => {
+                let entered = self.enter_pin(inner, reason(pin), cx);
+                if entered.is_none() {
+                    self.answer_without_pin(inner, pin);
+                }
+                entered
+            }
+        }
+    }
+
+    fn refuse_alone(&self, inner: &mut Inner, refused: Refused, arrived: &Arrived<'_>) {
+        let Arrived { raw, frame, spec, .. } = *arrived;
+        match refused {
+            Refused::Ambiguous => self.answer_error(inner, &unknown(raw)),
+            Refused::Forbidden => self.answer_error(inner, &forbidden(spec, frame.name.of(raw))),
+            Refused::Http => {
+                tracing::warn!("closed client {}: it speaks HTTP, not Redis", inner.identity.peer.remote());
+                inner.closing = true;
+            }
+            Refused::Replication => {
+                self.answer_error(inner, REPLICATION_REFUSED);
+                inner.closing = true;
             }
         }
     }

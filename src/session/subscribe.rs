@@ -186,10 +186,7 @@ impl Session {
 /// What a command is answered that a listening client may not send, in Redis's words and in the order of its checks.
 pub(super) fn only_listens(spec: Option<&Spec>, given: Option<u32>, raw: &[u8]) -> String {
     let Some(spec) = spec else {
-        let mut words = arguments(raw).map(String::from_utf8_lossy);
-        let name = words.next().unwrap_or_default();
-        let rest: String = words.map(|word| format!("'{word}' ")).collect();
-        return format!("ERR unknown command '{name}', with args beginning with: {rest}");
+        return unknown(raw);
     };
     if given.is_some_and(|given| !spec.takes(given)) {
         return super::local::wrong_arity(spec.name);
@@ -208,6 +205,27 @@ pub(super) fn only_listens(spec: Option<&Spec>, given: Option<u32>, raw: &[u8]) 
         spec.name
     )
 }
+
+/// In the words of a server that does not know the command: it shows about 128 bytes of what came, as C strings.
+pub(super) fn unknown(raw: &[u8]) -> String {
+    let shown = |word: &[u8], most: usize| {
+        let end = memchr::memchr(0, word).unwrap_or(word.len()).min(most);
+        String::from_utf8_lossy(&word[..end]).into_owned()
+    };
+    let mut words = arguments(raw);
+    let name = shown(words.next().unwrap_or_default(), SHOWN);
+    let mut rest = String::new();
+    for word in words {
+        if rest.len() >= SHOWN {
+            break;
+        }
+        let word = shown(word, SHOWN - rest.len());
+        rest.extend(["'", &word, "' "]);
+    }
+    format!("ERR unknown command '{name}', with args beginning with: {rest}")
+}
+
+const SHOWN: usize = 128;
 
 const TOO_MANY: &str = "ERR Redan: one connection may have at most 65536 subscriptions";
 const TOO_MANY_IN_ALL: &str =

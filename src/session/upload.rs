@@ -61,6 +61,9 @@ impl Session {
         };
         let second = scanner.second().map(|second| second.of(buf));
         let spec = command::lookup(name.of(buf), second);
+        if spec.is_none() && command::is_ambiguous(name.of(buf), second) {
+            return Err("ERR unknown command, with a NUL byte in its name".to_owned());
+        }
         if inner.permissions.as_ref().is_some_and(|permissions| !permissions.permits(spec)) {
             return Err(forbidden(spec, name.of(buf)));
         }

@@ -103,7 +103,10 @@ impl Session {
         {
             waiting.timer = Some(Box::pin(tokio::time::sleep_until(deadline.into())));
         }
-        let over = waiting.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        // Only a group without a master answers for nothing: a node that can be asked may have what is waited for, however long
+        // the commands in front took.
+        let over =
+            waiting.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) && inner.hold.is_some();
         if self.answer_waiting(inner, over) {
             return None;
         }

@@ -1,5 +1,6 @@
 //! Large values pass in pieces, both ways, in bounded memory, and nobody else waits for them.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -145,6 +146,42 @@ fn a_hundred_thousand_elements_in_one_reply() {
         assert!(client.reply() == format!("*100000\r\n{elements}"), "the reply to LRANGE differs");
         assert_eq!(client.reply(), "+PONG\r\n");
     }
+}
+
+/// Replies that Redan looks at pass in pieces all the same, over a lane and over a connection of the session's own.
+#[test]
+fn large_replies_that_are_looked_at() {
+    let (redis, endpoint) = single();
+    let size = 80 << 20;
+    let mut client = endpoint.client();
+    upload(&client, "large", size);
+    assert_eq!(client.reply(), "+OK\r\n");
+    // With names this long a page of them is no small reply.
+    let name = "n".repeat(100);
+    let text = "for i = 1, 3000 do redis.call('HSET', KEYS[1], ARGV[1] .. i, i) end return 1";
+    assert_eq!(redis.command(&["EVAL", text, "1", "hash", &name]), ":1\r\n");
+    for pinned in [false, true] {
+        let mut client = endpoint.client();
+        if pinned {
+            client.ok(&["WATCH", "k"]);
+        }
+        let script = format!("return redis.call('GET', KEYS[1]) -- {pinned}");
+        client.send(&["EVAL", &script, "1", "large"]);
+        check_download(&client, size);
+        let (mut cursor, mut pages) = ("0".to_owned(), 0);
+        let mut seen = HashSet::new();
+        while pages == 0 || cursor != "0" {
+            let page = client.ask(&["HSCAN", "hash", &cursor, "COUNT", "1000"]);
+            let lines: Vec<&str> = page.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect();
+            cursor = lines[0].to_owned();
+            assert!(cursor == "0" || cursor.parse::<u64>().expect("a cursor") >= 1 << 33, "without a mark: {cursor}");
+            seen.extend(lines.iter().filter(|line| line.starts_with('n')).map(|&line| line.to_owned()));
+            pages += 1;
+        }
+        assert_eq!(seen.len(), 3000);
+        client.ok(&["SET", "after", "it"]);
+    }
+    assert!(endpoint.peak_memory() < MEMORY, "{} bytes at most", endpoint.peak_memory());
 }
 
 /// A value that comes in slowly is nobody else's business.

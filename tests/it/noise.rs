@@ -52,9 +52,11 @@ fn noise(address: &str, stop: &AtomicBool, make: impl Fn(&mut TcpStream) -> std:
     }
 }
 
-/// A debug build that shares two cores with whoever makes the noise needs some milliseconds for the 99th, on a busy machine
-/// some tens. A client that is kept waiting by another waits for as long as that one goes on, which is the whole test.
+/// A debug build that shares two cores with whoever makes the noise needs some tens of milliseconds for the 99th. A client
+/// that is kept waiting by another waits for as long as that one goes on, which is the whole test. On a machine that is busy
+/// with other things everything takes longer, which shows in the quiet before the noise.
 const PERCENTILE_99: Duration = Duration::from_millis(500);
+const TIMES_THE_QUIET: u32 = 20;
 
 fn beside(what: &str, makers: usize, make: impl Fn(&mut TcpStream) -> std::io::Result<()> + Sync) {
     let redis = Redis::start();
@@ -62,6 +64,8 @@ fn beside(what: &str, makers: usize, make: impl Fn(&mut TcpStream) -> std::io::R
     Client::connect(&redis.address()).ok(&["SET", "big", &"x".repeat(1_000_000)]);
     let endpoint = Endpoint::of(&[&redis], "");
     let mut client = endpoint.client();
+    let allowed =
+        PERCENTILE_99 + TIMES_THE_QUIET * percentile_99(&round_trips(&mut client, Duration::from_millis(300)));
     let stop = AtomicBool::new(false);
     let address = endpoint.address();
     let taken = thread::scope(|scope| {
@@ -72,7 +76,11 @@ fn beside(what: &str, makers: usize, make: impl Fn(&mut TcpStream) -> std::io::R
         round_trips(&mut client, Duration::from_millis(1500))
     });
     let slow = percentile_99(&taken);
-    assert!(slow < PERCENTILE_99, "{what}: the 99th percentile of {} round trips is {slow:?}", taken.len());
+    assert!(
+        slow < allowed,
+        "{what}: the 99th percentile of {} round trips is {slow:?}, more than {allowed:?}",
+        taken.len()
+    );
     let peak = endpoint.peak_memory();
     assert!(peak < 96 << 20, "{what}: {} MiB were resident", peak >> 20);
 }

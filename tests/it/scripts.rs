@@ -1,10 +1,12 @@
 //! Scripts and functions: loaded once, known wherever the endpoint sends them, also after the master has moved.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::support::client::{Client, bulk, pipeline};
+use crate::support::endpoint::Endpoint;
 use crate::support::group::Group;
-use crate::support::redis::eventually;
+use crate::support::redis::{Redis, eventually};
 
 const ONE: &str = "return 1";
 const ONE_SHA: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
@@ -131,6 +133,22 @@ fn flush_reaches_every_node_and_redan() {
     assert_eq!(client.ask(&["SCRIPT", "FLUSH", "NOW"]), "-ERR SCRIPT FLUSH only support SYNC|ASYNC option\r\n");
 }
 
+/// The replicas' answers come later than the master's, which has the reply to what stands behind ready at once.
+#[test]
+fn large_replies_behind_a_flush_wait_for_it() {
+    let group = Group::start("");
+    let value = "x".repeat(300_000);
+    let mut client = group.endpoint.client();
+    client.ok(&["SET", "large", &value]);
+    for _ in 0..30 {
+        client.raw(&pipeline(&[&["SET", "k", "v"], &["SCRIPT", "FLUSH"], &["GET", "large"], &["PING"]]));
+        assert_eq!(client.reply(), "+OK\r\n");
+        assert_eq!(client.reply(), "+OK\r\n");
+        assert_eq!(client.reply(), bulk(&value));
+        assert_eq!(client.reply(), "+PONG\r\n");
+    }
+}
+
 #[test]
 fn flush_in_a_transaction_reaches_every_node_too() {
     let group = Group::start("");
@@ -165,6 +183,31 @@ fn a_script_that_runs_on_a_replica_can_be_killed_too() {
         endless.join().expect("a client")
     });
     assert!(endless.contains("Script killed by user"), "{endless}");
+}
+
+/// In a script's first seconds its server listens to nobody, least of all to new connections. The replica does, and has nothing
+/// to kill: its word must not stand for the master's.
+#[test]
+fn a_kill_waits_until_the_busy_master_listens() {
+    let master = Redis::start();
+    let replica = Redis::options().replica_of(&master).start();
+    replica.wait_for_link();
+    master.ok(&["CONFIG", "SET", "busy-reply-threshold", "1500"]);
+    let nodes = [master.address(), replica.address()];
+    let endpoint = Endpoint::start(&nodes, "", "connect_timeout = \"300ms\"");
+    let mut busy = endpoint.client();
+    busy.send(&["EVAL", "while true do redis.call('GET', 'k') end", "0"]);
+    let mut witness = Client::connect(&master.address());
+    eventually("the master is busy", || {
+        witness.send(&["PING"]);
+        let silent = witness.is_silent_for(Duration::from_millis(100));
+        if !silent {
+            witness.reply();
+        }
+        silent
+    });
+    assert_eq!(endpoint.client().ask(&["SCRIPT", "KILL"]), "+OK\r\n");
+    assert!(busy.reply().contains("Script killed by user"));
 }
 
 #[test]

@@ -231,6 +231,10 @@ fn client_reply() {
         &[OFF, &["SET", "k", "6"], SKIP, &["GET", "k"], ON, &["PING"]],
         &[OFF, &["MULTI"], &["GET", "k"], &["EXEC"], ON, &["GET", "k"]],
         &[SKIP, &["MULTI"], &["GET", "k"], &["EXEC"]],
+        &[SKIP, &["SET", "k", "7"], &["SCRIPT", "KILL"], &["GET", "k"]],
+        &[SKIP, &["SCRIPT", "KILL"], &["GET", "k"]],
+        &[OFF, &["FUNCTION", "KILL"], ON, &["GET", "k"]],
+        &[SKIP, &["SCRIPT", "FLUSH"], &["GET", "k"]],
         &[SKIP, &["NOSUCHCOMMAND"], &["GET", "k"], SKIP, &["GET", "k"], &["PING"]],
         &[OFF, &["NOSUCHCOMMAND"], ON, &["PING"], OFF, &["GET", "k"], ON],
     ];

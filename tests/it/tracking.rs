@@ -300,6 +300,16 @@ fn a_tracking_client_may_do_everything_else() {
     eventually("its connection is closed", || group.endpoint.metric("redan_pins") == 0.0);
 }
 
+/// The next reply that does not say to forget everything: to say so once more does no harm.
+fn beside_forgetting(client: &mut Client) -> String {
+    loop {
+        let reply = client.reply();
+        if reply != FORGET {
+            return reply;
+        }
+    }
+}
+
 /// The refusal of a write may tell of the change before anything else does. What was read at the old master nobody watches.
 #[test]
 fn a_refused_write_ends_what_was_tracked() {
@@ -320,15 +330,18 @@ fn a_refused_write_ends_what_was_tracked() {
     for client in [&mut plain, &mut redirecting] {
         client.send(&["SET", "another", "v"]);
     }
-    assert_eq!([plain.reply(), plain.reply()], [FORGET, "+OK\r\n"]);
+    // Told once by Redan, and once more where the old master empties itself before it is left.
+    assert_eq!(plain.reply(), FORGET);
+    assert_eq!(beside_forgetting(&mut plain), "+OK\r\n");
     assert_eq!(redirecting.reply(), "+OK\r\n");
     assert_eq!(target.reply(), FORGET);
     for client in [&mut plain, &mut redirecting] {
-        assert_eq!(client.text(&["GET", "k"]).as_deref(), Some("before"));
+        client.send(&["GET", "k"]);
+        assert_eq!(beside_forgetting(client), bulk("before"));
     }
     other.ok(&["SET", "k", "after"]);
-    assert_eq!(plain.reply(), changed("k"));
-    assert_eq!(target.reply(), changed("k"));
+    assert_eq!(beside_forgetting(&mut plain), changed("k"));
+    assert_eq!(beside_forgetting(&mut target), changed("k"));
 }
 
 /// What was on its way to the session that got it before is lost: that one must forget everything.

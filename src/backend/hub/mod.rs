@@ -33,7 +33,7 @@ use crate::metrics::WorkerCounters;
 
 pub(crate) struct Hub {
     /// What its connection is opened as: RESP2, whose messages differ from RESP3's in their first byte, and database 0.
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     table: RefCell<Table>,
     feed: RefCell<Feed>,
     waker: RefCell<Option<Waker>>,

@@ -3,9 +3,6 @@
 use super::commands::{self, Command};
 use super::random::Random;
 
-/// Whether scripts are flushed. Redan gives scripts back to nodes that lack them, and races with itself when they should.
-const SCRIPT_FLUSH: bool = false;
-
 #[derive(Clone, Debug)]
 pub(super) enum What {
     /// In one piece, with all their replies after it; as lines of text where that can be.
@@ -144,12 +141,7 @@ impl Stream {
     }
 
     fn command(&mut self) -> Command {
-        loop {
-            let command = commands::random(&mut self.random);
-            if SCRIPT_FLUSH || command.words.get(1).is_none_or(|word| word != b"FLUSH") {
-                return command;
-            }
-        }
+        commands::random(&mut self.random)
     }
 
     fn select(&mut self, client: usize) -> Command {

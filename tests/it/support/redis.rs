@@ -17,6 +17,18 @@ pub(crate) fn program() -> String {
     std::env::var("REDAN_TEST_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
+/// A refusal in the words of Redis 7.0: newer servers name the user, and say less of a key.
+pub(crate) fn refusal_of_7_0(reply: &str) -> String {
+    let reply = reply.replace(
+        "-NOPERM No permissions to access a key",
+        "-NOPERM this user has no permissions to access one of the keys used as arguments",
+    );
+    match reply.strip_prefix("-NOPERM User ").and_then(|rest| rest.split_once(' ')) {
+        Some((_, rest)) => format!("-NOPERM this user {rest}"),
+        None => reply,
+    }
+}
+
 /// Waits until `ready`, asking every 10 ms; fails the test with `what` at the deadline.
 pub(crate) fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
