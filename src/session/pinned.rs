@@ -125,6 +125,8 @@ pub(super) struct Pinned {
     pub(super) from_now: bool,
     /// Half a command has been sent on.
     pub(super) uploading: bool,
+    /// All of it sent, it may wait at the node.
+    pub(super) uploads_wait: bool,
     /// The node has some of it.
     pub(super) started: bool,
     /// Something was sent that must not meet the next borrower.
@@ -189,6 +191,7 @@ impl Pinned {
             blocking: false,
             from_now: false,
             uploading: false,
+            uploads_wait: false,
             started: false,
             spoiled: false,
             journal: Some(Vec::new()),

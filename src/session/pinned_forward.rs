@@ -61,6 +61,7 @@ impl Session {
                 Ok(Request::Command(frame)) if pinned.uploading => {
                     pinned.pin.output.extend_from_slice(&rest[..frame.len]);
                     pinned.uploading = false;
+                    pinned.blocking = std::mem::take(&mut pinned.uploads_wait);
                     used += frame.len;
                 }
                 Ok(Request::Command(frame)) => {

@@ -99,7 +99,7 @@ impl Session {
             return Ok(());
         }
         if pinned.subscribed {
-            pinned.subscribed = !ends_last_subscription(reply);
+            pinned.subscribed = !ends_last_subscription(reply) && !reply.starts_with(ABORTED);
             pinned.journal = None;
             // Messages are not replies: CLIENT REPLY does not silence them.
             let muted = std::mem::take(&mut inner.muted);
@@ -289,6 +289,9 @@ impl Pinned {
         }
     }
 }
+
+/// To the EXEC that would have subscribed.
+const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors";
 
 const REDIRECT_BROKEN: &[u8] = b">2\r\n$21\r\ntracking-redir-broken\r\n";
 

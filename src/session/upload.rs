@@ -32,7 +32,13 @@ impl Session {
                 return Ok(());
             }
             pinned.uploading = true;
-            pinned.spoiled |= !is_plain(&inner.scanner, rest);
+            let kind = kind_of(&inner.scanner, rest);
+            // Whether an XREAD waits only its end would tell.
+            let may_wait =
+                matches!(kind, Some(Kind::Pin(Pin::Blocking) | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock));
+            pinned.uploads_wait = may_wait && !pinned.in_multi && !pinned.subscribed;
+            // It may leave the connection another than it was.
+            pinned.spoiled |= kind.is_none_or(|kind| matches!(kind, Kind::Pin(_) | Kind::Admin(_)));
             pinned.journal = None;
             let expect = if pinned.in_multi { Expect::Opening } else { Expect::Reply };
             if !pinned.subscribed {
@@ -81,10 +87,10 @@ impl Session {
     }
 }
 
-/// Whether a command that is sent on as it comes leaves the connection as it was.
-fn is_plain(scanner: &RequestScanner, buf: &[u8]) -> bool {
-    let spec = scanner.name().and_then(|name| command::lookup(name.of(buf), scanner.second().map(|s| s.of(buf))));
-    spec.is_some_and(|spec| !matches!(spec.kind, Kind::Pin(_) | Kind::Admin(_)))
+/// Of a command of which the beginning has come.
+fn kind_of(scanner: &RequestScanner, buf: &[u8]) -> Option<Kind> {
+    let name = scanner.name()?;
+    command::lookup(name.of(buf), scanner.second().map(|second| second.of(buf))).map(|spec| spec.kind)
 }
 
 /// Whether enough of a command has come to say what it is: its second argument, or more than either may take.

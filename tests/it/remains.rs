@@ -43,6 +43,18 @@ fn transactions_with_a_wrong_number_of_arguments() {
         &["MULTI", "UNWATCH foo", "GET a", "EXEC"],
         &["WATCH a", "UNWATCH foo", "SET a 2", "MULTI", "GET a", "EXEC", "GET a"],
         &["WATCH", "MULTI", "GET a", "EXEC"],
+        &[
+            "MULTI",
+            "SUBSCRIBE a",
+            "NOSUCH",
+            "EXEC",
+            "CLIENT GETNAME",
+            "SET a 1",
+            "GET a",
+            "UNSUBSCRIBE",
+            "CLIENT GETNAME",
+        ],
+        &["MULTI", "SUBSCRIBE", "EXEC", "CLIENT GETNAME", "CLIENT REPLY ON"],
         &["EXEC foo", "DISCARD foo", "UNWATCH foo", "WATCH", "MULTI foo", "GET a"],
     ];
     for script in scripts {
@@ -106,6 +118,29 @@ fn a_lost_wait_is_over() {
     blocked(&redis, 1);
     redis.command(&["RPUSH", "a", "element"]);
     assert_eq!(client.reply(), popped("a", "element"));
+}
+
+/// One that is too long to be gathered is sent on as it comes, and is a wait all the same.
+#[test]
+fn a_long_blocking_command_ends_with_its_client_and_by_unblock() {
+    let (redis, endpoint) = single("");
+    let keys: Vec<String> = (0..30_000).map(|number| format!("key:{number:08}")).collect();
+    let mut words = vec!["BLPOP"];
+    words.extend(keys.iter().map(String::as_str));
+    words.push("0");
+    let mut client = endpoint.client();
+    let id = client.integer(&["CLIENT", "ID"]).to_string();
+    client.send(&words);
+    blocked(&redis, 1);
+    let mut other = endpoint.client();
+    assert_eq!(other.integer(&["CLIENT", "UNBLOCK", &id]), 1);
+    assert_eq!(client.reply(), "*-1\r\n");
+    client.send(&words);
+    blocked(&redis, 1);
+    drop(client);
+    blocked(&redis, 0);
+    assert_eq!(other.integer(&["RPUSH", &keys[0], "element"]), 1);
+    assert_eq!(other.integer(&["LLEN", &keys[0]]), 1, "nobody takes it");
 }
 
 /// Half an answer says that an element was popped. Another must not be popped for the same command.
