@@ -80,13 +80,13 @@ fn what_stands_behind_a_missing_script_in_a_pipeline_cannot_help_it() {
     let mut client = group.endpoint.client();
     // Loaded behind: a server has answered by then.
     client.raw(&pipeline(&[&["EVALSHA", ONE_SHA, "0"], &["SCRIPT", "LOAD", ONE], &["EVALSHA", ONE_SHA, "0"]]));
-    assert_eq!(client.reply(), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    assert!(client.reply().starts_with("-NOSCRIPT No matching script."));
     assert_eq!(client.reply(), bulk(ONE_SHA));
     assert_eq!(client.reply(), ":1\r\n");
     // Flushed behind: given to the node now, it would outlive the flush.
     group.servers[0].ok(&["SCRIPT", "FLUSH"]);
     client.raw(&pipeline(&[&["EVALSHA", ONE_SHA, "0"], &["SCRIPT", "FLUSH"], &["SCRIPT", "EXISTS", ONE_SHA]]));
-    assert_eq!(client.reply(), "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    assert!(client.reply().starts_with("-NOSCRIPT No matching script."));
     assert_eq!(client.reply(), "+OK\r\n");
     assert_eq!(client.reply(), "*1\r\n:0\r\n");
     // A read behind it sees what the script has done.
