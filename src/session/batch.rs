@@ -49,6 +49,14 @@ pub(super) enum Routed {
 }
 
 impl Inner {
+    /// For a command that must not stand behind others on their way. `None`: everything before it is answered.
+    pub(super) fn settled(&mut self) -> Option<Flow> {
+        if self.in_lane > 0 {
+            return Some(self.wait_until_at_most(0));
+        }
+        (!self.owes_nothing()).then_some(Flow::Again)
+    }
+
     /// What goes to a lane now is answered, or not, as CLIENT REPLY says. Nothing of the other sort is in flight.
     pub(super) fn mute_next(&mut self) {
         self.muted = self.reply_mode != ReplyMode::On;

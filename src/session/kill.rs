@@ -26,8 +26,8 @@ impl Session {
         raw: &[u8],
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
-        if !inner.owes_nothing() {
-            return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
+        if let Some(flow) = inner.settled() {
+            return Some(flow);
         }
         let Some(lanes) = self.lanes_to_kill(inner) else {
             if self.hold(inner, cx) == Flow::Wait {

@@ -43,14 +43,6 @@ enum Told {
 }
 
 impl Session {
-    /// For a command that changes how those behind it are carried. `None`: everything before it is answered.
-    pub(super) fn settled(&self, inner: &mut Inner) -> Option<Flow> {
-        if inner.in_lane > 0 {
-            return Some(inner.wait_until_at_most(0));
-        }
-        (!inner.owes_nothing()).then_some(Flow::Again)
-    }
-
     pub(super) fn auth(self: &Rc<Self>, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
         let listener = &self.context.listener;
         let (user, password) = match hello::parse_auth(raw) {

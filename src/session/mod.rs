@@ -67,7 +67,6 @@ use self::waiting::Waiting;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::login::LoggedIn;
-use crate::backend::recipient::Origin;
 use crate::command::Spec;
 use crate::command::permissions::Permissions;
 use crate::config::ClientClass;
@@ -478,21 +477,6 @@ impl Inner {
         {
             self.front += u64::from(count);
             self.emit(&bytes, context);
-        }
-    }
-
-    /// Commands up to `sequence` were answered by `origin`: remembers what the client has seen.
-    fn saw(&mut self, origin: Origin, sequence: u64, context: &Context) {
-        self.sight.node = Some(origin.node);
-        self.sight.generation = origin.generation;
-        if !self.retrying {
-            self.retrying_since = None;
-            self.attempts = 0;
-        }
-        if self.last_write.is_some_and(|write| write <= sequence) {
-            self.last_write = None;
-            self.sight.write = origin.generation;
-            self.write_epoch = context.pool.snapshot().epoch;
         }
     }
 

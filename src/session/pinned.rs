@@ -271,11 +271,8 @@ impl Session {
         reason: PinReason,
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
-        if inner.in_lane > 0 {
-            return Some(inner.wait_until_at_most(0));
-        }
-        if !inner.owes_nothing() {
-            return Some(Flow::Again);
+        if let Some(flow) = inner.settled() {
+            return Some(flow);
         }
         if self.pauses(inner, cx) == Flow::Wait {
             return Some(Flow::Wait);

@@ -5,9 +5,27 @@
 
 use std::task::Waker;
 
-use super::Session;
+use super::context::Context;
+use super::{Inner, Session};
 use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
 use crate::limits;
+
+impl Inner {
+    /// Commands up to `sequence` were answered by `origin`: remembers what the client has seen.
+    pub(super) fn saw(&mut self, origin: Origin, sequence: u64, context: &Context) {
+        self.sight.node = Some(origin.node);
+        self.sight.generation = origin.generation;
+        if !self.retrying {
+            self.retrying_since = None;
+            self.attempts = 0;
+        }
+        if self.last_write.is_some_and(|write| write <= sequence) {
+            self.last_write = None;
+            self.sight.write = origin.generation;
+            self.write_epoch = context.pool.snapshot().epoch;
+        }
+    }
+}
 
 impl Recipient for Session {
     fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {

@@ -22,9 +22,11 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
         let Arrived { raw, frame, kind, spec } = *arrived;
-        if inner.muted && !inner.owes_nothing() {
+        if inner.muted
+            && let Some(flow) = inner.settled()
+        {
             // What is in flight is not to be answered, and this is: its reply must not be taken for one of those.
-            return Some(if inner.in_lane > 0 { inner.wait_until_at_most(0) } else { Flow::Again });
+            return Some(flow);
         }
         if !inner.authenticated && !matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset))
         {
@@ -41,7 +43,7 @@ impl Session {
             return None;
         }
         if matches!(kind, Kind::Local(Local::Auth | Local::Hello | Local::Reset | Local::Select))
-            && let Some(flow) = self.settled(inner)
+            && let Some(flow) = inner.settled()
         {
             return Some(flow);
         }

@@ -26,11 +26,8 @@ impl Session {
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Option<Flow> {
-        if inner.in_lane > 0 {
-            return Some(inner.wait_until_at_most(0));
-        }
-        if !inner.owes_nothing() {
-            return Some(Flow::Again);
+        if let Some(flow) = inner.settled() {
+            return Some(flow);
         }
         let Some((spec, (kind, wants))) = arrived.spec.and_then(|spec| Some((spec, Topic::of_command(spec.name)?)))
         else {

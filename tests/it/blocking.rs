@@ -3,28 +3,18 @@
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, bulk};
-use crate::support::endpoint::Endpoint;
+use crate::support::group::Pair;
 use crate::support::redis::{Redis, eventually};
 
-struct Group {
-    master: Redis,
-    replica: Redis,
-    endpoint: Endpoint,
-}
-
-fn start() -> Group {
-    let master = Redis::start();
-    let replica = Redis::options().replica_of(&master).start();
-    replica.wait_for_link();
-    let endpoint = Endpoint::of_two_workers(&[&master, &replica], "");
-    Group { master, replica, endpoint }
+fn start() -> Pair {
+    Pair::start("")
 }
 
 fn blocked(redis: &Redis) -> usize {
     redis.info("blocked_clients").and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-impl Group {
+impl Pair {
     /// Waits until `number` clients are blocked at the master.
     fn all_blocked(&self, number: usize) {
         eventually("they are blocked at the master", || blocked(&self.master) == number);
@@ -47,7 +37,7 @@ fn popped(key: &str, element: &str) -> String {
 
 #[test]
 fn fifty_waiting_clients_get_their_elements_over_a_killed_master() {
-    over_a_failover(Group::killed);
+    over_a_failover(Pair::killed);
 }
 
 #[test]
@@ -55,7 +45,7 @@ fn fifty_waiting_clients_get_their_elements_over_a_change_of_roles() {
     over_a_failover(|group| group.turned_over());
 }
 
-fn over_a_failover(fail: impl FnOnce(&mut Group)) {
+fn over_a_failover(fail: impl FnOnce(&mut Pair)) {
     let mut group = start();
     let mut clients: Vec<Client> = (0..50).map(|_| group.endpoint.client()).collect();
     for client in &mut clients {

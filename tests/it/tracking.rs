@@ -3,25 +3,15 @@
 use std::time::Duration;
 
 use crate::support::client::{Client, bulk, pipeline};
-use crate::support::endpoint::Endpoint;
+use crate::support::group::Pair;
 use crate::support::redis::{Redis, eventually};
 
 const ON: &[&str] = &["CLIENT", "TRACKING", "ON"];
 const OFF: &[&str] = &["CLIENT", "TRACKING", "OFF"];
 const FORGET: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
 
-struct Group {
-    master: Redis,
-    replica: Redis,
-    endpoint: Endpoint,
-}
-
-fn start() -> Group {
-    let master = Redis::start();
-    let replica = Redis::options().replica_of(&master).start();
-    replica.wait_for_link();
-    let endpoint = Endpoint::of_two_workers(&[&master, &replica], "reads = \"replica\"");
-    Group { master, replica, endpoint }
+fn start() -> Pair {
+    Pair::start("reads = \"replica\"")
 }
 
 fn changed(key: &str) -> String {
@@ -187,7 +177,7 @@ fn tracking_goes_on_after_a_change_of_roles() {
     });
 }
 
-fn over_a_failover(fail: impl FnOnce(&mut Group)) {
+fn over_a_failover(fail: impl FnOnce(&mut Pair)) {
     let mut group = start();
     let address = group.endpoint.address();
     let mut other = Client::connect(&address);

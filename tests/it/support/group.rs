@@ -40,3 +40,20 @@ impl Group {
         eventually("Redan knows the new master", || self.endpoint.metric(&series) > 0.0);
     }
 }
+
+/// A master, one replica and two workers in front of them.
+pub(crate) struct Pair {
+    pub(crate) master: Redis,
+    pub(crate) replica: Redis,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Pair {
+    pub(crate) fn start(listener: &str) -> Self {
+        let master = Redis::start();
+        let replica = Redis::options().replica_of(&master).start();
+        replica.wait_for_link();
+        let endpoint = Endpoint::of_two_workers(&[&master, &replica], listener);
+        Self { master, replica, endpoint }
+    }
+}
