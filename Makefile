@@ -3,6 +3,7 @@
 # make suites  the tests of client libraries themselves, beside a server (some minutes; needs the network once)
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
+# make drill   lose the master in every way, under clients of Redan and of HAProxy; writes docs/failover.md (DRILL=help)
 # make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
 # make clean   remove everything that was built
@@ -24,7 +25,10 @@ BENCH ?=
 # What `make test-matrix` tests against, beside the redis-server of this machine.
 SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 
-.PHONY: test test-matrix suites demo bench bench-pubsub lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+# Which drills `make drill` runs: empty is all of them; DRILL=help lists the words.
+DRILL ?=
+
+.PHONY: test test-matrix suites demo bench bench-pubsub drill lint fmt clean clients needs-build needs-redis needs-clients needs-bench
 
 test: needs-build needs-redis clients
 	cargo test --no-fail-fast
@@ -59,6 +63,9 @@ lint: needs-build
 
 bench-pubsub: needs-build needs-redis
 	cargo bench --bench peers -- pubsub
+
+drill: needs-build needs-redis needs-bench
+	cargo bench --bench drill -- $(DRILL)
 
 fmt:
 	cargo fmt

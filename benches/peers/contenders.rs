@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::machine::in_sbin;
 use crate::process::{Server, free_ports};
 use crate::resp;
 
@@ -118,11 +119,6 @@ fn twemproxy(folder: &Path, port: u16, redis_port: u16) -> Result<Server, String
     let server = Server::start("twemproxy", &mut command, folder, port)?;
     resp::wait_until_serving(port)?;
     Ok(server)
-}
-
-/// Debian puts servers into /usr/sbin, which is not on every user's PATH.
-pub(crate) fn in_sbin(name: &str) -> PathBuf {
-    Some(Path::new("/usr/sbin").join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
 }
 
 /// Writes a template with `{key}` replaced into `folder`, which is `{folder}`.

@@ -1,9 +1,13 @@
 //! What the figures were measured on: without it they mean nothing.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::contenders::in_sbin;
+/// Debian puts servers into /usr/sbin, which is not on every user's PATH.
+pub(crate) fn in_sbin(name: &str) -> PathBuf {
+    Some(Path::new("/usr/sbin").join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
+}
 
 /// Lines of a list in the document.
 pub(crate) fn describe(load_before: &str) -> Vec<String> {
