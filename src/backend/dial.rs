@@ -208,15 +208,26 @@ fn opening(access: &Access, dialect: Dialect) -> Opening {
             None => encode::command(&mut bytes, &[b"AUTH", password.as_bytes()]),
         }
     }
-    // So that CLIENT LIST on the server tells whose connections these are. Refused or unknown, it does no harm.
-    asked.push("CLIENT");
-    encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
-    if !dialect.resp3 {
-        asked.push("ID");
-        encode::command(&mut bytes, &[b"CLIENT", b"ID"]);
+    if dialect.resp3 {
+        name(&mut bytes, &mut asked);
+    } else {
+        name_and_number(&mut bytes, &mut asked);
     }
     select(dialect, &mut bytes, &mut asked);
     Opening { bytes, asked, of_client: false }
+}
+
+/// So that CLIENT LIST on the server tells whose connections these are. Refused or unknown, it does no harm.
+fn name(bytes: &mut Vec<u8>, asked: &mut Vec<&'static str>) {
+    asked.push("CLIENT");
+    encode::command(bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+}
+
+/// Without HELLO, whose reply has it, nothing else tells the connection's number, by which a wait is ended.
+fn name_and_number(bytes: &mut Vec<u8>, asked: &mut Vec<&'static str>) {
+    name(bytes, asked);
+    asked.push("ID");
+    encode::command(bytes, &[b"CLIENT", b"ID"]);
 }
 
 fn select(dialect: Dialect, bytes: &mut Vec<u8>, asked: &mut Vec<&'static str>) {
@@ -241,18 +252,15 @@ fn opening_as(claim: &Claim, dialect: Dialect) -> Opening {
             encode::command(&mut bytes, &[b"HELLO", b"3", b"AUTH", b"default", password, b"SETNAME", b"redan"]);
         }
         Claim::Password { user: None, password } => {
-            asked.extend(["AUTH", "CLIENT"]);
+            asked.push("AUTH");
             encode::command(&mut bytes, &[b"AUTH", password]);
-            encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
+            name_and_number(&mut bytes, &mut asked);
         }
         Claim::Nothing if dialect.resp3 => {
             asked.push("HELLO");
             encode::command(&mut bytes, &[b"HELLO", b"3", b"SETNAME", b"redan"]);
         }
-        Claim::Nothing => {
-            asked.push("CLIENT");
-            encode::command(&mut bytes, &[b"CLIENT", b"SETNAME", b"redan"]);
-        }
+        Claim::Nothing => name_and_number(&mut bytes, &mut asked),
     }
     select(dialect, &mut bytes, &mut asked);
     Opening { bytes, asked, of_client: true }

@@ -520,3 +520,25 @@ fn subscriptions_outlive_a_change_of_user_and_a_broken_connection() {
         assert_eq!(client.reply(), format!(">3\r\n{}{}{}", bulk("message"), bulk("c"), bulk("hello")));
     }
 }
+
+/// Also one that has named no user: its connection's number is asked for all the same.
+#[test]
+fn a_blocked_client_is_unblocked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "secret").expect("writable");
+    let (open, closed) = (Redis::start(), Redis::options().password("secret").start());
+    let with_password = format!("password_file = {file:?}");
+    for (server, group) in [(&open, ""), (&closed, &with_password)] {
+        let endpoint = Endpoint::start(&[server.address()], PASSTHROUGH, group);
+        let (mut blocked, mut other) = (endpoint.client(), endpoint.client());
+        if !group.is_empty() {
+            [&mut blocked, &mut other].into_iter().for_each(|client| client.ok(&["AUTH", "secret"]));
+        }
+        let id = blocked.integer(&["CLIENT", "ID"]).to_string();
+        blocked.send(&["BLPOP", "queue", "0"]);
+        eventually("it is blocked", || server.info("blocked_clients").as_deref() == Some("1"));
+        assert_eq!(other.integer(&["CLIENT", "UNBLOCK", &id]), 1);
+        assert_eq!(blocked.reply(), "*-1\r\n");
+    }
+}
