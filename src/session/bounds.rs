@@ -45,7 +45,7 @@ impl Inner {
 
     /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
     pub(super) fn more_waits(&mut self, context: &Context) {
-        let class = if self.is_subscribed() { ClientClass::Pubsub } else { self.class };
+        let class = if self.is_subscribed() { ClientClass::Pubsub } else { ClientClass::Normal };
         let limit = context.listener.output_limit.of(class);
         let waiting = self.output.len() + self.stash.replies() + self.deferred();
         if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {

@@ -55,6 +55,12 @@ pub(super) fn parse_auth(raw: &[u8]) -> Result<(&[u8], &[u8]), String> {
     }
 }
 
+/// In the words of servers before 6.0, on which clients fall back to RESP2 and AUTH.
+pub(super) fn unknown(raw: &[u8]) -> String {
+    let rest: String = arguments(raw).skip(1).map(|word| format!("`{}`, ", String::from_utf8_lossy(word))).collect();
+    format!("ERR unknown command `HELLO`, with args beginning with: {rest}")
+}
+
 /// The reply to HELLO: what the master is, as one server that takes everything.
 pub(super) fn reply(out: &mut Vec<u8>, resp3: bool, id: u64, master: Option<&Node>) {
     let flavor = master.map(|node| node.flavor).unwrap_or_default();

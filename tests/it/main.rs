@@ -36,4 +36,5 @@ mod sessions;
 mod shutdown;
 mod support;
 mod tracking;
+mod transactions;
 mod versions;
