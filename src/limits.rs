@@ -54,6 +54,10 @@ pub(crate) const ADAPTED_REPLY: usize = 4 * 1024 * 1024;
 /// also changes its connection reads.
 pub(crate) const SETTLED_REPLY: u64 = 64 * 1024 * 1024;
 
+/// How long a drain leaves a client in peace that watches keys and says nothing: between WATCH and MULTI it reads and thinks
+/// for milliseconds, and whoever takes a second may as well be idle.
+pub(crate) const WATCH_AT_DRAIN: Duration = Duration::from_secs(1);
+
 /// Bytes of scripts remembered per group, for nodes that do not know them: thousands of scripts of ordinary length.
 pub(crate) const SCRIPTS: usize = 8 * 1024 * 1024;
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::{Inner, Session};
 use crate::config::ClientClass;
+use crate::limits;
 
 impl Session {
     /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
@@ -28,6 +29,12 @@ impl Session {
         });
         if inner.dead || inner.is_revoked() || idle_too_long {
             inner.dead = true;
+            self.wake();
+        }
+        // Nothing is lost with a watch: its client begins again elsewhere, as it does when a watched key has changed.
+        let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
+        if quiet && self.context.workspace.draining.get() && inner.mode.only_watches() && inner.input.is_empty() {
+            inner.closing = true;
             self.wake();
         }
     }

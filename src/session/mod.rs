@@ -23,6 +23,7 @@ mod hold;
 mod identity;
 mod info;
 mod kill;
+mod leaving;
 mod local;
 mod loss;
 mod login;
@@ -283,6 +284,9 @@ impl Session {
                 Mode::Plain => self.step(inner, cx),
                 Mode::Connecting(_) | Mode::Pinned(_) => self.step_pinned(inner, cx),
             };
+            if flow == Flow::Wait && inner.is_held_up(&self.context) && self.looks_for_its_client(inner, cx) {
+                continue;
+            }
             if flow == Flow::Wait {
                 // What the step appended must go out before the task sleeps.
                 let paused = inner.output.len() > limits::OUTPUT_PAUSE;

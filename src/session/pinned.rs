@@ -34,6 +34,11 @@ impl Mode {
         }
     }
 
+    /// WATCH, and no transaction yet.
+    pub(super) fn only_watches(&self) -> bool {
+        matches!(self, Self::Pinned(pinned) if pinned.watching && !pinned.in_multi && pinned.owes_nothing())
+    }
+
     /// Nothing but its client's silence keeps it.
     pub(super) fn may_idle_out(&self) -> bool {
         match self {

@@ -16,6 +16,7 @@ mod every_command;
 mod hostile;
 mod large;
 mod layers;
+mod leaving;
 mod limits;
 mod marks;
 mod memory;
