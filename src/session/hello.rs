@@ -95,16 +95,9 @@ pub(super) const NO_PASSWORD_CONFIGURED: &str = "ERR AUTH <password> called with
 mod tests {
     use super::*;
 
-    fn command(line: &str) -> Vec<u8> {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        let mut raw = Vec::new();
-        encode::command(&mut raw, &words);
-        raw
-    }
-
     #[test]
     fn hello_is_read_as_redis_reads_it() {
-        let line = |line: &str| parse(&command(line)).map(|hello| format!("{hello:?}"));
+        let line = |line: &str| parse(&encode::command_of(line)).map(|hello| format!("{hello:?}"));
         let ok = |resp3, auth, name| Ok(format!("{:?}", Hello { resp3, auth, name }));
         assert_eq!(line("HELLO"), ok(None, None, None));
         assert_eq!(line("HELLO 3"), ok(Some(true), None, None));
