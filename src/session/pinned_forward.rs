@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
-use super::fanned::flush_elsewhere;
 use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
@@ -262,9 +261,6 @@ impl Session {
     pub(super) fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
         if care == Care::None {
             return relay(pinned, raw);
-        }
-        if care == Care::Flush && pinned.in_multi {
-            flush_elsewhere(&self.context.pool, pinned.pin.dialect, pinned.pin.node, raw);
         }
         let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
         pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));

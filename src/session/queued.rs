@@ -166,13 +166,18 @@ impl Session {
                 pinned.stands_in(Part::Care(care), raw, Some(raw), &kept);
                 Step::Sent
             }
-            Care::Cursor | Care::KeyCursor if pinned.has_room_for(0) => {
+            Care::Cursor | Care::KeyCursor | Care::Flush => {
+                if !pinned.has_room_for(raw.len()) {
+                    return pinned.refuse(stand_in::TOO_MANY);
+                }
                 let adaptation = self.adaptation(care, raw, pinned.pin.node);
                 let Some(adapter) = adaptation.adapter else {
                     return relay(pinned, raw);
                 };
                 let sent = adaptation.request.as_deref().unwrap_or(raw);
-                pinned.stands_in(Part::Adapted(adapter), raw, Some(sent), &[]);
+                // What the adapter keeps of a flush counts.
+                let kept = if care == Care::Flush { raw } else { &[] };
+                pinned.stands_in(Part::Adapted(adapter), raw, Some(sent), kept);
                 Step::Sent
             }
             care => self.relay_with_care(pinned, care, raw),

@@ -428,3 +428,80 @@ fn it_begins_again_on_another_master() {
     assert_eq!(client.reply(), format!(">3\r\n{}{}{}", bulk("message"), bulk("news"), bulk("once")));
     assert_eq!(client.ask(&["PING"]), "+PONG\r\n");
 }
+
+/// Scripts that came between SCRIPT FLUSH and its EXEC are gone as well.
+#[test]
+fn a_flush_of_scripts_takes_effect_at_exec() {
+    let (_redis, endpoint) = start();
+    let (mut one, mut other) = (endpoint.client(), endpoint.client());
+    one.ok(&["MULTI"]);
+    assert_eq!(one.ask(&["SCRIPT", "FLUSH"]), "+QUEUED\r\n");
+    let digest = other.text(&["SCRIPT", "LOAD", "return 7"]).expect("a digest");
+    assert_eq!(other.integer(&["EVALSHA", &digest, "0"]), 7);
+    assert_eq!(one.ask(&["EXEC"]), "*1\r\n+OK\r\n");
+    assert!(other.ask(&["EVALSHA", &digest, "0"]).starts_with("-NOSCRIPT"));
+}
+
+/// A command that is sent on as it comes has a place like any other.
+#[test]
+fn places_are_counted_with_large_commands() {
+    let (_redis, endpoint) = start();
+    let mut client = endpoint.client();
+    let value = "v".repeat(300_000);
+    client.raw(&pipeline(&[
+        &["MULTI"],
+        &["SET", "k", &value],
+        &["CLIENT", "SETNAME", "x"],
+        &["STRLEN", "k"],
+        &["CLIENT", "GETNAME"],
+        &["EXEC"],
+    ]));
+    (0..5).for_each(|_| drop(client.reply()));
+    assert_eq!(client.reply(), format!("*4\r\n+OK\r\n+OK\r\n:300000\r\n{}", bulk("x")));
+}
+
+/// What was asked for with a transaction that does not come to its end is given back.
+#[test]
+fn a_transaction_that_is_given_up_leaves_no_subscription() {
+    let (redis, endpoint) = start();
+    let at_node = || redis.command(&["PUBSUB", "NUMSUB", "topic"]).ends_with(":1\r\n");
+    for end in [&["DISCARD"][..], &["NOSUCH"], &["RESET"], &[]] {
+        let mut client = endpoint.client();
+        client.ok(&["MULTI"]);
+        assert_eq!(client.ask(&["SUBSCRIBE", "topic"]), "+QUEUED\r\n");
+        assert!(at_node(), "{end:?}");
+        assert_eq!(redis.command(&["PUBLISH", "topic", "unseen"]), ":1\r\n");
+        if end.is_empty() {
+            drop(client);
+        } else {
+            client.ask(end);
+            client.ask(&["EXEC"]);
+            assert_eq!(client.ask(&["PING"]), "+PONG\r\n", "{end:?}: a listener would be answered otherwise");
+        }
+        eventually("nobody subscribes", || !at_node());
+    }
+}
+
+/// Nobody knows whether it was executed: then nothing of it holds.
+#[test]
+fn an_exec_in_doubt_changes_nothing() {
+    let (redis, endpoint) = start();
+    let mut client = endpoint.client();
+    client.ok(&["MULTI"]);
+    for words in [&["HELLO", "3"][..], &["SELECT", "5"], &["SET", "k", "v"], &["SUBSCRIBE", "topic"]] {
+        assert_eq!(client.ask(words), "+QUEUED\r\n");
+    }
+    redis.ok(&["CLIENT", "PAUSE", "600000", "WRITE"]);
+    client.send(&["EXEC"]);
+    eventually("it waits at the node", || redis.info("blocked_clients").as_deref() == Some("1"));
+    let list = redis.command(&["CLIENT", "LIST"]);
+    let waits = list.lines().find(|line| line.contains(" flags=xb ") || line.contains(" flags=bx "));
+    let id =
+        waits.and_then(|line| line.split(' ').find_map(|field| field.strip_prefix("id="))).expect("the transaction");
+    assert_eq!(redis.command(&["CLIENT", "KILL", "ID", id]), ":1\r\n");
+    assert!(client.reply().starts_with("-INDOUBT"));
+    redis.ok(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(client.ask(&["GET", "none"]), "$-1\r\n", "RESP2");
+    assert!(client.ask(&["CLIENT", "INFO"]).contains(" db=0 sub=0 "));
+    eventually("nobody subscribes", || redis.command(&["PUBSUB", "NUMSUB", "topic"]).ends_with(":0\r\n"));
+}
