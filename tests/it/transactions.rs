@@ -54,14 +54,25 @@ fn said(address: &str, script: Script, at_once: bool) -> String {
         }
     }
     client.send(&["PING", "the end"]);
-    masked(&client.until("the end\r\n"))
+    let said = masked(&client.until("the end\r\n"));
+    said.split_inclusive("\r\n").map(refusal_of_7_0).collect()
 }
 
 fn compare(server: &Redis, redan: &Endpoint, scripts: &[Script]) {
-    for script in scripts {
+    // Servers since 7.2 leave out what a wrong password is answered inside EXEC, and with it the shape of the reply.
+    let tells = server.info("redis_version").is_some_and(|version| version.starts_with("7.0."));
+    let mut asked = Client::connect(&server.address());
+    asked.ok(&["MULTI"]);
+    // Valkey 9.1 does not let this stand in MULTI.
+    let silences = asked.ask(&["CLIENT", "REPLY", "ON"]) == "+QUEUED\r\n";
+    let can = |script: &&Script| {
+        let any = |is: fn(&str) -> bool| script.iter().any(|line| is(line));
+        (tells || !any(|line| line.ends_with(" wrong"))) && (silences || !any(|line| line.starts_with("CLIENT REPLY")))
+    };
+    for script in scripts.iter().filter(can) {
         for at_once in [true, false] {
-            let expected = refusal_of_7_0(&said(&server.address(), script, at_once));
-            let got = refusal_of_7_0(&said(&redan.address(), script, at_once));
+            let expected = said(&server.address(), script, at_once);
+            let got = said(&redan.address(), script, at_once);
             assert_eq!(got, expected, "{script:?}, at once: {at_once}");
         }
     }
@@ -80,10 +91,11 @@ fn what_changes_the_connection_changes_it_at_exec() {
             &["MULTI", "HELLO 4", "HELLO x", "HELLO 3 FOO", "HELLO 3 AUTH a", "GET none", "EXEC", "GET none"],
             &["MULTI", "HELLO 3 SETNAME me", "CLIENT GETNAME", "HELLO", "EXEC", "CLIENT GETNAME"],
             &["MULTI", "HELLO 3 AUTH default any", "ACL WHOAMI", "EXEC"],
-            &["MULTI", "HELLO 3 AUTH a b", "GET none", "EXEC", "GET none"],
+            &["MULTI", "HELLO 3 AUTH a wrong", "GET none", "EXEC", "GET none"],
             &["MULTI", "HELLO 3", "NOSUCH", "EXEC", "GET none"],
             &["MULTI", "HELLO 3", "DISCARD", "GET none"],
-            &["MULTI", "AUTH x", "AUTH default x", "AUTH a b", "AUTH a b c", "EXEC"],
+            &["MULTI", "AUTH x", "AUTH default x", "AUTH a b c", "EXEC"],
+            &["MULTI", "AUTH a wrong", "GET none", "EXEC"],
             &["MULTI", "AUTH", "EXEC"],
             &["WATCH k", "SET k 1", "MULTI", "HELLO 3", "SELECT 3", "EXEC", "GET none", "CLIENT TRACKINGINFO"],
             &["MULTI", "SELECT 2", "SET only 2", "EXEC", "GET only", "MULTI", "SELECT 0", "EXEC", "GET only"],
@@ -369,7 +381,7 @@ fn a_user_of_the_listener_takes_over_in_the_transaction() {
                 "EXEC",
                 "SET k 3",
             ],
-            &["AUTH all foo", "MULTI", "AUTH reader bar", "SET k 2", "ACL WHOAMI", "EXEC", "SET k 3"],
+            &["AUTH all foo", "MULTI", "AUTH reader wrong", "SET k 2", "ACL WHOAMI", "EXEC", "SET k 3"],
             &["AUTH all foo", "MULTI", "HELLO 3 AUTH reader foo", "GET none", "EXEC", "GET none", "ACL WHOAMI"],
             &["AUTH reader foo", "MULTI", "AUTH all foo", "SET k 1", "EXEC", "SET k 9"],
             &["AUTH all foo", "MULTI", "AUTH reader foo", "NOSUCH", "EXEC", "ACL WHOAMI", "SET k 5"],
@@ -504,4 +516,31 @@ fn an_exec_in_doubt_changes_nothing() {
     assert_eq!(client.ask(&["GET", "none"]), "$-1\r\n", "RESP2");
     assert!(client.ask(&["CLIENT", "INFO"]).contains(" db=0 sub=0 "));
     eventually("nobody subscribes", || redis.command(&["PUBSUB", "NUMSUB", "topic"]).ends_with(":0\r\n"));
+}
+
+/// A reply that is otherwise passed on as it comes.
+#[test]
+fn a_large_reply_changes_the_connection_too() {
+    let (redis, endpoint) = start();
+    let mut client = Client::connect(&redis.address());
+    client.ok(&["SELECT", "3"]);
+    client.integer(&["SETRANGE", "big", "5999999", "x"]);
+    let scripts: [&[&[&str]]; 2] = [
+        &[&["MULTI"], &["SELECT", "3"], &["GET", "big"], &["CLIENT", "GETNAME"], &["HELLO", "3"], &["EXEC"]],
+        &[&["MULTI"], &["SELECT", "3"], &["GET", "big"], &["EXEC"]],
+    ];
+    for script in scripts {
+        let resp3 = script.len() > 4;
+        let mut client = endpoint.client();
+        client.raw(&pipeline(script));
+        (1..script.len()).for_each(|_| drop(client.reply()));
+        let reply = client.reply_bytes();
+        assert!(reply.len() > 6_000_000, "{} bytes", reply.len());
+        assert_eq!(reply.windows(5).any(|five| five == b"%7\r\n$"), resp3);
+        assert_eq!(client.ask(&["GET", "none"]), if resp3 { "_\r\n" } else { "$-1\r\n" });
+        assert_eq!(client.integer(&["STRLEN", "big"]), 6_000_000, "it is in database 3");
+        // What is behind it is not read with another's eyes.
+        client.ok(&["SELECT", "0"]);
+        assert_eq!(client.integer(&["EXISTS", "big"]), 0);
+    }
 }

@@ -235,7 +235,6 @@ const OF_THE_CONNECTION: &[&str] = &[
     "HELLO 4",
     "HELLO 3 NOSUCH",
     "AUTH default {v}",
-    "AUTH nobody {n}",
     "AUTH {n}",
     "CLIENT GETNAME",
     "CLIENT SETNAME {n}",
