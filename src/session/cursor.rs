@@ -5,7 +5,7 @@
 //! goes out with a mark of its node's run in its high bits, and one that comes back to another run begins again at
 //! zero: the client sees some elements twice, which SCAN promises anyway, and misses none.
 //!
-//! Pure. `adapted` uses it; a cursor inside MULTI or a script goes out as the server wrote it, without a mark.
+//! Pure. `adapted` uses it; a cursor inside a script goes out as the server wrote it, without a mark.
 
 use crate::command::Care;
 use crate::resp::encode;

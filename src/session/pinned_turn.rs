@@ -194,19 +194,24 @@ impl Session {
                 return After::Keep(Flow::Wait);
             }
             if !moved {
-                if pinned.is_blocked() && self.is_at_rival(pinned) {
-                    return After::Lost("its node says it is the master, and another node is".to_owned());
-                }
-                if inner.ended_input && pinned.pin.backlog() == 0 {
-                    // Of a half-sent command the rest will not come; otherwise the client has its last reply.
-                    inner.dead |= pinned.uploading;
-                    inner.closing |= pinned.owes_nothing();
-                }
-                return After::Keep(if inner.dead { Flow::Again } else { Flow::Wait });
+                return self.rests(inner, pinned);
             }
         }
         // Others have their turn after some of these.
         After::Keep(Flow::Again)
+    }
+
+    /// Nothing moves any more, until somebody says something.
+    fn rests(&self, inner: &mut Inner, pinned: &Pinned) -> After {
+        if pinned.is_blocked() && self.is_at_rival(pinned) {
+            return After::Lost("its node says it is the master, and another node is".to_owned());
+        }
+        if inner.ended_input && pinned.pin.backlog() == 0 {
+            // Of a half-sent command the rest will not come; otherwise the client has its last reply.
+            inner.dead |= pinned.uploading;
+            inner.closing |= pinned.owes_nothing();
+        }
+        After::Keep(if inner.dead { Flow::Again } else { Flow::Wait })
     }
 
     /// EXEC's reply waits for somebody's word. `false`: it still does.
