@@ -231,22 +231,25 @@ fn a_subscription_takes_its_place_and_comes_once() {
     );
     for resp3 in [false, true] {
         let mut client = if resp3 { endpoint.resp3() } else { endpoint.client() };
+        // Topics that nobody had before.
+        let topics = ["a", "b"].map(|topic| format!("{topic}-{resp3}"));
+        let [one, other] = topics.each_ref().map(String::as_str);
         let count = |channel: &str| redis.command(&["PUBSUB", "NUMSUB", channel]);
         if resp3 {
-            client.send(&["SUBSCRIBE", "a"]);
+            client.send(&["SUBSCRIBE", one]);
             client.reply();
         }
-        client.raw(&pipeline(&[&["MULTI"], &["SUBSCRIBE", "a", "b"], &["EXEC"]]));
+        client.raw(&pipeline(&[&["MULTI"], &["SUBSCRIBE", one, other], &["EXEC"]]));
         (0..4).for_each(|_| drop(client.reply()));
         // The array has two confirmations in the place of one.
-        for channel in ["a", "b"] {
+        for channel in [one, other] {
             assert_eq!(count(channel), format!("*2\r\n{}:1\r\n", bulk(channel)), "RESP3: {resp3}");
             let first = if resp3 { '>' } else { '*' };
             let message = |text: &str| format!("{first}3\r\n{}{}{}", bulk("message"), bulk(channel), bulk(text));
             redis.command(&["PUBLISH", channel, "one"]);
             redis.command(&["PUBLISH", channel, "two"]);
             let mut told = client.reply();
-            if channel == "a" && !told.contains("message") {
+            if channel == one && !told.contains("message") {
                 told = client.reply();
             }
             assert_eq!(told, message("one"));
