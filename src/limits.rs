@@ -50,6 +50,14 @@ pub(crate) const GATHERED_REPLY: usize = 64 * 1024;
 /// all its statistics has some 60 KiB.
 pub(crate) const ADAPTED_REPLY: usize = 4 * 1024 * 1024;
 
+/// The longest reply to EXEC that is kept to put into it what Redan must not leave out: more than any sane transaction that
+/// also changes its connection reads.
+pub(crate) const SETTLED_REPLY: u64 = 64 * 1024 * 1024;
+
+/// How long a drain leaves a client in peace that watches keys and says nothing: between WATCH and MULTI it reads and thinks
+/// for milliseconds, and whoever takes a second may as well be idle.
+pub(crate) const WATCH_AT_DRAIN: Duration = Duration::from_secs(1);
+
 /// Bytes of scripts remembered per group, for nodes that do not know them: thousands of scripts of ordinary length.
 pub(crate) const SCRIPTS: usize = 8 * 1024 * 1024;
 

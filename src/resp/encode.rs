@@ -11,6 +11,14 @@ pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     }
 }
 
+/// The command of a line of words with one space between them.
+#[cfg(test)]
+pub(crate) fn command_of(line: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    command(&mut out, &line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    out
+}
+
 /// `+text`.
 pub(crate) fn simple(out: &mut Vec<u8>, text: &str) {
     line(out, b'+', text);

@@ -2,24 +2,26 @@
 //!
 //! Such a command rides its lane like any other, with an [`Adapted`] between the lane and the session that rewrites the
 //! reply, and sometimes the request. Where a command is sent again it is the client's own request that is, so that it is
-//! rewritten anew for the node it goes to then. Inside MULTI and in scripts replies stay as the server wrote them.
+//! rewritten anew for the node it goes to then. Inside MULTI only cursors and the numbers of clients that a message reached are
+//! put right; what a script is answered is the server's alone.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::Session;
 use super::audience::Audience;
 use super::cursor::Mark;
 use super::fanned::flush_elsewhere;
 use super::info;
 use super::scripts::Shown;
+use super::{Session, elements};
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
 use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
-use crate::command::Care;
+use crate::command::{Care, lookup};
 use crate::limits;
+use crate::resp::request::{Bounds, Request, RequestScanner};
 use crate::topology::NodeId;
 
 /// How a reply is rewritten.
@@ -30,6 +32,8 @@ pub(super) enum Adapter {
     Section(String),
     /// Clients are counted in place of Redan's own connections.
     Audience(Audience),
+    /// So they are in the reply to EXEC, behind this many others, at these places.
+    Block(u32, Vec<(u32, Audience)>),
     /// It stays as it is; a script that was executed is remembered.
     Shown(Shown),
     /// It stays as it is; when the master's scripts are flushed, so are everyone's.
@@ -49,9 +53,12 @@ impl Adapter {
     fn rewrite(&self, reply: &[u8], whole: bool) -> Rewritten {
         match self {
             Self::Cursor(mark) => mark.reply(reply).map_or(Rewritten::NeedsMore, Rewritten::As),
-            Self::Section(_) | Self::Audience(_) if !whole => Rewritten::NeedsMore,
+            Self::Section(_) | Self::Audience(_) | Self::Block(..) if !whole => Rewritten::NeedsMore,
             Self::Section(section) => Rewritten::As(info::with_section(reply, section)),
             Self::Audience(audience) => Rewritten::As(audience.reply(reply)),
+            Self::Block(before, places) => {
+                Rewritten::As(with_audiences(reply, *before, places).unwrap_or_else(|| reply.to_vec()))
+            }
             Self::Shown(shown) => {
                 shown.answered(reply);
                 Rewritten::As(reply.to_vec())
@@ -120,6 +127,27 @@ impl Session {
         }
     }
 
+    /// For a whole transaction that publishes.
+    fn for_block(&self, raw: &[u8], replies: u32, node: NodeId) -> Option<Adapter> {
+        let registry = self.context.pool.registry();
+        if registry.is_empty() {
+            return None;
+        }
+        let (mut at, mut places) = (0, Vec::new());
+        // MULTI has no place, and EXEC is not among its own.
+        for place in 0..replies {
+            let Ok(Request::Command(frame)) = RequestScanner::new().scan(&raw[at..], &Bounds::AUTHENTICATED) else {
+                return None;
+            };
+            let command = &raw[at..at + frame.len];
+            let care = lookup(frame.name.of(command), frame.second.map(|second| second.of(command)));
+            let audience = Audience::of(care.map_or(Care::None, |spec| spec.care), command, registry, node);
+            places.extend(audience.map(|audience| (place.saturating_sub(1), audience)));
+            at += frame.len;
+        }
+        (!places.is_empty()).then(|| Adapter::Block(replies - 1, places))
+    }
+
     /// Appends a command that needs care to the lane.
     pub(super) fn submit_adapted(
         self: &Rc<Self>,
@@ -133,7 +161,11 @@ impl Session {
         if care == Care::Flush {
             return self.flush_scripts(lane, sequence, raw, effect);
         }
-        let Adaptation { adapter, request } = self.adaptation(care, raw, lane.key.node);
+        let Adaptation { adapter, request } = if replies == 1 {
+            self.adaptation(care, raw, lane.key.node)
+        } else {
+            Adaptation { adapter: self.for_block(raw, replies, lane.key.node), request: None }
+        };
         let Some(adapter) = adapter else {
             lane.submit(self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
             return;
@@ -148,6 +180,22 @@ impl Session {
         };
         lane.submit(&Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
     }
+}
+
+/// The replies to a whole transaction with the numbers in its last one put right; `None`: that is no array.
+fn with_audiences(replies: &[u8], before: u32, places: &[(u32, Audience)]) -> Option<Vec<u8>> {
+    let exec = (0..before).try_fold(0, |at, _| elements::end_of(replies, at))?;
+    let mut at = exec + elements::first_of(&replies[exec..])?;
+    let mut out = replies[..at].to_vec();
+    let (mut place, mut places) = (0, places.iter().peekable());
+    while let Some(end) = elements::end_of(replies, at) {
+        match places.next_if(|(audience_at, _)| *audience_at == place) {
+            Some((_, audience)) => out.extend_from_slice(&audience.reply(&replies[at..end])),
+            None => out.extend_from_slice(&replies[at..end]),
+        }
+        (at, place) = (end, place + 1);
+    }
+    Some(out)
 }
 
 /// Stands between a lane and a session for one command.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::{Inner, Session};
 use crate::config::ClientClass;
+use crate::limits;
 
 impl Session {
     /// Called about once a second: closes clients that are idle too long or take their replies too slowly.
@@ -30,6 +31,12 @@ impl Session {
             inner.dead = true;
             self.wake();
         }
+        // Nothing is lost with a watch: its client begins again elsewhere, as it does when a watched key has changed.
+        let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
+        if quiet && self.context.workspace.draining.get() && inner.mode.only_watches() && inner.input.is_empty() {
+            inner.closing = true;
+            self.wake();
+        }
     }
 }
 
@@ -45,7 +52,7 @@ impl Inner {
 
     /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
     pub(super) fn more_waits(&mut self, context: &Context) {
-        let class = if self.is_subscribed() { ClientClass::Pubsub } else { self.class };
+        let class = if self.is_subscribed() { ClientClass::Pubsub } else { ClientClass::Normal };
         let limit = context.listener.output_limit.of(class);
         let waiting = self.output.len() + self.stash.replies() + self.deferred();
         if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {

@@ -5,7 +5,7 @@
 //! goes out with a mark of its node's run in its high bits, and one that comes back to another run begins again at
 //! zero: the client sees some elements twice, which SCAN promises anyway, and misses none.
 //!
-//! Pure. `adapted` uses it; a cursor inside MULTI or a script goes out as the server wrote it, without a mark.
+//! Pure. `adapted` uses it; a cursor inside a script goes out as the server wrote it, without a mark.
 
 use crate::command::Care;
 use crate::resp::encode;
@@ -123,13 +123,6 @@ mod tests {
 
     use super::*;
 
-    fn command(words: &[&str]) -> Vec<u8> {
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let mut raw = Vec::new();
-        encode::command(&mut raw, &words);
-        raw
-    }
-
     #[test]
     fn a_cursor_comes_back_to_its_own_run_and_begins_anew_on_another() {
         let (mine, other) = (Mark::of(7), Mark::of(8));
@@ -137,18 +130,18 @@ mod tests {
         let marked = (8u64 << RAW_BITS | 17).to_string();
         assert_eq!(reply, format!("*2\r\n${}\r\n{marked}\r\n*1\r\n$1\r\na\r\n", marked.len()).into_bytes());
         assert!(marked.parse::<u64>().expect("a number") < 1 << 53);
-        let request = command(&["SCAN", &marked, "COUNT", "5"]);
-        assert_eq!(mine.request(Care::Cursor, &request), Some(command(&["SCAN", "17", "COUNT", "5"])));
-        assert_eq!(other.request(Care::Cursor, &request), Some(command(&["SCAN", "0", "COUNT", "5"])));
-        let request = command(&["HSCAN", "17", &marked]);
-        assert_eq!(mine.request(Care::KeyCursor, &request), Some(command(&["HSCAN", "17", "17"])));
+        let request = encode::command_of(&format!("SCAN {marked} COUNT 5"));
+        assert_eq!(mine.request(Care::Cursor, &request), Some(encode::command_of("SCAN 17 COUNT 5")));
+        assert_eq!(other.request(Care::Cursor, &request), Some(encode::command_of("SCAN 0 COUNT 5")));
+        let request = encode::command_of(&format!("HSCAN 17 {marked}"));
+        assert_eq!(mine.request(Care::KeyCursor, &request), Some(encode::command_of("HSCAN 17 17")));
     }
 
     #[test]
     fn what_is_no_marked_cursor_stays_as_it_is() {
         let mark = Mark::of(7);
-        for words in [&["SCAN", "0"][..], &["SCAN", "17"], &["SCAN", "x"], &["SCAN", "-1"], &["SCAN"], &["SCAN", ""]] {
-            assert_eq!(mark.request(Care::Cursor, &command(words)), None, "{words:?}");
+        for line in ["SCAN 0", "SCAN 17", "SCAN x", "SCAN -1", "SCAN", "SCAN "] {
+            assert_eq!(mark.request(Care::Cursor, &encode::command_of(line)), None, "{line:?}");
         }
         for reply in
             ["-ERR invalid cursor\r\n", "*2\r\n$1\r\n0\r\n*0\r\n", "*0\r\n", "$1\r\n5\r\n", "*2\r\n:5\r\n*0\r\n"]

@@ -197,8 +197,7 @@ impl Session {
     }
 }
 
-/// SCRIPT FLUSH has been executed, or will be at EXEC, over a pin to `node`: everyone else forgets. Should the transaction fail,
-/// the master still knows its scripts, and that is where a replica's NOSCRIPT leads.
+/// SCRIPT FLUSH has been executed over a pin to `node`: everyone else forgets.
 pub(super) fn flush_elsewhere(pool: &Rc<Pool>, dialect: Dialect, node: NodeId, raw: &[u8]) {
     pool.scripts().forget_all();
     for lane in side_lanes(pool, dialect, Some(node)) {

@@ -103,7 +103,8 @@ impl Pinned {
             _ => 0,
         });
         let stand_ins = self.stand_ins.bytes() + in_flight.sum::<usize>();
-        journal + expected + stand_ins + self.pin.input.capacity() + self.pin.output.capacity()
+        let settling = self.settling.as_ref().map_or(0, |settling| settling.bytes());
+        journal + expected + stand_ins + settling + self.pin.input.capacity() + self.pin.output.capacity()
     }
 }
 

@@ -55,6 +55,12 @@ pub(super) fn parse_auth(raw: &[u8]) -> Result<(&[u8], &[u8]), String> {
     }
 }
 
+/// In the words of servers before 6.0, on which clients fall back to RESP2 and AUTH.
+pub(super) fn unknown(raw: &[u8]) -> String {
+    let rest: String = arguments(raw).skip(1).map(|word| format!("`{}`, ", String::from_utf8_lossy(word))).collect();
+    format!("ERR unknown command `HELLO`, with args beginning with: {rest}")
+}
+
 /// The reply to HELLO: what the master is, as one server that takes everything.
 pub(super) fn reply(out: &mut Vec<u8>, resp3: bool, id: u64, master: Option<&Node>) {
     let flavor = master.map(|node| node.flavor).unwrap_or_default();
@@ -89,16 +95,9 @@ pub(super) const NO_PASSWORD_CONFIGURED: &str = "ERR AUTH <password> called with
 mod tests {
     use super::*;
 
-    fn command(line: &str) -> Vec<u8> {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        let mut raw = Vec::new();
-        encode::command(&mut raw, &words);
-        raw
-    }
-
     #[test]
     fn hello_is_read_as_redis_reads_it() {
-        let line = |line: &str| parse(&command(line)).map(|hello| format!("{hello:?}"));
+        let line = |line: &str| parse(&encode::command_of(line)).map(|hello| format!("{hello:?}"));
         let ok = |resp3, auth, name| Ok(format!("{:?}", Hello { resp3, auth, name }));
         assert_eq!(line("HELLO"), ok(None, None, None));
         assert_eq!(line("HELLO 3"), ok(Some(true), None, None));

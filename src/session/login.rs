@@ -10,11 +10,12 @@ use std::sync::{Arc, PoisonError};
 use std::task::{self, Poll};
 use std::time::Instant;
 
-use super::hello::{self, Hello};
+use super::hello;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::{DialError, Dialect};
-use crate::backend::login::{Claim, UserKey};
+use crate::backend::login::{Claim, LoggedIn, UserKey};
 use crate::backend::prove::Proof;
+use crate::command::permissions::Permissions;
 use crate::config::{Listener, User};
 use crate::resp::encode;
 use crate::resp::request::arguments;
@@ -25,8 +26,31 @@ pub(super) struct Asked {
     answer: pin::Pin<Box<dyn Future<Output = Result<Proof, DialError>>>>,
 }
 
-enum Verdict {
-    Right,
+/// Whom a client has proven to be.
+pub(super) enum Who {
+    /// Nobody else than before.
+    Same,
+    /// A user of the listener's.
+    User(Box<str>),
+    /// A user of the nodes'.
+    Login(LoggedIn),
+}
+
+/// An AUTH or HELLO that was found right and takes effect later, at its place in a transaction.
+pub(super) struct Turn {
+    who: Who,
+    /// HELLO's other arguments. `None`: it is AUTH.
+    hello: Option<Rest>,
+}
+
+struct Rest {
+    /// `None` keeps the version.
+    resp3: Option<bool>,
+    name: Option<Box<[u8]>>,
+}
+
+pub(super) enum Verdict<T> {
+    Right(T),
     /// In these words.
     Wrong(String),
     /// The attempt is verified later.
@@ -44,37 +68,14 @@ enum Told {
 
 impl Session {
     pub(super) fn auth(self: &Rc<Self>, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
-        let listener = &self.context.listener;
-        let (user, password) = match hello::parse_auth(raw) {
-            Ok(parsed) => parsed,
-            Err(words) => {
-                self.answer_error(inner, &words);
-                return None;
-            }
-        };
-        let alone = arguments(raw).count() == 2;
-        if listener.lets_anyone_in() && alone {
-            self.answer_error(inner, hello::NO_PASSWORD_CONFIGURED);
-            return None;
-        }
-        match self.verify(inner, (!alone).then_some(user), password, cx) {
-            Verdict::Wait(flow) => return Some(flow),
-            Verdict::Right => self.answer_with(inner, |out| encode::simple(out, "OK")),
-            Verdict::Wrong(words) => self.answer_error(inner, &words),
-        }
-        None
+        let verdict = self.judge_auth(inner, raw, cx);
+        self.answer_verdict(inner, verdict)
     }
 
     pub(super) fn hello(self: &Rc<Self>, inner: &mut Inner, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
-        let asked = match hello::parse(raw) {
-            Ok(asked) => asked,
-            Err(words) => {
-                self.answer_error(inner, &words);
-                return None;
-            }
-        };
         // The answer speaks of the master, so a master must be known, or have been.
-        if self.context.pool.snapshot().nodes.iter().all(|node| node.version.is_none() && node.trouble.is_some())
+        if hello::parse(raw).is_ok()
+            && self.context.pool.snapshot().nodes.iter().all(|node| node.version.is_none() && node.trouble.is_some())
             && self.context.pool.snapshot().master.is_none()
         {
             if self.hold(inner, cx) == Flow::Wait {
@@ -83,50 +84,106 @@ impl Session {
             self.answer_error(inner, &self.hold_error());
             return None;
         }
-        self.end_hold(inner);
-        let knows_hello = {
-            let snapshot = self.context.pool.snapshot();
-            let master = snapshot.master().or_else(|| snapshot.nodes.first());
-            master.is_none_or(|node| node.speaks_resp3())
-        };
-        if !knows_hello {
-            // In the words of servers before 6.0, on which clients fall back to RESP2 and AUTH.
-            let rest: String =
-                arguments(raw).skip(1).map(|word| format!("`{}`, ", String::from_utf8_lossy(word))).collect();
-            self.answer_error(inner, &format!("ERR unknown command `HELLO`, with args beginning with: {rest}"));
-            return None;
-        }
-        let refused = match asked.auth {
-            Some((user, password)) => match self.verify(inner, Some(user), password, cx) {
-                Verdict::Wait(flow) => return Some(flow),
-                Verdict::Right => None,
-                Verdict::Wrong(words) => Some(words),
-            },
-            None => match self.admit_unnamed(inner, cx) {
-                Verdict::Wait(flow) => return Some(flow),
-                Verdict::Right => None,
-                Verdict::Wrong(words) if words.starts_with("NOAUTH") => Some(hello::HELLO_NOT_AUTHENTICATED.to_owned()),
-                Verdict::Wrong(words) => Some(words),
-            },
-        };
-        match refused {
-            None => self.apply_hello(inner, &asked),
-            Some(words) => self.answer_error(inner, &words),
+        let verdict = self.judge_hello(inner, raw, cx);
+        self.answer_verdict(inner, verdict)
+    }
+
+    fn answer_verdict(&self, inner: &mut Inner, verdict: Verdict<Turn>) -> Option<Flow> {
+        match verdict {
+            Verdict::Wait(flow) => return Some(flow),
+            Verdict::Right(turn) => {
+                let mut reply = Vec::new();
+                self.take_turn(inner, turn, &mut reply);
+                self.answer_with(inner, |out| out.extend_from_slice(&reply));
+            }
+            Verdict::Wrong(words) => self.answer_error(inner, &words),
         }
         None
     }
 
-    fn apply_hello(&self, inner: &mut Inner, asked: &Hello<'_>) {
-        if let Some(resp3) = asked.resp3 {
+    /// Whether an AUTH is right. Nothing is changed by it.
+    pub(super) fn judge_auth(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        raw: &[u8],
+        cx: &mut task::Context<'_>,
+    ) -> Verdict<Turn> {
+        let (user, password) = match hello::parse_auth(raw) {
+            Ok(parsed) => parsed,
+            Err(words) => return Verdict::Wrong(words),
+        };
+        let alone = arguments(raw).count() == 2;
+        if self.context.listener.lets_anyone_in() && alone {
+            return Verdict::Wrong(hello::NO_PASSWORD_CONFIGURED.to_owned());
+        }
+        self.verify(inner, (!alone).then_some(user), password, cx).map(|who| Turn { who, hello: None })
+    }
+
+    /// Whether a HELLO is right. Nothing is changed by it, save that a client that has named nobody is let in where it may be.
+    pub(super) fn judge_hello(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        raw: &[u8],
+        cx: &mut task::Context<'_>,
+    ) -> Verdict<Turn> {
+        let asked = match hello::parse(raw) {
+            Ok(asked) => asked,
+            Err(words) => return Verdict::Wrong(words),
+        };
+        self.end_hold(inner);
+        if !self.knows_hello() {
+            return Verdict::Wrong(hello::unknown(raw));
+        }
+        let verdict = match asked.auth {
+            Some((user, password)) => self.verify(inner, Some(user), password, cx),
+            None => match self.admit_unnamed(inner, cx) {
+                Verdict::Wrong(words) if words.starts_with("NOAUTH") => {
+                    Verdict::Wrong(hello::HELLO_NOT_AUTHENTICATED.to_owned())
+                }
+                verdict => verdict.map(|()| Who::Same),
+            },
+        };
+        verdict.map(|who| Turn { who, hello: Some(Rest { resp3: asked.resp3, name: asked.name.map(Into::into) }) })
+    }
+
+    /// Servers before 6.0 do not.
+    pub(super) fn knows_hello(&self) -> bool {
+        let snapshot = self.context.pool.snapshot();
+        let master = snapshot.master().or_else(|| snapshot.nodes.first());
+        master.is_none_or(|node| node.speaks_resp3())
+    }
+
+    /// What was found right takes effect; appends the reply.
+    pub(super) fn take_turn(&self, inner: &mut Inner, turn: Turn, out: &mut Vec<u8>) {
+        self.becomes(inner, turn.who);
+        let Some(Rest { resp3, name }) = turn.hello else {
+            return encode::simple(out, "OK");
+        };
+        if let Some(resp3) = resp3 {
             inner.dialect.resp3 = resp3;
         }
-        if let Some(name) = asked.name {
-            inner.identity.name = String::from_utf8_lossy(name).into();
+        if let Some(name) = name {
+            inner.identity.name = String::from_utf8_lossy(&name).into();
         }
-        let mut reply = Vec::new();
-        hello::reply(&mut reply, inner.dialect.resp3, self.id, self.context.pool.snapshot().master());
-        self.context.workspace.counters.commands_local.increment();
-        inner.answer(reply, &self.context);
+        hello::reply(out, inner.dialect.resp3, self.id, self.context.pool.snapshot().master());
+    }
+
+    fn becomes(&self, inner: &mut Inner, who: Who) {
+        match who {
+            Who::Same => {}
+            Who::User(name) => {
+                let listener = &self.context.listener;
+                if let Some(user) = listener.users.as_ref().and_then(|users| users.named(&name)) {
+                    inner.become_user(user, listener);
+                }
+            }
+            Who::Login(login) => {
+                inner.authenticated = true;
+                inner.dialect.user = login.key;
+                inner.identity.user = String::from_utf8_lossy(login.claim.user()).into();
+                inner.login = Some(login);
+            }
+        }
     }
 
     /// For a command of a client that has not logged in. `None`: it may not send it, and was told so.
@@ -134,7 +191,7 @@ impl Session {
         match self.admit_unnamed(inner, cx) {
             Verdict::Wait(flow) => Some(flow),
             // It stays in the input and is looked at with other eyes.
-            Verdict::Right => Some(Flow::Again),
+            Verdict::Right(()) => Some(Flow::Again),
             Verdict::Wrong(words) => {
                 self.answer_error(inner, &words);
                 None
@@ -146,7 +203,7 @@ impl Session {
     pub(super) fn examine(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
         match self.admit_unnamed(inner, cx) {
             Verdict::Wait(flow) => flow,
-            Verdict::Right => Flow::Again,
+            Verdict::Right(()) => Flow::Again,
             Verdict::Wrong(_) => {
                 inner.stranger = true;
                 Flow::Again
@@ -155,9 +212,9 @@ impl Session {
     }
 
     /// Whether a client may go on that has named nobody. It is asked of a node once in a session, and after RESET.
-    fn admit_unnamed(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Verdict {
+    fn admit_unnamed(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Verdict<()> {
         if inner.authenticated {
-            return Verdict::Right;
+            return Verdict::Right(());
         }
         if !self.context.listener.passthrough || inner.stranger {
             return Verdict::Wrong(hello::NOT_AUTHENTICATED.to_owned());
@@ -171,10 +228,10 @@ impl Session {
             Told::Nothing => return Verdict::Wrong(self.hold_error()),
             Told::Wait(flow) => return Verdict::Wait(flow),
         }
-        self.enter_as(inner, &Claim::Nothing)
+        self.log_in(&Claim::Nothing).map(|who| self.becomes(inner, who))
     }
 
-    /// Decides on a user and password. A source that failed before waits first, whether it is right this time or not.
+    /// Decides on a user and password, and changes nothing. A source that failed before waits first, whether it is right this time or not.
     /// Without a user it is a password alone, that of `default`.
     fn verify(
         self: &Rc<Self>,
@@ -182,27 +239,28 @@ impl Session {
         user: Option<&[u8]>,
         password: &[u8],
         cx: &mut task::Context<'_>,
-    ) -> Verdict {
+    ) -> Verdict<Who> {
         let name = user.unwrap_or(b"default");
         if self.context.listener.lets_anyone_in() {
             // As Redis with `default` and no password: any password of `default` is right.
-            return if name == b"default" { Verdict::Right } else { Verdict::Wrong(hello::WRONG_PASSWORD.to_owned()) };
+            return if name == b"default" {
+                Verdict::Right(Who::Same)
+            } else {
+                Verdict::Wrong(hello::WRONG_PASSWORD.to_owned())
+            };
         }
         if let Some(flow) = self.slowed(inner, cx) {
             return Verdict::Wait(flow);
         }
         let verdict = match &self.context.listener.users {
             Some(users) => match users.verify(name, password) {
-                Some(user) => {
-                    inner.become_user(user, &self.context.listener);
-                    Verdict::Right
-                }
+                Some(user) => Verdict::Right(Who::User(user.name.as_str().into())),
                 None => Verdict::Wrong(hello::WRONG_PASSWORD.to_owned()),
             },
             None => {
                 let claim = Claim::Password { user: user.map(Into::into), password: password.into() };
                 match self.ask(inner, claim.clone(), cx) {
-                    Told::Right => self.enter_as(inner, &claim),
+                    Told::Right => self.log_in(&claim),
                     Told::Wrong(words) => Verdict::Wrong(words),
                     Told::Nothing => return Verdict::Wrong(self.hold_error()),
                     Told::Wait(flow) => return Verdict::Wait(flow),
@@ -233,11 +291,11 @@ impl Session {
         Some(Flow::Wait)
     }
 
-    fn note_attempt(&self, inner: &Inner, verdict: &Verdict) {
+    fn note_attempt<T>(&self, inner: &Inner, verdict: &Verdict<T>) {
         let source = inner.identity.peer.source();
         let throttle = || self.context.workspace.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         match verdict {
-            Verdict::Right => throttle().succeeded(source),
+            Verdict::Right(_) => throttle().succeeded(source),
             // Other words speak of something else than a wrong password.
             Verdict::Wrong(words) if GUESSED_WRONG.iter().any(|start| words.starts_with(start)) => {
                 throttle().failed(source, Instant::now());
@@ -278,16 +336,12 @@ impl Session {
     }
 
     /// A node has accepted the claim.
-    fn enter_as(&self, inner: &mut Inner, claim: &Claim) -> Verdict {
+    fn log_in(&self, claim: &Claim) -> Verdict<Who> {
         let Some(login) = self.context.pool.log_in(claim) else {
             tracing::warn!("refused a login on listener '{}': {TOO_MANY_LOGINS}", self.context.listener.name);
             return Verdict::Wrong(TOO_MANY_LOGINS.to_owned());
         };
-        inner.authenticated = true;
-        inner.dialect.user = login.key;
-        inner.identity.user = String::from_utf8_lossy(claim.user()).into();
-        inner.login = Some(login);
-        Verdict::Right
+        Verdict::Right(Who::Login(login))
     }
 
     /// RESET: the session is as if it had just connected.
@@ -315,6 +369,49 @@ impl Session {
         let inner = &mut *self.inner.borrow_mut();
         inner.identity.by_certificate = Some(user.name.as_str().into());
         inner.become_user(user, &self.context.listener);
+    }
+}
+
+impl<T> Verdict<T> {
+    fn map<U>(self, right: impl FnOnce(T) -> U) -> Verdict<U> {
+        match self {
+            Self::Right(what) => Verdict::Right(right(what)),
+            Self::Wrong(words) => Verdict::Wrong(words),
+            Self::Wait(flow) => Verdict::Wait(flow),
+        }
+    }
+}
+
+impl Turn {
+    /// The login that the connection must follow.
+    pub(super) fn login(&self) -> Option<&LoggedIn> {
+        if let Who::Login(login) = &self.who { Some(login) } else { None }
+    }
+
+    /// The protocol's version that it must speak: RESP3 or not.
+    pub(super) fn version(&self) -> Option<bool> {
+        self.hello.as_ref()?.resp3
+    }
+
+    /// The node has a say in it.
+    pub(super) fn is_told_to_the_node(&self) -> bool {
+        self.login().is_some() || self.version().is_some()
+    }
+
+    /// The user of the listener's that the client becomes.
+    pub(super) fn user<'a>(&self, listener: &'a Listener) -> Option<&'a User> {
+        let Who::User(name) = &self.who else {
+            return None;
+        };
+        listener.users.as_ref()?.named(name)
+    }
+}
+
+/// What a user of the listener's may send.
+pub(super) fn permissions_of(user: &User, listener: &Listener) -> Option<Arc<Permissions>> {
+    match (&listener.permissions, &user.permissions) {
+        (Some(of_listener), Some(of_user)) => Some(Arc::new(of_listener.and(of_user))),
+        (one, other) => one.as_ref().or(other.as_ref()).map(Arc::clone),
     }
 }
 
@@ -347,10 +444,7 @@ impl Inner {
     pub(super) fn become_user(&mut self, user: &User, listener: &Listener) {
         self.authenticated = true;
         self.identity.user = user.name.as_str().into();
-        self.permissions = match (&listener.permissions, &user.permissions) {
-            (Some(of_listener), Some(of_user)) => Some(Arc::new(of_listener.and(of_user))),
-            (one, other) => one.as_ref().or(other.as_ref()).map(Arc::clone),
-        };
+        self.permissions = permissions_of(user, listener);
     }
 
     /// Its user may not log in any more, or is gone.

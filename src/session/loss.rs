@@ -8,13 +8,13 @@ use crate::resp::encode;
 
 impl Session {
     /// What is open on the pin is on a node that is not the master any more. What that still owes comes first, unless it
-    /// does not answer. Subscriptions stay: a replica passes on what is published at its master.
+    /// does not answer.
     pub(super) fn is_left_behind(&self, pinned: &Pinned) -> bool {
         let snapshot = self.context.pool.snapshot();
         let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
         let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.silent);
         let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
-        let kept = pinned.tracks || (pinned.for_session && !pinned.subscribes);
+        let kept = pinned.tracks || pinned.for_session;
         demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
     }
 
@@ -29,6 +29,7 @@ impl Session {
     /// The node did not execute what it was sent: everything is sent again, elsewhere.
     pub(super) fn begin_again(&self, inner: &mut Inner, pinned: &mut Pinned) {
         self.tracking_is_lost(inner, pinned);
+        self.transaction_is_over(inner);
         restart(inner, pinned);
     }
 
@@ -47,6 +48,7 @@ impl Session {
         let pool = &self.context.pool;
         pool.look();
         pool.suspect(pinned.pin.dialect.user);
+        self.transaction_is_over(inner);
         let executing = pinned.expected.iter().any(|expect| {
             matches!(expect, Expect::Exec { .. } | Expect::Reply | Expect::Adapted(_) | Expect::Select(_))
         });
@@ -55,7 +57,7 @@ impl Session {
         let answering = !pinned.pin.input.is_empty();
         let waits = pinned.is_blocked() && !answering && inner.waits_again(pinned.started);
         let shut_down = pinned.started && pinned.expected.iter().any(|expect| matches!(expect, Expect::Shutdown));
-        if pinned.for_session || pinned.subscribed || pinned.in_piece || shut_down {
+        if pinned.for_session || pinned.in_piece || shut_down {
             // What the connection stood for cannot be had again without the client's doing.
             inner.dead = true;
             return;

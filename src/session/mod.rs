@@ -13,7 +13,9 @@ mod bounds;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod elements;
 mod end;
+mod exec;
 mod fanned;
 mod hello;
 mod held;
@@ -21,6 +23,7 @@ mod hold;
 mod identity;
 mod info;
 mod kill;
+mod leaving;
 mod local;
 mod loss;
 mod login;
@@ -28,7 +31,9 @@ mod output;
 mod pinned;
 mod pinned_forward;
 mod pinned_replies;
+mod pinned_turn;
 mod plan;
+mod queued;
 mod recipient;
 mod replay;
 mod scripts;
@@ -69,7 +74,6 @@ use crate::backend::lane::Lane;
 use crate::backend::login::LoggedIn;
 use crate::command::Spec;
 use crate::command::permissions::Permissions;
-use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -176,8 +180,6 @@ struct Inner {
     last_active: Instant,
     /// Where idle clients are closed: when it was last seen to wait for something else than its client.
     waited_until: Instant,
-    /// Whose limits of output apply.
-    class: ClientClass,
     /// What its buffers held when that was noted last.
     held: Held,
     /// The client has sent its last byte.
@@ -238,7 +240,6 @@ impl Session {
             wake_at: None,
             last_active: now,
             waited_until: now,
-            class: ClientClass::Normal,
             held: Held::default(),
             ended_input: false,
             closing: false,
@@ -283,6 +284,9 @@ impl Session {
                 Mode::Plain => self.step(inner, cx),
                 Mode::Connecting(_) | Mode::Pinned(_) => self.step_pinned(inner, cx),
             };
+            if flow == Flow::Wait && inner.is_held_up(&self.context) && self.looks_for_its_client(inner, cx) {
+                continue;
+            }
             if flow == Flow::Wait {
                 // What the step appended must go out before the task sleeps.
                 let paused = inner.output.len() > limits::OUTPUT_PAUSE;

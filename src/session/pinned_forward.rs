@@ -4,22 +4,21 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
-use super::fanned::flush_elsewhere;
 use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
-use super::stand_in;
+use super::stand_in::StandIns;
 use super::subscribe::unknown;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
 use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
+use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
 
 /// What became of one command.
-enum Step {
+pub(super) enum Step {
     Sent,
     /// Answered, or nothing to send.
     Done,
@@ -58,30 +57,13 @@ impl Session {
             }
             let rest = &input[used..];
             match inner.scanner.scan(rest, &Bounds::AUTHENTICATED) {
-                Ok(Request::Command(frame)) if pinned.uploading => {
-                    pinned.pin.output.extend_from_slice(&rest[..frame.len]);
-                    pinned.uploading = false;
-                    pinned.blocking = std::mem::take(&mut pinned.uploads_wait);
-                    used += frame.len;
-                }
                 Ok(Request::Command(frame)) => {
-                    let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
-                    let arrived = arrived.under(inner.permissions.as_deref());
-                    match self.forward_command(inner, pinned, &arrived, cx) {
-                        Step::Sent => {
-                            if inner.reply_mode == ReplyMode::SkipNext {
-                                inner.reply_mode = ReplyMode::On;
-                                inner.muted = true;
-                            }
-                            self.context.workspace.counters.commands_pinned.increment();
-                            used += frame.len;
-                        }
-                        Step::Done => used += frame.len,
+                    let step = self.forward_frame(inner, pinned, rest, frame, cx);
+                    used += if matches!(step, Step::NotYet) { 0 } else { frame.len };
+                    match step {
+                        Step::Sent | Step::Done => {}
                         Step::NotYet => break Ok(()),
-                        Step::After(after) => {
-                            used += frame.len;
-                            break Err(after);
-                        }
+                        Step::After(after) => break Err(after),
                     }
                 }
                 Ok(Request::Blank { len }) => used += len,
@@ -108,6 +90,34 @@ impl Session {
         result.map(|()| moved)
     }
 
+    /// A complete command, or the rest of one that is sent on as it comes, at the beginning of `rest`.
+    fn forward_frame(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        pinned: &mut Pinned,
+        rest: &[u8],
+        frame: Frame,
+        cx: &mut task::Context<'_>,
+    ) -> Step {
+        if pinned.uploading {
+            pinned.pin.output.extend_from_slice(&rest[..frame.len]);
+            pinned.uploading = false;
+            pinned.blocking = std::mem::take(&mut pinned.uploads_wait);
+            return Step::Done;
+        }
+        let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
+        let arrived = arrived.under(inner.permissions.as_deref());
+        let step = self.forward_command(inner, pinned, &arrived, cx);
+        if matches!(step, Step::Sent) {
+            if inner.reply_mode == ReplyMode::SkipNext {
+                inner.reply_mode = ReplyMode::On;
+                inner.muted = true;
+            }
+            self.context.workspace.counters.commands_pinned.increment();
+        }
+        step
+    }
+
     /// What stands in front cannot be understood. Everything before it is answered first, so until then it stays there.
     fn broken(&self, inner: &mut Inner, pinned: &mut Pinned, error: &RequestError) {
         inner.scanner = RequestScanner::new();
@@ -127,7 +137,7 @@ impl Session {
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        let Arrived { raw, frame, kind, spec } = *arrived;
+        let Arrived { kind, spec, .. } = *arrived;
         let pause = &self.context.pool.pause;
         let writes = pinned.in_multi && pinned.writes_queued && kind == Kind::Pin(Pin::Exec);
         if arrived.waits_for(pause.now()) || (writes && pause.is_active()) {
@@ -144,8 +154,7 @@ impl Session {
             }
         }
         let leaves = matches!(kind, Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(_));
-        let on_pin = pinned.in_multi || pinned.subscribed || (pinned.subscribes && inner.dialect.resp3);
-        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !on_pin;
+        let subscribes = kind == Kind::Pin(Pin::Subscribe) && !pinned.in_multi;
         if subscribes || (inner.only_listens() && !leaves) {
             // Through the hub, as without a pin.
             let waits = !pinned.expected.is_empty() || self.special(inner, arrived, cx).is_some();
@@ -153,31 +162,62 @@ impl Session {
         }
         inner.last = spec;
         if pinned.tracks {
-            pinned.begin_journal();
-            let reads = matches!(kind, Kind::Read | Kind::MasterRead | Kind::ReadUnlessBlock | Kind::Local(_));
-            let opens = matches!(kind, Kind::Pin(Pin::Multi | Pin::Tracking));
-            pinned.changes += u32::from(!pinned.in_multi && !reads && !opens);
-            if !opens && (!pinned.in_multi || kind == Kind::Pin(Pin::Exec)) && !of_client(spec) {
-                inner.caching_ends();
-            }
+            self.note_for_tracking(inner, pinned, arrived);
         }
-        pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
+        let refused = self.not_carried(arrived);
+        if pinned.in_multi {
+            pinned.writes_queued |= matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
+            return match refused {
+                Some(words) => pinned.refuse(&words),
+                None => self.queue(inner, pinned, arrived, cx),
+            };
+        }
+        match refused {
+            Some(words) => self.when_quiet(inner, pinned, |session, inner| session.answer_error(inner, &words)),
+            None => self.forward_alone(inner, pinned, arrived, cx),
+        }
+    }
+
+    /// A pin that tracks can begin anew with what is noted here.
+    fn note_for_tracking(&self, inner: &mut Inner, pinned: &mut Pinned, arrived: &Arrived<'_>) {
+        let Arrived { kind, spec, .. } = *arrived;
+        pinned.begin_journal();
+        let reads = matches!(kind, Kind::Read | Kind::MasterRead | Kind::ReadUnlessBlock | Kind::Local(_));
+        let opens = matches!(kind, Kind::Pin(Pin::Multi | Pin::Tracking));
+        pinned.changes += u32::from(!pinned.in_multi && !reads && !opens);
+        if !opens && (!pinned.in_multi || kind == Kind::Pin(Pin::Exec)) && !of_client(spec) {
+            inner.caching_ends();
+        }
+    }
+
+    /// Why a command is not carried over a pin; `None`: it is.
+    fn not_carried(&self, arrived: &Arrived<'_>) -> Option<String> {
+        let Arrived { raw, frame, kind, spec } = *arrived;
         match kind {
-            Kind::Refused(Refused::Ambiguous) => self.refuse(inner, pinned, &unknown(raw)),
-            Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
-            Kind::Refused(Refused::Http | Refused::Replication) => {
-                self.refuse(inner, pinned, "ERR this command is not carried")
-            }
+            Kind::Refused(Refused::Ambiguous) => Some(unknown(raw)),
+            Kind::Refused(Refused::Forbidden) => Some(forbidden(spec, frame.name.of(raw))),
+            Kind::Refused(Refused::Http | Refused::Replication) => Some("ERR this command is not carried".to_owned()),
             Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
-                self.refuse(inner, pinned, &admin_refused(spec, arrived.frame.name.of(raw)))
+                Some(admin_refused(spec, frame.name.of(raw)))
             }
-            Kind::Pin(Pin::Wait | Pin::WaitAof) if !pinned.in_multi && self.wait_is_void(inner) => {
-                self.refuse(inner, pinned, WAIT_IS_VOID)
+            _ => None,
+        }
+    }
+
+    /// A command outside a transaction.
+    fn forward_alone(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        pinned: &mut Pinned,
+        arrived: &Arrived<'_>,
+        cx: &mut task::Context<'_>,
+    ) -> Step {
+        let Arrived { raw, frame, kind, spec } = *arrived;
+        match kind {
+            Kind::Pin(Pin::Wait | Pin::WaitAof) if self.wait_is_void(inner) => {
+                self.when_quiet(inner, pinned, |session, inner| session.answer_error(inner, WAIT_IS_VOID))
             }
-            Kind::Pin(Pin::Tracking) if pinned.in_multi && !is_caching(spec) => {
-                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
-            }
-            Kind::Pin(Pin::Tracking) if !pinned.in_multi && !pinned.subscribed => {
+            Kind::Pin(Pin::Tracking) => {
                 if !pinned.expected.is_empty() || !self.forward_tracking(inner, pinned, raw, cx) {
                     return Step::NotYet;
                 }
@@ -185,17 +225,19 @@ impl Session {
                 if answered { Step::Done } else { Step::Sent }
             }
             Kind::Pin(pin) if opens_or_ends(pin) && spec.is_some_and(|spec| !spec.takes(frame.arguments)) => {
-                self.forward_miscounted(inner, pinned, pin, arrived)
+                relay(pinned, raw)
             }
-            Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed && !pinned.expected.is_empty() => {
-                Step::NotYet
+            Kind::Pin(Pin::Blocking) if !pinned.expected.is_empty() => Step::NotYet,
+            Kind::Pin(Pin::Blocking) => {
+                if self.forward_blocking(inner, pinned, spec, raw) {
+                    Step::Sent
+                } else {
+                    Step::Done
+                }
             }
-            Kind::Pin(Pin::Blocking) if !pinned.in_multi && !pinned.subscribed => {
-                if self.forward_blocking(inner, pinned, spec, raw) { Step::Sent } else { Step::Done }
-            }
-            Kind::Local(local) => self.forward_local(inner, pinned, local, arrived, cx),
-            Kind::Pin(pin) => self.forward_pin(pinned, pin, raw),
-            Kind::Admin(Admin::Shutdown) if !pinned.in_multi => {
+            Kind::Local(_) => self.forward_local(inner, pinned, arrived, cx),
+            Kind::Pin(pin) => self.forward_pin(inner, pinned, pin, raw),
+            Kind::Admin(Admin::Shutdown) => {
                 note(pinned, raw);
                 pinned.expected.push_back(Expect::Shutdown);
                 Step::Sent
@@ -209,29 +251,16 @@ impl Session {
             Kind::Read | Kind::MasterRead | Kind::Write | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock => {
                 self.relay_with_care(pinned, arrived.care(), raw)
             }
+            Kind::Refused(_) => {
+                debug_assert!(false, "refused before");
+                Step::Done
+            }
         }
     }
 
-    /// MULTI and its kin with a wrong number of arguments do nothing, except that EXEC, like any command refused in a
-    /// transaction, makes that fail.
-    fn forward_miscounted(&self, inner: &mut Inner, pinned: &mut Pinned, pin: Pin, arrived: &Arrived<'_>) -> Step {
-        if pin == Pin::Exec && pinned.in_multi {
-            // Servers before 6.2 leave the transaction open.
-            pinned.spoiled = true;
-            return self.forward_pin(pinned, pin, arrived.raw);
-        }
-        if pinned.in_multi {
-            return self.refuse(inner, pinned, &wrong_arity(arrived.spec.map_or("", |spec| spec.name)));
-        }
-        relay(pinned, arrived.raw)
-    }
-
-    fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
-        if care == Care::None || pinned.subscribed {
+    pub(super) fn relay_with_care(&self, pinned: &mut Pinned, care: Care, raw: &[u8]) -> Step {
+        if care == Care::None {
             return relay(pinned, raw);
-        }
-        if care == Care::Flush && pinned.in_multi {
-            flush_elsewhere(&self.context.pool, pinned.pin.dialect, pinned.pin.node, raw);
         }
         let Adaptation { adapter, request } = self.adaptation(care, raw, pinned.pin.node);
         pinned.pin.output.extend_from_slice(request.as_deref().unwrap_or(raw));
@@ -245,19 +274,6 @@ impl Session {
         Step::Sent
     }
 
-    /// A command that is not carried. In a transaction the node must still learn that it failed, so that EXEC does.
-    fn refuse(&self, inner: &mut Inner, pinned: &mut Pinned, words: &str) -> Step {
-        if pinned.in_multi {
-            let mut reply = Vec::new();
-            encode::error(&mut reply, words);
-            encode::command(&mut pinned.pin.output, &[b"REDAN.REFUSED"]);
-            pinned.expected.push_back(Expect::Replace(reply));
-            pinned.journal = None;
-            return Step::Sent;
-        }
-        self.when_quiet(inner, pinned, |session, inner| session.answer_error(inner, words))
-    }
-
     /// Answers locally once every reply before is there.
     fn when_quiet(&self, inner: &mut Inner, pinned: &Pinned, answer: impl FnOnce(&Self, &mut Inner)) -> Step {
         if !pinned.expected.is_empty() {
@@ -267,53 +283,29 @@ impl Session {
         Step::Done
     }
 
-    fn forward_local(
+    /// Outside a transaction, save QUIT and RESET, which end one.
+    pub(super) fn forward_local(
         self: &Rc<Self>,
         inner: &mut Inner,
         pinned: &mut Pinned,
-        local: Local,
         arrived: &Arrived<'_>,
         cx: &mut task::Context<'_>,
     ) -> Step {
-        let Arrived { raw, frame, spec, .. } = *arrived;
+        let Arrived { raw, frame, kind, .. } = *arrived;
+        let Kind::Local(local) = kind else {
+            debug_assert!(false, "answered by Redan");
+            return Step::Done;
+        };
         match local {
             Local::Ping | Local::Echo => relay(pinned, raw),
-            Local::Quit => self.when_quiet(inner, pinned, |session, inner| {
-                session.answer_with(inner, |out| encode::simple(out, "OK"));
+            Local::Select => forward_select(pinned, raw),
+            _ if !pinned.expected.is_empty() => Step::NotYet,
+            Local::Quit => {
+                self.answer_with(inner, |out| encode::simple(out, "OK"));
                 inner.closing = true;
-            }),
-            Local::Reset if pinned.expected.is_empty() => Step::After(After::Reset),
-            Local::Reset => Step::NotYet,
-            Local::Auth | Local::Hello | Local::ClientReply if pinned.subscribed => {
-                let name = spec.map_or("this command", |spec| spec.name);
-                let words = format!(
-                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
-                     allowed in this context"
-                );
-                self.answer_error(inner, &words);
                 Step::Done
             }
-            Local::Auth | Local::Hello | Local::ClientReply if pinned.in_multi => {
-                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
-            }
-            Local::Select => forward_select(pinned, raw),
-            local if pinned.in_multi && speaks_of_others(local) => {
-                self.refuse(inner, pinned, "ERR this command is not carried inside a transaction")
-            }
-            _ if pinned.in_multi && spec.is_some_and(|spec| !spec.takes(frame.arguments)) => {
-                self.refuse(inner, pinned, &wrong_arity(spec.map_or("", |spec| spec.name)))
-            }
-            _ if pinned.in_multi && !pinned.has_room_for(arrived) => self.refuse(inner, pinned, stand_in::TOO_MANY),
-            local if pinned.in_multi => {
-                pinned.stands_in(local, arrived);
-                Step::Sent
-            }
-            _ if pinned.subscribed => {
-                // The node refuses it.
-                pinned.spoiled = true;
-                relay(pinned, raw)
-            }
-            _ if !pinned.expected.is_empty() => Step::NotYet,
+            Local::Reset => Step::After(After::Reset),
             local if speaks_of_others(local) => match self.client_command(inner, local, raw, cx) {
                 None => Step::Done,
                 Some(_) => Step::NotYet,
@@ -363,7 +355,7 @@ impl Session {
         Step::Done
     }
 
-    fn forward_pin(&self, pinned: &mut Pinned, pin: Pin, raw: &[u8]) -> Step {
+    pub(super) fn forward_pin(&self, inner: &mut Inner, pinned: &mut Pinned, pin: Pin, raw: &[u8]) -> Step {
         match pin {
             Pin::Multi => {
                 note(pinned, raw);
@@ -375,22 +367,17 @@ impl Session {
             Pin::Exec | Pin::Discard if !pinned.in_multi => {}
             Pin::Exec => {
                 note(pinned, raw);
-                if std::mem::take(&mut pinned.subscribes_at_exec) {
-                    pinned.for_session = true;
-                    pinned.subscribes = true;
-                    pinned.subscribed = !pinned.pin.dialect.resp3;
+                let stand_ins = std::mem::take(&mut pinned.stand_ins);
+                if stand_ins.subscribe() {
+                    self.subscribe_at_exec(inner);
                 }
-                if !pinned.subscribed {
-                    let stand_ins = std::mem::take(&mut pinned.stand_ins);
-                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins });
-                }
+                pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins });
                 pinned.transaction_ends();
                 return Step::Sent;
             }
             Pin::Discard => {
                 pinned.transaction_ends();
-                pinned.subscribes_at_exec = false;
-                pinned.selects_at_exec = None;
+                self.transaction_is_over(inner);
             }
             Pin::Unwatch => pinned.watching &= pinned.in_multi,
             // Refused at once, and not queued.
@@ -400,25 +387,16 @@ impl Session {
                 return Step::Sent;
             }
             Pin::Watch => {
-                pinned.watching |= !pinned.in_multi;
+                pinned.watching = true;
                 // What is watched is the state of this moment on this node.
                 pinned.journal = None;
             }
-            Pin::Subscribe if pinned.in_multi => {
-                pinned.subscribes_at_exec = true;
-                pinned.journal = None;
-            }
-            // Where EXEC has subscribed, the rest follows: the answers are messages, of which none is expected.
-            Pin::Subscribe => {
-                note(pinned, raw);
-                return Step::Sent;
-            }
-            Pin::Wait | Pin::WaitAof if !pinned.in_multi && !pinned.subscribed => {
+            Pin::Wait | Pin::WaitAof if !pinned.in_multi => {
                 self.forward_wait(pinned, pin, raw);
                 return Step::Sent;
             }
-            // Inside a transaction, where it does not wait.
-            Pin::Blocking | Pin::Tracking | Pin::Wait | Pin::WaitAof | Pin::Script => {}
+            // The first three inside a transaction, where they do not wait.
+            Pin::Blocking | Pin::Wait | Pin::WaitAof | Pin::Subscribe | Pin::Tracking | Pin::Script => {}
             Pin::Unknown => pinned.spoiled = true,
             Pin::Stateful => {
                 debug_assert_eq!(pin.lasts(), Lasts::Session);
@@ -430,29 +408,34 @@ impl Session {
     }
 }
 
+/// MULTI and its kin with a wrong number of arguments do nothing, except that EXEC, like any command refused in a
+/// transaction, makes that fail.
+pub(super) fn forward_miscounted(pinned: &mut Pinned, pin: Pin, arrived: &Arrived<'_>) -> Step {
+    if pin == Pin::Exec {
+        // Servers before 6.2 leave the transaction open.
+        pinned.spoiled = true;
+        note(pinned, arrived.raw);
+        pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins: StandIns::default() });
+        pinned.transaction_ends();
+        return Step::Sent;
+    }
+    pinned.refuse(&wrong_arity(arrived.spec.map_or("", |spec| spec.name)))
+}
+
 /// SELECT is the node's to judge; the session follows it when it said OK.
 fn forward_select(pinned: &mut Pinned, raw: &[u8]) -> Step {
     let Ok(db) = database(raw) else {
         return relay(pinned, raw);
     };
-    if pinned.subscribed {
-        return relay(pinned, raw);
-    }
-    if pinned.in_multi {
-        pinned.selects_at_exec = Some(db);
-        return relay(pinned, raw);
-    }
     note(pinned, raw);
     pinned.expected.push_back(Expect::Select(db));
     Step::Sent
 }
 
-fn relay(pinned: &mut Pinned, raw: &[u8]) -> Step {
+pub(super) fn relay(pinned: &mut Pinned, raw: &[u8]) -> Step {
     note(pinned, raw);
     pinned.queued += u32::from(pinned.in_multi);
-    if !pinned.subscribed {
-        pinned.expected.push_back(if pinned.in_multi { Expect::Opening } else { Expect::Reply });
-    }
+    pinned.expected.push_back(if pinned.in_multi { Expect::Opening } else { Expect::Reply });
     Step::Sent
 }
 
@@ -479,12 +462,8 @@ impl Pinned {
 }
 
 /// What only counts if its number of arguments is right; the node says so of the others itself, and nothing hangs on it.
-fn opens_or_ends(pin: Pin) -> bool {
+pub(super) fn opens_or_ends(pin: Pin) -> bool {
     matches!(pin, Pin::Multi | Pin::Exec | Pin::Discard | Pin::Watch | Pin::Unwatch)
-}
-
-fn is_caching(spec: Option<&Spec>) -> bool {
-    spec.is_some_and(|spec| spec.name == "client|caching")
 }
 
 /// After these what CLIENT CACHING said still holds.

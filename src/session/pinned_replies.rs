@@ -1,6 +1,7 @@
 //! Replies that come over a pin: matched with what was expected, refusals kept from the client.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::task::{self, Poll};
 
 use super::pinned::{After, Expect, NOT_EXECUTED, Pinned};
@@ -12,7 +13,7 @@ use crate::resp::encode;
 impl Session {
     /// Reads once from the node and hands on what came.
     pub(super) fn read_pin(
-        &self,
+        self: &Rc<Self>,
         inner: &mut Inner,
         pinned: &mut Pinned,
         cx: &mut task::Context<'_>,
@@ -32,11 +33,21 @@ impl Session {
                 }
             }
         }
+        Poll::Ready(self.take_replies(inner, pinned, cx))
+    }
+
+    /// Hands on what was read, as far as it is complete or may go in pieces.
+    pub(super) fn take_replies(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        pinned: &mut Pinned,
+        cx: &mut task::Context<'_>,
+    ) -> Result<(), After> {
         let mut input = std::mem::take(&mut pinned.pin.input);
         let mut start = 0;
         let result = loop {
             let at = pinned.scanned;
-            if at == input.len() {
+            if at == input.len() || pinned.settling.is_some() {
                 break Ok(());
             }
             let scanned = match pinned.pin.scanner.advance(&input[at..]) {
@@ -47,6 +58,10 @@ impl Session {
             let value = &input[start..pinned.scanned];
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
+                if pinned.is_too_much_for_exec(length) {
+                    tracing::warn!("closed client {}: {TOO_LARGE_FOR_EXEC}", inner.identity.peer.remote());
+                    inner.dead = true;
+                }
                 if length > limits::GATHERED_REPLY as u64
                     && let Some(piece) = pinned.piece(value, length)
                 {
@@ -57,7 +72,7 @@ impl Session {
                 }
                 break Ok(());
             }
-            if let Err(after) = self.reply_came(inner, pinned, value) {
+            if let Err(after) = self.reply_came(inner, pinned, value, cx) {
                 break Err(after);
             }
             start = pinned.scanned;
@@ -68,24 +83,19 @@ impl Session {
             input = Vec::new();
         }
         pinned.pin.input = input;
-        Poll::Ready(result)
+        result
     }
 
     /// One complete reply, or the last piece of one.
-    fn reply_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) -> Result<(), After> {
+    fn reply_came(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        pinned: &mut Pinned,
+        reply: &[u8],
+        cx: &mut task::Context<'_>,
+    ) -> Result<(), After> {
         if std::mem::take(&mut pinned.in_piece) {
-            if !pinned.subscribed && !pinned.push_in_piece {
-                self.note_sight(inner, pinned);
-                if std::mem::take(&mut pinned.blocking) {
-                    inner.end_waiting();
-                }
-                if let Some(Expect::Exec { .. }) = pinned.expected.pop_front() {
-                    pinned.exec_ended();
-                }
-                inner.retrying_since = None;
-            }
-            inner.emit(reply, &self.context);
-            inner.mid_reply(false, self);
+            self.last_piece_came(inner, pinned, reply);
             return Ok(());
         }
         if reply[0] == b'>' {
@@ -93,15 +103,6 @@ impl Session {
                 // It speaks of Redan's own connection, and the session notices by itself.
                 return Ok(());
             }
-            let muted = std::mem::take(&mut inner.muted);
-            inner.emit(reply, &self.context);
-            inner.muted = muted;
-            return Ok(());
-        }
-        if pinned.subscribed {
-            pinned.subscribed = !ends_last_subscription(reply) && !reply.starts_with(ABORTED);
-            pinned.journal = None;
-            // Messages are not replies: CLIENT REPLY does not silence them.
             let muted = std::mem::take(&mut inner.muted);
             inner.emit(reply, &self.context);
             inner.muted = muted;
@@ -129,17 +130,9 @@ impl Session {
             Expect::Barrier => {}
             Expect::Tracking { announce } => self.tracking_came(inner, pinned, reply, announce),
             Expect::Replace(instead) => inner.emit(&instead, &self.context),
-            Expect::Select(db) => {
-                if reply == b"+OK\r\n" {
-                    inner.dialect.db = db;
-                    pinned.pin.dialect.db = db;
-                    self.context.pool.database_exists(db);
-                }
-                self.give(inner, pinned, reply);
-            }
+            Expect::Select(db) => self.select_came(inner, pinned, reply, db),
             Expect::Exec { watched, stand_ins } => {
-                let reply = self.with_own_answers(inner, pinned, reply, stand_ins);
-                return self.exec_came(inner, pinned, &reply, watched);
+                return self.exec_came(inner, pinned, reply, (watched, stand_ins), cx);
             }
             Expect::Adapted(adapter) => {
                 return self.plain_came(inner, pinned, false, &adapter.adapt(reply));
@@ -148,6 +141,35 @@ impl Session {
             Expect::Reply | Expect::Shutdown => return self.plain_came(inner, pinned, false, reply),
         }
         Ok(())
+    }
+
+    fn last_piece_came(&self, inner: &mut Inner, pinned: &mut Pinned, piece: &[u8]) {
+        if !pinned.push_in_piece {
+            self.note_sight(inner, pinned);
+            if std::mem::take(&mut pinned.blocking) {
+                inner.end_waiting();
+            }
+            if let Some(Expect::Exec { stand_ins, .. }) = pinned.expected.pop_front()
+                && stand_ins.select()
+            {
+                // Which database it led to only the node knows: the session stays on this connection.
+                pinned.for_session = true;
+                pinned.irreplaceable = true;
+                pinned.spoiled = true;
+            }
+            inner.retrying_since = None;
+        }
+        inner.emit(piece, &self.context);
+        inner.mid_reply(false, self);
+    }
+
+    fn select_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], db: u32) {
+        if reply == b"+OK\r\n" {
+            inner.dialect.db = db;
+            pinned.pin.dialect.db = db;
+            self.context.pool.database_exists(db);
+        }
+        self.give(inner, pinned, reply);
     }
 
     fn plain_came(&self, inner: &mut Inner, pinned: &mut Pinned, opening: bool, reply: &[u8]) -> Result<(), After> {
@@ -198,32 +220,7 @@ impl Session {
         Ok(())
     }
 
-    fn exec_came(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], watched: bool) -> Result<(), After> {
-        let of_role = matches!(refusal(reply), Some(Refusal::NotMaster | Refusal::NotReady));
-        if of_role {
-            self.context.workspace.counters.bounces.increment();
-            self.pause(inner);
-            if self.may_restart(inner, pinned) {
-                return Err(After::Restart);
-            }
-        }
-        pinned.exec_ended();
-        pinned.journal = None;
-        inner.retrying_since = None;
-        inner.attempts = 0;
-        let doomed = std::mem::take(&mut pinned.doomed) && reply.starts_with(b"-EXECABORT");
-        if watched && (of_role || doomed) {
-            // Nothing of it was executed. As if a watched key had changed: the client begins again.
-            let mut nil = Vec::new();
-            encode::null_array(&mut nil, inner.dialect.resp3);
-            self.give(inner, pinned, &nil);
-        } else {
-            self.give(inner, pinned, reply);
-        }
-        Ok(())
-    }
-
-    fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
+    pub(super) fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
         let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold)
             || inner.attempts >= limits::ATTEMPTS
             // Others were sent behind it, and may have been executed.
@@ -232,7 +229,7 @@ impl Session {
     }
 
     /// Shows a reply, unless the client has it from before the transaction began again.
-    fn give(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) {
+    pub(super) fn give(&self, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8]) {
         pinned.given += 1;
         if pinned.to_skip > 0 {
             pinned.to_skip -= 1;
@@ -263,7 +260,9 @@ impl Pinned {
             // Of what is sent again the client may have the reply already.
             Some(Expect::Reply) if self.to_skip == 0 => Cow::Borrowed(value),
             // Some of it is Redan's to say, unless it is more than is gathered for that.
-            Some(Expect::Exec { stand_ins, .. }) if stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64 => {
+            Some(Expect::Exec { stand_ins, .. })
+                if !stand_ins.are_vital() && (stand_ins.is_empty() || length > limits::ADAPTED_REPLY as u64) =>
+            {
                 Cow::Borrowed(value)
             }
             Some(expect) => {
@@ -280,25 +279,15 @@ impl Pinned {
         Some(piece)
     }
 
-    /// Which database a SELECT in a transaction led to only the node knows: the session stays on this connection.
-    fn exec_ended(&mut self) {
-        if self.selects_at_exec.take().is_some() {
-            self.for_session = true;
-            self.irreplaceable = true;
-            self.spoiled = true;
-        }
+    /// A reply to EXEC of this length cannot be kept, and without what Redan has to say in it the session would be wrong
+    /// about itself.
+    fn is_too_much_for_exec(&self, length: u64) -> bool {
+        let vital = matches!(self.expected.front(), Some(Expect::Exec { stand_ins, .. }) if stand_ins.are_vital());
+        vital && length > limits::SETTLED_REPLY
     }
 }
 
-/// To the EXEC that would have subscribed.
-const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors";
+const TOO_LARGE_FOR_EXEC: &str =
+    "the reply to its EXEC is larger than 64 MiB, with a HELLO, AUTH, CLIENT or SUBSCRIBE in the transaction";
 
 const REDIRECT_BROKEN: &[u8] = b">2\r\n$21\r\ntracking-redir-broken\r\n";
-
-/// Whether this RESP2 message says that no subscription is left: `*3`, `(p|s)unsubscribe`, a channel, `:0`.
-fn ends_last_subscription(message: &[u8]) -> bool {
-    message.ends_with(b"\r\n:0\r\n")
-        && [&b"*3\r\n$11\r\nunsubscribe\r\n"[..], b"*3\r\n$12\r\npunsubscribe\r\n", b"*3\r\n$12\r\nsunsubscribe\r\n"]
-            .iter()
-            .any(|start| message.starts_with(start))
-}

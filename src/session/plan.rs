@@ -154,37 +154,21 @@ pub(super) fn plan<'a>(
             plan.next = Next::Full;
             return plan;
         }
-        let start = plan.end;
-        let frame = match scanner.scan(&buf[start..], rules.bounds) {
-            Ok(Request::Command(frame)) => frame,
-            Ok(Request::Blank { len }) => {
-                plan.end += len;
-                plan.end += blank_lines(&buf[plan.end..]);
-                continue;
-            }
-            Ok(Request::Inline { .. }) => {
-                plan.next = Next::Inline { start };
-                return plan;
-            }
-            Ok(Request::Incomplete) => {
-                // Without its name nobody can say whether it may be streamed.
-                if is_known(scanner, &buf[start..]) && scanner.announced() > longest(scanner, &buf[start..]) {
-                    plan.next = Next::Large;
-                }
-                return plan;
-            }
-            Err(error) => {
-                plan.next = Next::Broken(error);
+        let frame = match next_frame(scanner, rules, buf, &mut plan.end) {
+            Ok(frame) => frame,
+            Err(next) => {
+                plan.next = next;
                 return plan;
             }
         };
+        let start = plan.end;
         let arrived = Arrived::new(&buf[start..], frame, rules.learned).under(rules.permissions);
         if rules.paused != Paused::Nobody && rules.bounds.authenticated && arrived.waits_for(rules.paused) {
             plan.next = Next::Paused;
             return plan;
         }
         let in_batch = rules.bounds.authenticated && !rules.alone;
-        let (mut len, mut replies) = (frame.len, 1);
+        let (mut len, mut replies, mut block_care) = (frame.len, 1, Care::None);
         let part = match arrived.kind {
             Kind::Read if in_batch => Part::Read,
             Kind::MasterRead if in_batch => Part::MasterRead,
@@ -195,7 +179,7 @@ pub(super) fn plan<'a>(
                     && rules.blocks
                     && let Some(block) = block(&buf[start..], &frame, rules) =>
             {
-                (len, replies) = (block.len, block.replies);
+                (len, replies, block_care) = (block.len, block.replies, block.care);
                 if block.writes { Part::Write } else { Part::MasterRead }
             }
             _ => {
@@ -213,13 +197,39 @@ pub(super) fn plan<'a>(
         plan.needs_master |= matches!(part, Part::Write | Part::MasterRead);
         plan.rides |= !matches!(part, Part::Answer(_));
         plan.end += len;
-        // In a transaction replies stay as the server writes them.
-        let care = if replies == 1 { arrived.care() } else { Care::None };
+        let care = if replies == 1 { arrived.care() } else { block_care };
         items.push(Item { start, frame, len, replies, part, care });
         if care == Care::Flush {
             // Its answer waits for every node, and what stands behind it for that.
             plan.next = Next::Full;
             return plan;
+        }
+    }
+}
+
+/// The next complete command, behind blanks; otherwise what stands there.
+#[inline]
+fn next_frame<'a>(
+    scanner: &mut RequestScanner,
+    rules: &Rules<'_>,
+    buf: &[u8],
+    end: &mut usize,
+) -> Result<Frame, Next<'a>> {
+    loop {
+        let rest = &buf[*end..];
+        match scanner.scan(rest, rules.bounds) {
+            Ok(Request::Command(frame)) => return Ok(frame),
+            Ok(Request::Blank { len }) => {
+                *end += len;
+                *end += blank_lines(&buf[*end..]);
+            }
+            Ok(Request::Inline { .. }) => return Err(Next::Inline { start: *end }),
+            // Without its name nobody can say whether it may be streamed.
+            Ok(Request::Incomplete) if is_known(scanner, rest) && scanner.announced() > longest(scanner, rest) => {
+                return Err(Next::Large);
+            }
+            Ok(Request::Incomplete) => return Err(Next::Incomplete),
+            Err(error) => return Err(Next::Broken(error)),
         }
     }
 }
@@ -236,12 +246,14 @@ struct Block {
     len: usize,
     replies: u32,
     writes: bool,
+    /// In a transaction replies stay as the server writes them, but for the number of clients that a message reached.
+    care: Care,
 }
 
 /// The transaction that `multi` opens at `buf[0]`, if it stands there up to its EXEC and does nothing but what rides a lane:
 /// then the node takes it in one piece and nothing else can come between. Anything else, DISCARD included, takes a pin.
 fn block(buf: &[u8], multi: &Frame, rules: &Rules<'_>) -> Option<Block> {
-    let mut block = Block { len: multi.len, replies: 1, writes: false };
+    let mut block = Block { len: multi.len, replies: 1, writes: false, care: Care::None };
     if multi.arguments != 1 {
         return None;
     }
@@ -261,6 +273,9 @@ fn block(buf: &[u8], multi: &Frame, rules: &Rules<'_>) -> Option<Block> {
             Kind::Write => block.writes = true,
             Kind::Read | Kind::MasterRead => {}
             _ => return None,
+        }
+        if matches!(arrived.care(), Care::Publish | Care::Subscribers) {
+            block.care = Care::Publish;
         }
     }
 }

@@ -268,7 +268,8 @@ impl Session {
             }
             inner.in_lane += 1;
             let replies = replies_to(request);
-            let care = if replies == 1 { care_of(request) } else { Care::None };
+            // A whole transaction may publish.
+            let care = if replies == 1 { care_of(request) } else { Care::Publish };
             inner.fanned |= care == Care::Flush;
             self.submit_adapted(lane, *sequence, care, request, *effect, replies);
             self.context.workspace.counters.replays.increment();

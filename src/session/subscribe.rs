@@ -1,12 +1,12 @@
 //! SUBSCRIBE and its kin, and what a client in RESP2's subscribed mode may still ask.
 //!
 //! A subscription is confirmed to the client once the node has confirmed it, so that a PUBLISH sent after that arrives.
-//! Each command is handled alone, with nothing of the session in flight, so confirmations come in their turn. What stands
-//! in MULTI never comes here: it takes a pin (`pinned_forward`).
+//! Each command is handled alone, with nothing of the session in flight, so confirmations come in their turn. For what
+//! stands in MULTI the hub is asked when it is queued (`queued`), and the client is told at its place in EXEC's reply (`exec`).
 
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::task;
+use std::task::{self, Poll};
 
 use super::plan::Arrived;
 use super::subscriptions::{Pending, confirmation};
@@ -38,21 +38,52 @@ impl Session {
             self.answer_error(inner, &super::local::wrong_arity(spec.name));
             return None;
         }
-        if !wants {
-            self.unsubscribe(inner, kind, arrived.raw);
-            return None;
+        let mut out = self.context.workspace.buffer();
+        match self.subscribe(inner, kind, wants, arrived.raw, &mut out, cx) {
+            Poll::Pending => return Some(Flow::Wait),
+            Poll::Ready(Ok(())) => self.tell(inner, out),
+            Poll::Ready(Err(words)) => self.answer_error(inner, &words),
         }
+        None
+    }
+
+    /// Appends what the client is told, or says why not.
+    pub(super) fn subscribe(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        kind: Topic,
+        wants: bool,
+        raw: &[u8],
+        out: &mut Vec<u8>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<(), String>> {
+        if !wants {
+            self.unsubscribe(inner, kind, raw, out);
+            return Poll::Ready(Ok(()));
+        }
+        let joined = self.join(inner, kind, raw, cx);
+        if let Poll::Ready(Ok(())) = joined {
+            self.confirm(inner, kind, raw, out);
+        }
+        joined
+    }
+
+    /// Has the hub subscribe to what the session lacks of what the command names; the client is not told.
+    pub(super) fn join(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        kind: Topic,
+        raw: &[u8],
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Result<(), String>> {
         let pending = match inner.subscriptions.as_mut().and_then(|subscriptions| subscriptions.pending.take()) {
             Some(pending) => pending,
-            None => match self.ask_hub(inner, kind, arrived.raw) {
+            None => match self.ask_hub(inner, kind, raw) {
                 Ok(pending) => pending,
-                Err(words) => {
-                    self.answer_error(inner, &words);
-                    return None;
-                }
+                Err(words) => return Poll::Ready(Err(words)),
             },
         };
-        self.decide(inner, pending, arrived.raw, cx)
+        self.decide(inner, pending, cx)
     }
 
     /// Tells the hub what the session lacks of what the command names.
@@ -61,8 +92,9 @@ impl Session {
         let verb = words.next().unwrap_or_default();
         let subscriptions = inner.subscriptions.get_or_insert_default();
         let mut named = HashSet::new();
-        let names: Vec<&[u8]> = words.filter(|name| !subscriptions.has(kind, name) && named.insert(*name)).collect();
-        let had = subscriptions.len();
+        let names: Vec<&[u8]> =
+            words.filter(|name| !subscriptions.has_or_will(kind, name) && named.insert(*name)).collect();
+        let had = subscriptions.len_in_all();
         let all = self.context.workspace.counters.subscriptions.get();
         let refusal = if had + names.len() > limits::SUBSCRIPTIONS {
             Some(TOO_MANY)
@@ -80,19 +112,18 @@ impl Session {
         Ok(Pending { ticket, hub, kind, names })
     }
 
-    fn decide(&self, inner: &mut Inner, pending: Pending, raw: &[u8], cx: &mut task::Context<'_>) -> Option<Flow> {
+    fn decide(&self, inner: &mut Inner, pending: Pending, cx: &mut task::Context<'_>) -> Poll<Result<(), String>> {
         match pending.ticket.outcome() {
             Outcome::Confirmed => {
                 self.end_hold(inner);
-                self.confirm(inner, pending, raw);
-                None
+                inner.subscriptions.get_or_insert_default().joined(&pending);
+                Poll::Ready(Ok(()))
             }
             Outcome::Refused(words) => {
                 self.end_hold(inner);
                 pending.withdraw(self.id);
                 inner.tidy_subscriptions();
-                self.answer_error(inner, &words);
-                None
+                Poll::Ready(Err(words.to_string()))
             }
             Outcome::Waiting => {
                 if pending.hub.is_hopeful() {
@@ -100,51 +131,40 @@ impl Session {
                 } else if self.hold(inner, cx) == Flow::Again {
                     pending.withdraw(self.id);
                     inner.tidy_subscriptions();
-                    self.answer_error(inner, &self.hold_error());
-                    return None;
+                    return Poll::Ready(Err(self.hold_error()));
                 }
                 inner.subscriptions.get_or_insert_default().pending = Some(pending);
-                Some(Flow::Wait)
+                Poll::Pending
             }
         }
     }
 
     /// Tells the client, topic by topic and also of those it had, and lets messages through.
-    fn confirm(&self, inner: &mut Inner, pending: Pending, raw: &[u8]) {
-        let Pending { hub, kind, names, .. } = pending;
-        let mut added: HashSet<Name> = names.into_iter().collect();
+    fn confirm(&self, inner: &mut Inner, kind: Topic, raw: &[u8], out: &mut Vec<u8>) {
         let resp3 = inner.dialect.resp3;
-        let mut out = self.context.workspace.buffer();
         let subscriptions = inner.subscriptions.get_or_insert_default();
         for word in arguments(raw).skip(1) {
-            if let Some(name) = added.take(word) {
-                hub.activate(self.id, kind, &name);
-                subscriptions.insert(kind, name, Rc::clone(&hub));
-            }
-            confirmation(&mut out, resp3, kind.subscribe(), Some(word), subscriptions.count(kind));
+            subscriptions.begin(self.id, kind, word);
+            confirmation(out, resp3, kind.subscribe(), Some(word), subscriptions.count(kind));
         }
-        self.tell(inner, out);
     }
 
-    fn unsubscribe(&self, inner: &mut Inner, kind: Topic, raw: &[u8]) {
+    fn unsubscribe(&self, inner: &mut Inner, kind: Topic, raw: &[u8], out: &mut Vec<u8>) {
         let resp3 = inner.dialect.resp3;
-        let mut out = self.context.workspace.buffer();
         let mut named: Vec<Name> = arguments(raw).skip(1).map(Name::from).collect();
         if named.is_empty() {
             named = inner.subscriptions.as_ref().map(|subscriptions| subscriptions.names(kind)).unwrap_or_default();
             if named.is_empty() {
-                confirmation(&mut out, resp3, kind.unsubscribe(), None, inner.subscription_count(kind));
+                confirmation(out, resp3, kind.unsubscribe(), None, inner.subscription_count(kind));
             }
         }
         for name in named {
-            let hub = inner.subscriptions.as_mut().and_then(|subscriptions| subscriptions.remove(kind, &name));
-            if let Some(hub) = hub {
-                hub.leave(self.id, kind, &name);
+            if let Some(subscriptions) = &mut inner.subscriptions {
+                subscriptions.end(self.id, kind, &name);
             }
-            confirmation(&mut out, resp3, kind.unsubscribe(), Some(&name), inner.subscription_count(kind));
+            confirmation(out, resp3, kind.unsubscribe(), Some(&name), inner.subscription_count(kind));
         }
         inner.tidy_subscriptions();
-        self.tell(inner, out);
     }
 
     /// Confirmations are messages, which CLIENT REPLY does not silence; SKIP is used up by them all the same.
@@ -165,19 +185,19 @@ impl Session {
             Kind::Pin(Pin::Subscribe) | Kind::Local(Local::Quit | Local::Reset) | Kind::Refused(Refused::Http) => {
                 return false;
             }
-            Kind::Local(Local::Ping) if frame.arguments <= 2 => {
-                let text = arguments(raw).nth(1).unwrap_or_default();
-                self.answer_with(inner, |out| {
-                    encode::array(out, 2);
-                    encode::bulk(out, b"pong");
-                    encode::bulk(out, text);
-                });
-            }
+            Kind::Local(Local::Ping) if frame.arguments <= 2 => self.answer_with(inner, |out| pong(out, raw)),
             Kind::Local(Local::Ping) => self.answer_error(inner, &super::local::wrong_arity("ping")),
             _ => self.answer_error(inner, &only_listens(spec, Some(frame.arguments), raw)),
         }
         true
     }
+}
+
+/// What a listening client's PING is answered.
+pub(super) fn pong(out: &mut Vec<u8>, raw: &[u8]) {
+    encode::array(out, 2);
+    encode::bulk(out, b"pong");
+    encode::bulk(out, arguments(raw).nth(1).unwrap_or_default());
 }
 
 /// What a command is answered that a listening client may not send, in Redis's words and in the order of its checks.

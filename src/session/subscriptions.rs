@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{Inner, Session};
+use super::{Inner, Session, elements};
 use crate::backend::hub::Hub;
 use crate::backend::hub::subscriber::{Subscriber, Ticket};
-use crate::backend::hub::topic::{Kind, Name};
+use crate::backend::hub::topic::{Kind, Name, topic_of};
 use crate::resp::encode;
 use crate::topology::NodeId;
 
@@ -20,7 +20,11 @@ pub(super) struct Subscriptions {
     topics: [HashMap<Name, Rc<Hub>>; 3],
     /// A SUBSCRIBE that the node has not confirmed.
     pub(super) pending: Option<Pending>,
-    /// Messages that came in the middle of a large reply.
+    /// What the node has confirmed and the client is not told yet, as in `topics`: a SUBSCRIBE queued in a transaction.
+    early: [HashMap<Name, Rc<Hub>>; 3],
+    /// EXEC is on its way: messages wait for its reply.
+    holds_back: bool,
+    /// Messages that came in the middle of a large reply, or before the one to EXEC.
     deferred: Vec<u8>,
 }
 
@@ -48,16 +52,41 @@ impl Subscriptions {
         self.topics[kind as usize].contains_key(name)
     }
 
+    /// It has the topic, or will have it when the transaction is executed.
+    pub(super) fn has_or_will(&self, kind: Kind, name: &[u8]) -> bool {
+        self.has(kind, name) || self.early[kind as usize].contains_key(name)
+    }
+
+    /// With what is not told yet.
+    pub(super) fn len_in_all(&self) -> usize {
+        self.len() + self.early.iter().map(HashMap::len).sum::<usize>()
+    }
+
+    /// The node has confirmed it.
+    pub(super) fn joined(&mut self, pending: &Pending) {
+        let names = pending.names.iter().map(|name| (Rc::clone(name), Rc::clone(&pending.hub)));
+        self.early[pending.kind as usize].extend(names);
+    }
+
+    /// Its client is told of one: messages of it go to the client from now on.
+    pub(super) fn begin(&mut self, id: u64, kind: Kind, name: &[u8]) {
+        if let Some(hub) = self.early[kind as usize].remove(name)
+            && let Some(name) = hub.activate(id, kind, name)
+        {
+            self.topics[kind as usize].insert(name, hub);
+        }
+    }
+
     pub(super) fn names(&self, kind: Kind) -> Vec<Name> {
         self.topics[kind as usize].keys().map(Rc::clone).collect()
     }
 
-    pub(super) fn insert(&mut self, kind: Kind, name: Name, hub: Rc<Hub>) {
-        self.topics[kind as usize].insert(name, hub);
-    }
-
-    pub(super) fn remove(&mut self, kind: Kind, name: &[u8]) -> Option<Rc<Hub>> {
-        self.topics[kind as usize].remove(name)
+    pub(super) fn end(&mut self, id: u64, kind: Kind, name: &[u8]) {
+        if let Some(hub) = self.topics[kind as usize].remove(name) {
+            // Who leaves is not there any more for a later command of the same transaction either.
+            self.early[kind as usize].remove(name);
+            hub.leave(id, kind, name);
+        }
     }
 
     /// The number that a confirmation of this kind tells: shard channels are counted apart.
@@ -69,8 +98,26 @@ impl Subscriptions {
         }
     }
 
+    /// Of the messages that wait those of its topics, in its protocol, which the transaction may have changed.
+    fn meant_for_it(&self, resp3: bool) -> Vec<u8> {
+        let (mut kept, mut at) = (Vec::new(), 0);
+        while let Some(end) = elements::end_of(&self.deferred, at) {
+            let message = &self.deferred[at..end];
+            let topic = topic_of(message).filter(|(_, name)| *name != INVALIDATE);
+            if topic.is_none_or(|(kind, name)| self.has(kind, name)) {
+                let start = kept.len();
+                kept.extend_from_slice(message);
+                if topic.is_some() {
+                    kept[start] = if resp3 { b'>' } else { b'*' };
+                }
+            }
+            at = end;
+        }
+        kept
+    }
+
     fn is_needed(&self) -> bool {
-        self.pending.is_some() || !self.deferred.is_empty() || self.len() > 0
+        self.pending.is_some() || !self.deferred.is_empty() || self.len_in_all() > 0
     }
 }
 
@@ -102,14 +149,12 @@ impl Inner {
     /// Part of a reply has gone to the client, or its end.
     pub(super) fn mid_reply(&mut self, mid_reply: bool, session: &Session) {
         self.mid_reply = mid_reply;
-        if !mid_reply
-            && let Some(subscriptions) = &mut self.subscriptions
-            && !subscriptions.deferred.is_empty()
-        {
-            let deferred = std::mem::take(&mut subscriptions.deferred);
-            session.send_message(self, &deferred);
-            self.tidy_subscriptions();
-        }
+        session.send_deferred(self);
+    }
+
+    /// Messages must wait.
+    fn holds_back(&self) -> bool {
+        self.mid_reply || self.subscriptions.as_ref().is_some_and(|subscriptions| subscriptions.holds_back)
     }
 
     /// Bytes of messages that wait for the end of a reply.
@@ -138,15 +183,59 @@ impl Session {
         if inner.dead {
             return;
         }
-        if inner.mid_reply {
+        let waits = inner.holds_back();
+        if waits {
             inner.subscriptions.get_or_insert_default().deferred.extend_from_slice(bytes);
         } else if inner.output.send(bytes, &mut inner.stream, &self.context.workspace).is_err() {
             inner.dead = true;
             return;
         }
-        if !inner.output.is_empty() || inner.mid_reply {
+        if !inner.output.is_empty() || waits {
             inner.more_waits(&self.context);
         }
+    }
+
+    fn send_deferred(&self, inner: &mut Inner) {
+        if !inner.holds_back()
+            && let Some(subscriptions) = &mut inner.subscriptions
+            && !subscriptions.deferred.is_empty()
+        {
+            let deferred = std::mem::take(&mut subscriptions.deferred);
+            self.send_message(inner, &deferred);
+            inner.tidy_subscriptions();
+        }
+    }
+
+    /// EXEC is about to be sent. A message that is published right after it must not be lost, so what the transaction
+    /// subscribes to comes from now on, and waits for EXEC's reply.
+    pub(super) fn subscribe_at_exec(&self, inner: &mut Inner) {
+        let subscriptions = inner.subscriptions.get_or_insert_default();
+        subscriptions.holds_back = true;
+        for kind in Kind::ALL {
+            for (name, hub) in &subscriptions.early[kind as usize] {
+                hub.activate(self.id, kind, name);
+            }
+        }
+    }
+
+    /// The transaction was executed, or will not be: what its client was not told of it does not subscribe to.
+    pub(super) fn transaction_is_over(&self, inner: &mut Inner) {
+        let resp3 = inner.dialect.resp3;
+        let Some(subscriptions) = &mut inner.subscriptions else {
+            return;
+        };
+        for kind in Kind::ALL {
+            for (name, hub) in std::mem::take(&mut subscriptions.early[kind as usize]) {
+                if !subscriptions.has(kind, &name) {
+                    hub.leave(self.id, kind, &name);
+                }
+            }
+        }
+        if std::mem::take(&mut subscriptions.holds_back) {
+            subscriptions.deferred = subscriptions.meant_for_it(resp3);
+            self.send_deferred(inner);
+        }
+        inner.tidy_subscriptions();
     }
 
     /// RESET, or the end of the session: it subscribes to nothing any more.
@@ -158,7 +247,8 @@ impl Session {
             pending.withdraw(self.id);
         }
         for kind in Kind::ALL {
-            for (name, hub) in subscriptions.topics[kind as usize].drain() {
+            let Subscriptions { topics, early, .. } = &mut *subscriptions;
+            for (name, hub) in topics[kind as usize].drain().chain(early[kind as usize].drain()) {
                 hub.leave(self.id, kind, &name);
             }
         }
@@ -195,6 +285,9 @@ impl Subscriber for Session {
         self.wake();
     }
 }
+
+/// The channel by which RESP2 clients are told of changed keys; nobody subscribes to it through a hub for that.
+pub(super) const INVALIDATE: &[u8] = b"__redis__:invalidate";
 
 /// What a client is told of one of its subscriptions; `None` is the name of nothing.
 pub(super) fn confirmation(out: &mut Vec<u8>, resp3: bool, verb: &str, name: Option<&[u8]>, count: usize) {

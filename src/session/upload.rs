@@ -36,14 +36,12 @@ impl Session {
             // Whether an XREAD waits only its end would tell.
             let may_wait =
                 matches!(kind, Some(Kind::Pin(Pin::Blocking) | Kind::ReadUnlessBlock | Kind::WriteUnlessBlock));
-            pinned.uploads_wait = may_wait && !pinned.in_multi && !pinned.subscribed;
+            pinned.uploads_wait = may_wait && !pinned.in_multi;
             // It may leave the connection another than it was.
             pinned.spoiled |= kind.is_none_or(|kind| matches!(kind, Kind::Pin(_) | Kind::Admin(_)));
             pinned.journal = None;
-            let expect = if pinned.in_multi { Expect::Opening } else { Expect::Reply };
-            if !pinned.subscribed {
-                pinned.expected.push_back(expect);
-            }
+            pinned.queued += u32::from(pinned.in_multi);
+            pinned.expected.push_back(if pinned.in_multi { Expect::Opening } else { Expect::Reply });
             self.context.workspace.counters.commands_pinned.increment();
         }
         let n = inner.scanner.passed(rest.len());

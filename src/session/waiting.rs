@@ -202,15 +202,8 @@ mod tests {
     use super::*;
     use crate::command;
 
-    fn command(line: &str) -> Vec<u8> {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        let mut raw = Vec::new();
-        encode::command(&mut raw, &words);
-        raw
-    }
-
     fn again(line: &str, after: Duration) -> Option<String> {
-        let raw = command(line);
+        let raw = encode::command_of(line);
         let name = line.split(' ').next().expect("a name");
         let now = Instant::now();
         let mut waiting = Waiting::new(command::lookup(name.as_bytes(), None), &raw, now);

@@ -277,17 +277,6 @@ fn other_groups_are_left_alone() {
     assert_eq!(clients[2].ask(&["PING"]), "+PONG\r\n");
 }
 
-/// On a node they would mean Redan's own connections.
-#[test]
-fn in_a_transaction_they_are_refused() {
-    let (_redis, endpoint) = start();
-    let mut client = endpoint.client();
-    client.raw(&pipeline(&[&["MULTI"], &["CLIENT", "KILL", "TYPE", "normal"], &["EXEC"]]));
-    assert_eq!(client.reply(), "+OK\r\n");
-    assert_eq!(client.reply(), "-ERR this command is not carried inside a transaction\r\n");
-    assert!(client.reply().starts_with("-EXECABORT"));
-}
-
 /// What only Redan can answer takes effect at EXEC, and stands at its place in the reply.
 #[test]
 fn in_a_transaction_the_session_answers_for_itself() {

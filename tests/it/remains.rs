@@ -249,7 +249,10 @@ fn a_transaction_of_commands_that_redan_answers_is_bounded() {
     }
     eventually("they are counted", || endpoint.metric("redan_memory_bytes{kind=\"pins\"}") >= 1_000_000.0);
     let refused = client.ask(&["CLIENT", "SETNAME", &name]);
-    assert!(refused.starts_with("-ERR Redan: one transaction may hold 1 MiB of CLIENT commands"), "{refused}");
+    assert!(
+        refused.starts_with("-ERR Redan: one transaction may hold 1 MiB of CLIENT and SUBSCRIBE commands"),
+        "{refused}"
+    );
     assert!(client.ask(&["EXEC"]).starts_with("-EXECABORT"));
     assert_eq!(client.text(&["CLIENT", "GETNAME"]), None);
     eventually("they are given back", || endpoint.metric("redan_memory_bytes{kind=\"pins\"}") == 0.0);

@@ -131,3 +131,23 @@ fn sighup_is_answered_in_the_log_and_harms_nobody() {
     expect_end(&mut client);
     assert_eq!(proxy.exit_code(), Some(0));
 }
+
+/// A watch that nobody goes on with is no reason to wait; a transaction that is open is.
+#[test]
+fn a_client_that_only_watches_is_closed_after_a_moment_of_silence() {
+    let redis = Redis::start();
+    let mut proxy = proxy(&redis, NEVER);
+    let (mut watching, mut transacting) = (client(&proxy), client(&proxy));
+    ask(&mut watching, "WATCH key", "+OK\r\n");
+    ask(&mut watching, "GET key", "$-1\r\n");
+    ask(&mut transacting, "WATCH other", "+OK\r\n");
+    ask(&mut transacting, "MULTI", "+OK\r\n");
+    ask(&mut transacting, "SET other 1", "+QUEUED\r\n");
+    let asked = Instant::now();
+    proxy.signal("TERM");
+    expect_end(&mut watching);
+    assert!(asked.elapsed() < Duration::from_secs(10), "after {:?}", asked.elapsed());
+    ask(&mut transacting, "EXEC", "*1\r\n+OK\r\n");
+    expect_end(&mut transacting);
+    assert_eq!(proxy.exit_code(), Some(0));
+}

@@ -78,9 +78,10 @@ impl Hub {
         joined
     }
 
-    /// The session's client is told now that it is subscribed.
-    pub(crate) fn activate(&self, id: u64, kind: Kind, name: &[u8]) {
-        self.table.borrow_mut().activate(id, kind, name);
+    /// The session gets the topic's messages from now on. Returns the name as the table keeps it; `None`: the session has not
+    /// joined.
+    pub(crate) fn activate(&self, id: u64, kind: Kind, name: &[u8]) -> Option<Name> {
+        self.table.borrow_mut().activate(id, kind, name)
     }
 
     /// The session does not want the topic any more, whether it was confirmed or not.

@@ -135,7 +135,8 @@ impl Table {
             let topics = &mut self.topics[kind as usize];
             let key = topics.get_key_value(*name).map_or_else(|| Name::from(*name), |(key, _)| Rc::clone(key));
             let entry = topics.entry(Rc::clone(&key)).or_insert_with(Entry::new);
-            entry.members.insert(id, Member { to: Rc::clone(to), active: false });
+            // Who is a member already stays what it is.
+            entry.members.entry(id).or_insert_with(|| Member { to: Rc::clone(to), active: false });
             if entry.state != State::Confirmed {
                 entry.waiting.push(Rc::clone(&ticket));
                 ticket.misses_one_more();
@@ -168,12 +169,13 @@ impl Table {
         }
     }
 
-    /// The client is told now that it is subscribed: messages may reach it.
-    pub(super) fn activate(&mut self, id: u64, kind: Kind, name: &[u8]) {
-        let Some(entry) = self.topics[kind as usize].get_mut(name) else {
-            return;
-        };
-        if let Some(member) = entry.members.get_mut(&id).filter(|member| !member.active) {
+    /// Messages may reach the member from now on; `None`: there is no such member.
+    pub(super) fn activate(&mut self, id: u64, kind: Kind, name: &[u8]) -> Option<Name> {
+        let topics = &mut self.topics[kind as usize];
+        let key = topics.get_key_value(name).map(|(key, _)| Rc::clone(key))?;
+        let entry = topics.get_mut(name)?;
+        let member = entry.members.get_mut(&id)?;
+        if !member.active {
             member.active = true;
             entry.active += 1;
             self.sums.counters.subscriptions.increment();
@@ -181,6 +183,7 @@ impl Table {
                 self.sums.registry.change(kind, name, node, 0, 1);
             }
         }
+        Some(key)
     }
 
     pub(super) fn leave(&mut self, id: u64, kind: Kind, name: &[u8]) {

@@ -70,6 +70,11 @@ pub(super) enum Said<'a> {
     Unknown,
 }
 
+/// The topic of a message; `None`: it is something else.
+pub(crate) fn topic_of(value: &[u8]) -> Option<(Kind, &[u8])> {
+    if let Said::Message(kind, name) = said(value) { Some((kind, name)) } else { None }
+}
+
 /// Reads the beginning of a value.
 pub(super) fn said(value: &[u8]) -> Said<'_> {
     match value.first() {

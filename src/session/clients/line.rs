@@ -91,6 +91,6 @@ impl Inner {
     }
 
     pub(in crate::session) fn is_subscriber(&self) -> bool {
-        self.is_subscribed() || self.own_connection().is_some_and(|pinned| pinned.subscribes)
+        self.is_subscribed()
     }
 }

@@ -81,7 +81,7 @@ impl Session {
         }
     }
 
-    fn question(&self, inner: &Inner, local: Local, raw: &[u8]) -> Result<Asking, String> {
+    pub(super) fn question(&self, inner: &Inner, local: Local, raw: &[u8]) -> Result<Asking, String> {
         let words: Vec<&[u8]> = arguments(raw).skip(1).collect();
         // The arity was checked, so the subcommand is there.
         let (typed, words) = words.split_first().ok_or("ERR syntax error")?;

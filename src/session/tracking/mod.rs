@@ -18,6 +18,7 @@ use self::redirect::Redirect;
 use super::clients::Outcome;
 use super::hold::Sleeping;
 use super::pinned::{Expect, Mode, NOT_EXECUTED, Pinned};
+use super::subscriptions::INVALIDATE;
 use super::switchboard::Ask;
 use super::{Flow, Inner, Session};
 use crate::metrics::PinReason;
@@ -263,6 +264,27 @@ impl Session {
         }
     }
 
+    /// A CLIENT TRACKING in a transaction, to which the node has said OK.
+    pub(super) fn tracking_turned(&self, inner: &mut Inner, pinned: &mut Pinned, raw: &[u8]) {
+        let words: Vec<&[u8]> = arguments(raw).skip(2).collect();
+        match options::tracking(&words, inner.tracking.as_ref().map(|tracking| &tracking.options)).wish {
+            Ok(None) => {
+                inner.tracking = None;
+                pinned.ends_tracking();
+            }
+            Ok(Some(options)) => {
+                let mut tracking = Tracking::begin(options, 0, inner.tracking.take());
+                tracking.announce = false;
+                inner.tracking = Some(Box::new(tracking));
+                self.leave_former(inner);
+                pinned.tracks = true;
+                pinned.has_tracked = true;
+            }
+            // In words that Redan does not know, so it must not be lent to others.
+            Err(_) => pinned.spoiled = true,
+        }
+    }
+
     /// What is redirected goes elsewhere now. What was on its way there nobody will read any more.
     fn leave_former(&self, inner: &mut Inner) {
         let resp3 = inner.dialect.resp3;
@@ -394,7 +416,7 @@ fn invalidation(keys: &[u8], resp3: bool) -> Vec<u8> {
     } else {
         encode::array(&mut message, 3);
         encode::bulk(&mut message, b"message");
-        encode::bulk(&mut message, b"__redis__:invalidate");
+        encode::bulk(&mut message, INVALIDATE);
     }
     message.extend_from_slice(keys);
     message

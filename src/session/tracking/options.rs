@@ -224,10 +224,9 @@ mod tests {
             ("ON noloop optin", "CLIENT TRACKING ON OPTIN NOLOOP"),
             ("ON PREFIX b BCAST PREFIX a", "CLIENT TRACKING ON BCAST PREFIX a PREFIX b"),
         ] {
-            let (mut found, mut wanted) = (Vec::new(), Vec::new());
+            let mut found = Vec::new();
             assert_eq!(on(line, None).commands(&mut found, None, false), 1);
-            encode::command(&mut wanted, &expected.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-            assert_eq!(found, wanted, "{line}");
+            assert_eq!(found, encode::command_of(expected), "{line}");
         }
         let all = on("ON BCAST", Some(&on("ON BCAST PREFIX a", None)));
         assert_eq!(all.commands(&mut Vec::new(), None, false), 2, "on a fresh connection");

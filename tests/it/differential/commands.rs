@@ -225,6 +225,38 @@ const COMMANDS: &[&str] = &[
     "FLUSHDB",
 ];
 
+/// What only Redan can answer, or changes the connection: inside a transaction, where it must keep its place.
+const OF_THE_CONNECTION: &[&str] = &[
+    "HELLO 2",
+    "HELLO 3",
+    "HELLO 3",
+    "HELLO",
+    "HELLO 3 SETNAME {n}",
+    "HELLO 4",
+    "HELLO 3 NOSUCH",
+    "AUTH default {v}",
+    "AUTH {n}",
+    "CLIENT GETNAME",
+    "CLIENT SETNAME {n}",
+    "CLIENT LIST ID 99999999",
+    "CLIENT LIST NOSUCH",
+    "CLIENT KILL ID 99999999",
+    "CLIENT KILL 1.2.3.4:5",
+    "CLIENT UNBLOCK 99999999",
+    "CLIENT PAUSE 0",
+    "CLIENT UNPAUSE",
+    "CLIENT NO-EVICT ON",
+    "CLIENT TRACKINGINFO",
+    "CLIENT GETREDIR",
+    "CLIENT TRACKING OFF",
+    "CLIENT TRACKING NOSUCH",
+    "CLIENT KILL",
+    "ACL WHOAMI",
+    "UNSUBSCRIBE none",
+    "PUBSUB NUMSUB {v}",
+    "PING",
+];
+
 /// Of the two scripts that are loaded by the commands above, and of none.
 const SCRIPTS: [&str; 3] = [
     "d3c21d0c2b9ca22f82737626a27bcaf5d288f99f",
@@ -281,6 +313,16 @@ pub(super) fn random(random: &mut Random) -> Command {
         *word = fill(word, random);
     }
     Command { words, any_order }
+}
+
+/// For a place inside a transaction.
+pub(super) fn of_the_connection(random: &mut Random) -> Command {
+    let line = random.of(OF_THE_CONNECTION);
+    let mut words = crate::support::beside::words(line);
+    for word in &mut words {
+        *word = fill(word, random);
+    }
+    Command { words, any_order: false }
 }
 
 fn fill(word: &[u8], random: &mut Random) -> Vec<u8> {

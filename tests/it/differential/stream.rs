@@ -30,7 +30,7 @@ struct Client {
     db: usize,
     resp3: bool,
     in_multi: bool,
-    /// SELECT was queued, or something else that makes the database unknown.
+    /// Something was queued that makes the database or the protocol unknown.
     lost: bool,
 }
 
@@ -70,7 +70,8 @@ impl Stream {
         let kind = self.random.below(400);
         if self.clients[client].lost && !self.clients[client].in_multi {
             self.clients[client].lost = false;
-            return one(self.select(client));
+            let hello = ["HELLO", if self.clients[client].resp3 { "3" } else { "2" }];
+            return several(vec![Command::of(&hello), self.select(client)]);
         }
         match kind {
             _ if self.clients[client].in_multi => one(self.queued(client)),
@@ -117,8 +118,31 @@ impl Stream {
                 self.clients[client].lost = true;
                 self.select(client)
             }
+            8..=9 => {
+                self.clients[client].lost = true;
+                commands::of_the_connection(&mut self.random)
+            }
             _ => self.command(),
         }
+    }
+
+    /// A whole transaction that changes its connection, or subscribes for as long as it lasts.
+    fn of_the_connection(&mut self, client: usize, burst: &mut Vec<Command>) {
+        self.clients[client].lost = true;
+        let subscribes = self.random.once_in(3);
+        burst.push(Command::of(&["MULTI"]));
+        if subscribes {
+            burst.push(Command::of(&["SUBSCRIBE", "topic"]));
+        }
+        for _ in 0..self.random.below(5) {
+            let command =
+                if self.random.once_in(2) { commands::of_the_connection(&mut self.random) } else { self.command() };
+            burst.push(command);
+        }
+        if subscribes {
+            burst.push(Command::of(&["UNSUBSCRIBE", "topic"]));
+        }
+        burst.push(Command::of(&[if self.random.once_in(8) { "DISCARD" } else { "EXEC" }]));
     }
 
     /// A pipeline, mostly of plain commands, with whole transactions in it.
@@ -131,6 +155,8 @@ impl Stream {
                     burst.push(self.command());
                 }
                 burst.push(Command::of(&[if self.random.once_in(6) { "DISCARD" } else { "EXEC" }]));
+            } else if self.random.once_in(60) {
+                self.of_the_connection(client, &mut burst);
             } else if self.random.once_in(40) {
                 burst.push(self.select(client));
             } else {

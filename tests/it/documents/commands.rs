@@ -103,11 +103,20 @@ const SINCE: &[(&[&str], &str, &str)] = &[
 
 /// What the columns do not say.
 const NOTES: &[(&[&str], &str)] = &[
-    (&["auth", "hello"], "as the listener's `auth` or `users` say"),
+    (
+        &["auth", "hello"],
+        "as the listener's `auth` or `users` say; inside MULTI judged when queued, in force from EXEC on",
+    ),
     (
         &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"],
         "inside MULTI it does not wait",
     ),
+    (
+        &["client|tracking"],
+        "with REDIRECT not inside MULTI, since the connection for what is redirected must be there before: refused",
+    ),
+    (&["subscribe", "psubscribe"], "inside MULTI subscribed at EXEC, as outside; asked of the master when queued"),
+    (&["ssubscribe"], "inside MULTI refused at EXEC, as servers do"),
     (&["client|maint_notifications"], "answered `unknown subcommand`, on which clients go on without"),
     (&["config|get"], "speaks of the master"),
     (&["eval_ro", "evalsha", "evalsha_ro", "script|load", "eval"], "a node that lacks the script is given it"),
@@ -119,7 +128,10 @@ const NOTES: &[(&[&str], &str)] = &[
     (&["multi"], "a block that arrives up to its EXEC in one piece is shared; otherwise its own connection until EXEC"),
     (&["object|freq", "object|idletime", "touch"], "clocks of use differ from node to node"),
     (&["psync", "replconf", "sync"], "answered `NOMASTERLINK`: a replica belongs on a link or on the node itself"),
-    (&["publish", "spublish"], "inside MULTI and scripts the reply counts connections of Redan, not clients"),
+    (
+        &["publish", "spublish"],
+        "inside scripts the reply counts connections of Redan, not clients: nobody but the server sees it there",
+    ),
     (&["scan", "hscan", "sscan", "zscan"], "a cursor of another server's begins again"),
     (&["shutdown"], "stops the master, not Redan"),
     (&["wait", "waitaof"], "behind a write of Redan's own that covers the session's earlier ones"),
@@ -223,5 +235,5 @@ What becomes of every command. Made from the command table by a test, which fail
 
 A command that is not here is looked up in the master's own COMMAND, modules included: what only reads may go to a replica,
 what writes to the master; anything else has a connection to the master of its own. Inside MULTI everything goes where the
-transaction goes.
+transaction goes; what Redan answers stands at its place in EXEC's reply, and takes effect with the transaction.
 ";

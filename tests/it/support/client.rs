@@ -116,6 +116,18 @@ impl Client {
         String::from_utf8_lossy(&self.rest_bytes()).into_owned()
     }
 
+    /// Everything until these words, or until the connection ends; the words are left out.
+    pub(crate) fn until(&mut self, words: &str) -> String {
+        loop {
+            let said = String::from_utf8_lossy(&self.buf[self.at..]).into_owned();
+            match said.split_once(words) {
+                Some((before, _)) => return before.to_owned(),
+                None if self.fill() == 0 => return said,
+                None => {}
+            }
+        }
+    }
+
     pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         while self.fill() > 0 {}
         self.buf[self.at..].to_vec()
