@@ -86,8 +86,7 @@ impl Session {
         self.end_hold(inner);
         let knows_hello = {
             let snapshot = self.context.pool.snapshot();
-            let master = snapshot.master().or_else(|| snapshot.nodes.first());
-            master.is_none_or(|node| node.speaks_resp3())
+            snapshot.spokesman().is_none_or(|node| node.speaks_resp3())
         };
         if !knows_hello {
             // In the words of servers before 6.0, on which clients fall back to RESP2 and AUTH.
@@ -124,7 +123,7 @@ impl Session {
             inner.identity.name = String::from_utf8_lossy(name).into();
         }
         let mut reply = Vec::new();
-        hello::reply(&mut reply, inner.dialect.resp3, self.id, self.context.pool.snapshot().master());
+        hello::reply(&mut reply, inner.dialect.resp3, self.id, self.context.pool.snapshot().spokesman());
         self.context.workspace.counters.commands_local.increment();
         inner.answer(reply, &self.context);
     }

@@ -4,7 +4,7 @@
 //! session is in flight and gives it back when it is clean, so order is kept on both sides. What was sent and can
 //! be sent again is kept in a journal: a refused transaction begins again on the new master and the client sees nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin;
 use std::rc::Rc;
@@ -92,6 +92,8 @@ pub(super) struct Pinned {
     pub(super) expected: VecDeque<Expect>,
     pub(super) in_multi: bool,
     pub(super) watching: bool,
+    /// What it watches, as numbers that stand for databases and keys.
+    pub(super) watched: HashSet<u64>,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
     /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
@@ -173,6 +175,7 @@ impl Pinned {
             expected: VecDeque::new(),
             in_multi: false,
             watching: false,
+            watched: HashSet::new(),
             for_session: false,
             irreplaceable: false,
             subscribes: false,
@@ -248,6 +251,7 @@ impl Pinned {
     pub(super) fn transaction_ends(&mut self) {
         self.in_multi = false;
         self.watching = false;
+        self.watched = HashSet::new();
         self.queued = 0;
         self.writes_queued = false;
         self.stand_ins = StandIns::default();
@@ -455,6 +459,7 @@ impl Session {
             }
             Poll::Ready(Ok(n)) => {
                 workspace.counters.bytes_in.add(n as u64);
+                inner.received += n as u64;
                 inner.last_active = std::time::Instant::now();
                 inner.input.extend_from_slice(&scratch[..n]);
                 true

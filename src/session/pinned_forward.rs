@@ -1,11 +1,12 @@
 //! Commands on their way to a pin: what each does to the connection, and what reply it makes the session expect.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
 use super::fanned::flush_elsewhere;
-use super::local::{speaks_of_others, wrong_arity};
+use super::local::{is_unknown, speaks_of_others, unknown_subcommand, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
@@ -16,7 +17,7 @@ use crate::backend::login::Claim;
 use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
+use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
 
 /// What became of one command.
 enum Step {
@@ -74,6 +75,7 @@ impl Session {
                                 inner.muted = true;
                             }
                             self.context.workspace.counters.commands_pinned.increment();
+                            inner.apart += 1;
                             used += frame.len;
                         }
                         Step::Done => used += frame.len,
@@ -277,6 +279,9 @@ impl Session {
     ) -> Step {
         let Arrived { raw, frame, spec, .. } = *arrived;
         match local {
+            local if is_unknown(local, || self.context.edition()) => {
+                self.refuse(inner, pinned, &unknown_subcommand(raw))
+            }
             Local::Ping | Local::Echo => relay(pinned, raw),
             Local::Quit => self.when_quiet(inner, pinned, |session, inner| {
                 session.answer_with(inner, |out| encode::simple(out, "OK"));
@@ -392,7 +397,11 @@ impl Session {
                 pinned.subscribes_at_exec = false;
                 pinned.selects_at_exec = None;
             }
-            Pin::Unwatch => pinned.watching &= pinned.in_multi,
+            Pin::Unwatch if pinned.in_multi => {}
+            Pin::Unwatch => {
+                pinned.watching = false;
+                pinned.watched.clear();
+            }
             // Refused at once, and not queued.
             Pin::Watch if pinned.in_multi => {
                 note(pinned, raw);
@@ -400,7 +409,9 @@ impl Session {
                 return Step::Sent;
             }
             Pin::Watch => {
-                pinned.watching |= !pinned.in_multi;
+                pinned.watching = true;
+                let db = pinned.pin.dialect.db;
+                pinned.watched.extend(arguments(raw).skip(1).map(|key| number_of(db, key)));
                 // What is watched is the state of this moment on this node.
                 pinned.journal = None;
             }
@@ -428,6 +439,13 @@ impl Session {
         }
         relay(pinned, raw)
     }
+}
+
+/// Two keys of one number are one chance in many, and cost only a count that is one too small.
+fn number_of(db: u32, key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (db, key).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// SELECT is the node's to judge; the session follows it when it said OK.

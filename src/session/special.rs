@@ -32,6 +32,10 @@ impl Session {
         {
             return self.unnamed(inner, cx);
         }
+        if matches!(kind, Kind::Local(local) if super::local::is_unknown(local, || self.context.edition())) {
+            self.answer_error(inner, &super::local::unknown_subcommand(raw));
+            return None;
+        }
         if let Some(spec) = spec.filter(|spec| matches!(kind, Kind::Local(_)) && !spec.takes(frame.arguments)) {
             self.answer_error(inner, &super::local::wrong_arity(spec.name));
             return None;

@@ -151,6 +151,7 @@ impl Session {
     fn tell(&self, inner: &mut Inner, out: Vec<u8>) {
         let workspace = &self.context.workspace;
         workspace.counters.commands_local.increment();
+        inner.apart += 1;
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
