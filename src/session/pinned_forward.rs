@@ -287,7 +287,7 @@ impl Session {
                 session.answer_with(inner, |out| encode::simple(out, "OK"));
                 inner.closing = true;
             }),
-            Local::Reset if pinned.expected.is_empty() => Step::After(After::Reset),
+            Local::Reset if pinned.expected.is_empty() && self.has_parted_from_all(inner) => Step::After(After::Reset),
             Local::Reset => Step::NotYet,
             Local::Auth | Local::Hello | Local::ClientReply if pinned.subscribed => {
                 let name = spec.map_or("this command", |spec| spec.name);

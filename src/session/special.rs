@@ -101,6 +101,9 @@ impl Session {
                 inner.closing = true;
             }
             Local::Reset => {
+                if !self.has_parted_from_all(inner) {
+                    return Some(Flow::Wait);
+                }
                 self.leave_all(inner);
                 self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));

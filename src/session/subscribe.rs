@@ -1,6 +1,7 @@
 //! SUBSCRIBE and its kin, and what a client in RESP2's subscribed mode may still ask.
 //!
-//! A subscription is confirmed to the client once the node has confirmed it, so that a PUBLISH sent after that arrives.
+//! A subscription is confirmed to the client once the node has confirmed it, so that a PUBLISH sent after that arrives; so is the
+//! end of a topic that nobody else has, so that a PUBLISH sent after that does not count it.
 //! Each command is handled alone, with nothing of the session in flight, so confirmations come in their turn. What stands
 //! in MULTI never comes here: it takes a pin (`pinned_forward`).
 
@@ -39,8 +40,7 @@ impl Session {
             return None;
         }
         if !wants {
-            self.unsubscribe(inner, kind, arrived.raw);
-            return None;
+            return self.unsubscribe(inner, kind, arrived.raw);
         }
         let pending = match inner.subscriptions.as_mut().and_then(|subscriptions| subscriptions.pending.take()) {
             Some(pending) => pending,
@@ -126,25 +126,29 @@ impl Session {
         self.tell(inner, out);
     }
 
-    fn unsubscribe(&self, inner: &mut Inner, kind: Topic, raw: &[u8]) {
-        let resp3 = inner.dialect.resp3;
-        let mut out = self.context.workspace.buffer();
+    /// `None`: the client was told. Otherwise it is handled again once no message can come any more.
+    fn unsubscribe(self: &Rc<Self>, inner: &mut Inner, kind: Topic, raw: &[u8]) -> Option<Flow> {
         let mut named: Vec<Name> = arguments(raw).skip(1).map(Name::from).collect();
         if named.is_empty() {
             named = inner.subscriptions.as_ref().map(|subscriptions| subscriptions.names(kind)).unwrap_or_default();
-            if named.is_empty() {
-                confirmation(&mut out, resp3, kind.unsubscribe(), None, inner.subscription_count(kind));
-            }
+        }
+        if !self.has_parted(inner, named.iter().map(|name| (kind, Rc::clone(name)))) {
+            return Some(Flow::Wait);
+        }
+        let resp3 = inner.dialect.resp3;
+        let mut out = self.context.workspace.buffer();
+        if named.is_empty() {
+            confirmation(&mut out, resp3, kind.unsubscribe(), None, inner.subscription_count(kind));
         }
         for name in named {
-            let hub = inner.subscriptions.as_mut().and_then(|subscriptions| subscriptions.remove(kind, &name));
-            if let Some(hub) = hub {
-                hub.leave(self.id, kind, &name);
+            if let Some(subscriptions) = &mut inner.subscriptions {
+                subscriptions.remove(kind, &name);
             }
             confirmation(&mut out, resp3, kind.unsubscribe(), Some(&name), inner.subscription_count(kind));
         }
         inner.tidy_subscriptions();
         self.tell(inner, out);
+        None
     }
 
     /// Confirmations are messages, which CLIENT REPLY does not silence; SKIP is used up by them all the same.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::{Inner, Session};
 use crate::backend::hub::Hub;
-use crate::backend::hub::subscriber::{Subscriber, Ticket};
+use crate::backend::hub::subscriber::{Outcome, Subscriber, Ticket};
 use crate::backend::hub::topic::{Kind, Name};
 use crate::resp::encode;
 use crate::topology::NodeId;
@@ -20,6 +20,8 @@ pub(super) struct Subscriptions {
     topics: [HashMap<Name, Rc<Hub>>; 3],
     /// A SUBSCRIBE that the node has not confirmed.
     pub(super) pending: Option<Pending>,
+    /// What it does not want any more, until no message of it can come.
+    parting: Vec<Rc<Ticket>>,
     /// Messages that came in the middle of a large reply.
     deferred: Vec<u8>,
 }
@@ -52,12 +54,25 @@ impl Subscriptions {
         self.topics[kind as usize].keys().map(Rc::clone).collect()
     }
 
+    /// The hubs of these topics, each with its own.
+    fn by_hub(&self, topics: impl Iterator<Item = (Kind, Name)>) -> Vec<(Rc<Hub>, Vec<(Kind, Name)>)> {
+        let mut hubs: Vec<(Rc<Hub>, Vec<(Kind, Name)>)> = Vec::new();
+        for (kind, name) in topics {
+            let Some(hub) = self.topics[kind as usize].get(&name) else { continue };
+            match hubs.iter_mut().find(|(known, _)| Rc::ptr_eq(known, hub)) {
+                Some((_, names)) => names.push((kind, name)),
+                None => hubs.push((Rc::clone(hub), vec![(kind, name)])),
+            }
+        }
+        hubs
+    }
+
     pub(super) fn insert(&mut self, kind: Kind, name: Name, hub: Rc<Hub>) {
         self.topics[kind as usize].insert(name, hub);
     }
 
-    pub(super) fn remove(&mut self, kind: Kind, name: &[u8]) -> Option<Rc<Hub>> {
-        self.topics[kind as usize].remove(name)
+    pub(super) fn remove(&mut self, kind: Kind, name: &[u8]) {
+        self.topics[kind as usize].remove(name);
     }
 
     /// The number that a confirmation of this kind tells: shard channels are counted apart.
@@ -147,6 +162,32 @@ impl Session {
         if !inner.output.is_empty() || inner.mid_reply {
             inner.more_waits(&self.context);
         }
+    }
+
+    /// Tells the hubs that the session wants these topics no more; `true` once no message of them can come. To be asked again
+    /// until then.
+    pub(super) fn has_parted(self: &Rc<Self>, inner: &mut Inner, topics: impl Iterator<Item = (Kind, Name)>) -> bool {
+        let Some(subscriptions) = &mut inner.subscriptions else {
+            return true;
+        };
+        if subscriptions.parting.is_empty() {
+            let hubs = subscriptions.by_hub(topics);
+            subscriptions.parting = hubs.iter().map(|(hub, topics)| hub.part(self.id, self, topics)).collect();
+        }
+        if subscriptions.parting.iter().any(|ticket| ticket.outcome() == Outcome::Waiting) {
+            return false;
+        }
+        subscriptions.parting = Vec::new();
+        true
+    }
+
+    /// The same for all it subscribes to.
+    pub(super) fn has_parted_from_all(self: &Rc<Self>, inner: &mut Inner) -> bool {
+        let all = inner.subscriptions.iter().flat_map(|subscriptions| {
+            Kind::ALL.into_iter().flat_map(|kind| subscriptions.names(kind).into_iter().map(move |name| (kind, name)))
+        });
+        let all: Vec<_> = all.collect();
+        self.has_parted(inner, all.into_iter())
     }
 
     /// RESET, or the end of the session: it subscribes to nothing any more.

@@ -83,6 +83,14 @@ impl Hub {
         self.table.borrow_mut().activate(id, kind, name);
     }
 
+    /// The session wants these topics no more, which it has: confirmed when nothing more comes for them.
+    pub(crate) fn part(&self, id: u64, to: &Rc<impl Subscriber + 'static>, topics: &[(Kind, Name)]) -> Rc<Ticket> {
+        let to = Rc::clone(to) as Rc<dyn Subscriber>;
+        let ticket = self.table.borrow_mut().part(id, &to, topics);
+        self.wake();
+        ticket
+    }
+
     /// The session does not want the topic any more, whether it was confirmed or not.
     pub(crate) fn leave(&self, id: u64, kind: Kind, name: &[u8]) {
         self.table.borrow_mut().leave(id, kind, name);

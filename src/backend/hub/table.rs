@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) to: Rc<dyn Subscriber>,
     /// The client was told that it is subscribed.
     pub(super) active: bool,
+    /// It wants to leave, and stays until the node has said that nothing more comes: then this is done.
+    parting: Option<Rc<Ticket>>,
 }
 
 pub(super) struct Entry {
@@ -36,6 +38,8 @@ pub(super) struct Entry {
     pub(super) members: HashMap<u64, Member>,
     /// Of them, those that are active.
     active: i64,
+    /// Those that went without a word as the last ones, and that the registry has until the node knows it.
+    gone: i64,
     /// Those of the members that wait for the node's word.
     waiting: Vec<Rc<Ticket>>,
     state: State,
@@ -135,7 +139,7 @@ impl Table {
             let topics = &mut self.topics[kind as usize];
             let key = topics.get_key_value(*name).map_or_else(|| Name::from(*name), |(key, _)| Rc::clone(key));
             let entry = topics.entry(Rc::clone(&key)).or_insert_with(Entry::new);
-            entry.members.insert(id, Member { to: Rc::clone(to), active: false });
+            entry.members.insert(id, Member { to: Rc::clone(to), active: false, parting: None });
             if entry.state != State::Confirmed {
                 entry.waiting.push(Rc::clone(&ticket));
                 ticket.misses_one_more();
@@ -183,6 +187,30 @@ impl Table {
         }
     }
 
+    /// `to` wants these topics no more, which it was told it has. Where it is the last one it gets messages until the node has
+    /// confirmed the end: whoever publishes after the ticket is confirmed does not count it, in the node's view and here.
+    pub(super) fn part(&mut self, id: u64, to: &Rc<dyn Subscriber>, topics: &[(Kind, Name)]) -> Rc<Ticket> {
+        let ticket = Rc::new(Ticket::new(id, Rc::clone(to)));
+        for (kind, name) in topics {
+            let Some(entry) = self.topics[*kind as usize].get_mut(name) else {
+                continue;
+            };
+            let others = entry.members.iter().any(|(member, of)| *member != id && of.parting.is_none());
+            match entry.members.get_mut(&id) {
+                // The topic is named twice.
+                Some(Member { parting: Some(_), .. }) => {}
+                Some(member) if !others && entry.state != State::Absent => {
+                    member.parting = Some(Rc::clone(&ticket));
+                    ticket.misses_one_more();
+                    self.emptied.push((*kind, Rc::clone(name)));
+                }
+                _ => self.leave(id, *kind, name),
+            }
+        }
+        ticket
+    }
+
+    /// At once, whatever comes.
     pub(super) fn leave(&mut self, id: u64, kind: Kind, name: &[u8]) {
         self.later.retain(|wish| wish.ticket.id != id);
         let topics = &mut self.topics[kind as usize];
@@ -193,14 +221,18 @@ impl Table {
         let Some(member) = entry.members.remove(&id) else {
             return;
         };
+        let last = entry.is_unwanted();
         if member.active {
             entry.active -= 1;
             self.sums.counters.subscriptions.decrement();
-            if let Some(node) = entry.counted {
-                self.sums.registry.change(kind, name, node, 0, -1);
+            match entry.counted {
+                // The node counts its subscription until it has heard of the end, and so does the registry.
+                Some(_) if last => entry.gone += 1,
+                Some(node) => self.sums.registry.change(kind, name, node, 0, -1),
+                None => {}
             }
         }
-        if !entry.members.is_empty() {
+        if !last {
             return;
         }
         if entry.state == State::Absent && entry.unanswered == 0 {
@@ -235,6 +267,7 @@ impl Table {
                 entry.state = State::Absent;
                 entry.unanswered = 0;
                 uncount(&self.sums, kind, name, entry);
+                release(&self.sums, entry);
                 entry.waiting.iter().for_each(|ticket| ticket.wake());
             }
             self.topics[kind as usize].retain(|_, entry| !entry.members.is_empty());
@@ -336,6 +369,7 @@ impl Table {
         if let Some(entry) = topics.get_mut(name) {
             entry.unanswered = entry.unanswered.saturating_sub(1);
             uncount(&self.sums, kind, name, entry);
+            release(&self.sums, entry);
             if entry.unanswered == 0 && entry.state == State::Leaving {
                 entry.state = State::Absent;
                 if entry.members.is_empty() {
@@ -423,7 +457,16 @@ impl Table {
             let Some(entry) = self.topics[kind as usize].get_mut(&name) else {
                 continue;
             };
-            if !entry.members.is_empty() || !matches!(entry.state, State::Asked | State::Confirmed) {
+            if !entry.is_unwanted() {
+                // They are not the last any more.
+                let left = entry.gone + release(&self.sums, entry);
+                if let Some(node) = entry.counted.filter(|_| left > 0) {
+                    self.sums.registry.change(kind, &name, node, 0, -left);
+                }
+                entry.gone = 0;
+                continue;
+            }
+            if !matches!(entry.state, State::Asked | State::Confirmed) {
                 continue;
             }
             entry.ask(State::Leaving);
@@ -441,11 +484,17 @@ impl Entry {
         Self {
             members: HashMap::new(),
             active: 0,
+            gone: 0,
             waiting: Vec::new(),
             state: State::Absent,
             unanswered: 0,
             counted: None,
         }
+    }
+
+    /// Nobody has it but who waits for its end.
+    fn is_unwanted(&self) -> bool {
+        self.members.values().all(|member| member.parting.is_some())
     }
 
     fn ask(&mut self, state: State) {
@@ -456,9 +505,25 @@ impl Entry {
 
 fn uncount(sums: &Sums, kind: Kind, name: &[u8], entry: &mut Entry) {
     if let Some(node) = entry.counted.take() {
-        sums.registry.change(kind, name, node, -1, -entry.active);
+        sums.registry.change(kind, name, node, -1, -(entry.active + std::mem::take(&mut entry.gone)));
         sums.counters.upstream_subscriptions.decrement();
     }
+}
+
+/// Lets those go that wait for it; how many. The registry must know already, or be told.
+fn release(sums: &Sums, entry: &mut Entry) -> i64 {
+    let mut released = 0;
+    entry.members.retain(|_, member| {
+        let Some(ticket) = member.parting.take() else {
+            return true;
+        };
+        ticket.misses_one_less();
+        released += i64::from(member.active);
+        false
+    });
+    entry.active -= released;
+    (0..released).for_each(|_| sums.counters.subscriptions.decrement());
+    released
 }
 
 fn command(out: &mut Vec<u8>, verb: &[u8], names: &VecDeque<Name>) {
