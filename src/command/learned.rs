@@ -147,7 +147,7 @@ mod tests {
     use crate::resp::value::decode;
 
     fn read(reply: &str) -> Lesson {
-        lesson(b"MOD.GET", &decode(reply.as_bytes(), false).expect("RESP").expect("all of it").0, true)
+        lesson(b"MOD.GET", &decode(reply.as_bytes(), false).expect("RESP").expect("all of it").0, false)
     }
 
     fn plain(flags: &[&str]) -> Lesson {

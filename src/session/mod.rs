@@ -39,6 +39,7 @@ pub(crate) mod switchboard;
 mod tracking;
 mod upload;
 mod waiting;
+mod watched;
 mod subscribe;
 mod subscriptions;
 

@@ -4,7 +4,7 @@
 //! session is in flight and gives it back when it is clean, so order is kept on both sides. What was sent and can
 //! be sent again is kept in a journal: a refused transaction begins again on the new master and the client sees nothing.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use std::task::{self, Poll};
 use super::adapted::Adapter;
 use super::stand_in::StandIns;
 use super::subscribe::only_listens;
+use super::watched::Watched;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
@@ -91,9 +92,7 @@ pub(super) struct Pinned {
     pub(super) pin: Pin,
     pub(super) expected: VecDeque<Expect>,
     pub(super) in_multi: bool,
-    pub(super) watching: bool,
-    /// What it watches, as numbers that stand for databases and keys.
-    pub(super) watched: HashSet<u64>,
+    pub(super) watched: Watched,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
     /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
@@ -174,8 +173,7 @@ impl Pinned {
             pin,
             expected: VecDeque::new(),
             in_multi: false,
-            watching: false,
-            watched: HashSet::new(),
+            watched: Watched::default(),
             for_session: false,
             irreplaceable: false,
             subscribes: false,
@@ -213,7 +211,7 @@ impl Pinned {
             // Until the node has said yes, the connection speaks as somebody else. Nothing was outstanding before it.
             return false;
         }
-        let open = self.in_multi || self.watching || self.for_session || self.tracks || self.uploading;
+        let open = self.in_multi || self.is_watching() || self.for_session || self.tracks || self.uploading;
         let room = self.expected.is_empty() || (open && self.expected.len() < limits::IN_FLIGHT);
         !self.is_blocked() && room
     }
@@ -221,7 +219,7 @@ impl Pinned {
     fn is_done(&self) -> bool {
         let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
         let kept = self.for_session || self.tracks || self.to_set_up;
-        used && self.expected.is_empty() && !self.in_multi && !self.watching && !kept && !self.uploading
+        used && self.expected.is_empty() && !self.in_multi && !self.is_watching() && !kept && !self.uploading
     }
 
     /// A command waits at the node.
@@ -240,7 +238,7 @@ impl Pinned {
 
     /// Nothing is open on a connection that tracks: what comes now can be sent again as if it were a new one.
     pub(super) fn begin_journal(&mut self) {
-        let open = self.in_multi || self.watching || self.uploading || !self.expected.is_empty();
+        let open = self.in_multi || self.is_watching() || self.uploading || !self.expected.is_empty();
         if self.tracks && !open && self.journal.is_none() {
             self.journal = Some(Vec::new());
             (self.given, self.to_skip, self.changes) = (0, 0, 0);
@@ -250,8 +248,7 @@ impl Pinned {
     /// EXEC or DISCARD was sent.
     pub(super) fn transaction_ends(&mut self) {
         self.in_multi = false;
-        self.watching = false;
-        self.watched = HashSet::new();
+        self.watched = Watched::default();
         self.queued = 0;
         self.writes_queued = false;
         self.stand_ins = StandIns::default();
@@ -259,7 +256,7 @@ impl Pinned {
 
     /// EXEC may be answered with nil.
     pub(super) fn is_guarded(&self) -> bool {
-        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true, .. }))
+        self.is_watching() || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true, .. }))
     }
 
     fn is_clean(&self) -> bool {
@@ -376,7 +373,7 @@ impl Session {
     fn turn(self: &Rc<Self>, inner: &mut Inner, pinned: &mut Pinned, cx: &mut task::Context<'_>) -> After {
         if self.is_left_behind(pinned) {
             // A command that Redan does not know may have left nothing on the connection: then it is not missed.
-            let missed = pinned.in_multi || pinned.watching || pinned.irreplaceable || !pinned.expected.is_empty();
+            let missed = pinned.in_multi || pinned.is_watching() || pinned.irreplaceable || !pinned.expected.is_empty();
             if pinned.for_session && !missed && !pinned.subscribed && !pinned.tracks {
                 return After::Release;
             }

@@ -1,6 +1,5 @@
 //! Commands on their way to a pin: what each does to the connection, and what reply it makes the session expect.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::task;
 
@@ -12,12 +11,13 @@ use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::stand_in;
 use super::subscribe::unknown;
+use super::watched::Watched;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
 use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
 use crate::limits;
 use crate::resp::encode;
-use crate::resp::request::{Bounds, Request, RequestError, RequestScanner, arguments};
+use crate::resp::request::{Bounds, Request, RequestError, RequestScanner};
 
 /// What became of one command.
 enum Step {
@@ -387,7 +387,7 @@ impl Session {
                 }
                 if !pinned.subscribed {
                     let stand_ins = std::mem::take(&mut pinned.stand_ins);
-                    pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins });
+                    pinned.expected.push_back(Expect::Exec { watched: pinned.is_watching(), stand_ins });
                 }
                 pinned.transaction_ends();
                 return Step::Sent;
@@ -397,11 +397,8 @@ impl Session {
                 pinned.subscribes_at_exec = false;
                 pinned.selects_at_exec = None;
             }
-            Pin::Unwatch if pinned.in_multi => {}
-            Pin::Unwatch => {
-                pinned.watching = false;
-                pinned.watched.clear();
-            }
+            Pin::Unwatch if !pinned.in_multi => pinned.watched = Watched::default(),
+            Pin::Unwatch => {}
             // Refused at once, and not queued.
             Pin::Watch if pinned.in_multi => {
                 note(pinned, raw);
@@ -409,9 +406,7 @@ impl Session {
                 return Step::Sent;
             }
             Pin::Watch => {
-                pinned.watching = true;
-                let db = pinned.pin.dialect.db;
-                pinned.watched.extend(arguments(raw).skip(1).map(|key| number_of(db, key)));
+                pinned.watched.add(pinned.pin.dialect.db, raw);
                 // What is watched is the state of this moment on this node.
                 pinned.journal = None;
             }
@@ -439,13 +434,6 @@ impl Session {
         }
         relay(pinned, raw)
     }
-}
-
-/// Two keys of one number are one chance in many, and cost only a count that is one too small.
-fn number_of(db: u32, key: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (db, key).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// SELECT is the node's to judge; the session follows it when it said OK.

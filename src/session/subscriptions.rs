@@ -34,6 +34,9 @@ pub(super) struct Pending {
     pub(super) names: Vec<Name>,
 }
 
+/// Topics that one hub carries.
+type OfHub = (Rc<Hub>, Vec<(Kind, Name)>);
+
 impl Pending {
     /// The session does not wait for it any more.
     pub(super) fn withdraw(self, id: u64) {
@@ -55,8 +58,8 @@ impl Subscriptions {
     }
 
     /// The hubs of these topics, each with its own.
-    fn by_hub(&self, topics: impl Iterator<Item = (Kind, Name)>) -> Vec<(Rc<Hub>, Vec<(Kind, Name)>)> {
-        let mut hubs: Vec<(Rc<Hub>, Vec<(Kind, Name)>)> = Vec::new();
+    fn by_hub(&self, topics: impl Iterator<Item = (Kind, Name)>) -> Vec<OfHub> {
+        let mut hubs: Vec<OfHub> = Vec::new();
         for (kind, name) in topics {
             let Some(hub) = self.topics[kind as usize].get(&name) else { continue };
             match hubs.iter_mut().find(|(known, _)| Rc::ptr_eq(known, hub)) {

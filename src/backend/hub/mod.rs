@@ -6,6 +6,7 @@
 //! client, nor send a client's own credentials.
 
 mod drive;
+mod entry;
 mod feed;
 pub(crate) mod glob;
 pub(crate) mod registry;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use self::entry::Sums;
 use self::feed::Feed;
 use self::registry::Registry;
 use self::subscriber::{Subscriber, Ticket};
-use self::table::{Sums, Table};
+use self::table::Table;
 use self::topic::{Kind, Name};
 use super::dial::Dialect;
 use super::pool::Pool;

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::entry::Sums;
 use super::feed::Feed;
 use super::registry::Registry;
 use super::subscriber::{Outcome, Subscriber, Ticket};
-use super::table::{Sums, Table};
+use super::table::Table;
 use super::topic::Kind;
 use crate::limits;
 use crate::metrics::WorkerCounters;
