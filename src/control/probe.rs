@@ -200,7 +200,7 @@ impl Open {
         })))
     }
 
-    /// With what it answers to HELLO, which most users may ask.
+    /// With what it answers to HELLO, which every user may ask.
     async fn greeted(&mut self, seen: Observation) -> Result<Observation, Trouble> {
         if !self.greets {
             return Ok(seen);
