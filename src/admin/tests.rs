@@ -25,6 +25,7 @@ fn node(id: u32, address: &str, role: Role) -> Node {
         round_trip: None,
         flavor: Flavor::Redis,
         version: None,
+        greeting: None,
         parent: None,
         trouble: None,
         silent: false,

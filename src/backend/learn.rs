@@ -13,9 +13,15 @@ use super::question;
 use crate::command::learned::{Learned, Lesson, lesson};
 use crate::resp::encode;
 use crate::resp::value;
+use crate::topology::Version;
+use crate::topology::edition::{Edition, Since};
 
 /// A master that does not say within this is asked again by the next client; this one's command gets a connection of its own.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Redis looks a command up only where it is not the last one of its connection, whose true name it compares: right behind a
+/// renamed command its old name works.
+const SLIPS: Since = Since::redis(Version(8, 0, 0));
 
 #[derive(Default)]
 pub(super) struct Learning {
@@ -58,6 +64,7 @@ impl Pool {
         encode::command(&mut command, &[b"COMMAND", b"INFO", name]);
         let reply = question::ask(self, &master, &command, PATIENCE).await;
         let value = reply.and_then(|reply| value::decode(&reply, false).ok().flatten());
-        value.map_or(Lesson::Refused, |(value, _)| lesson(&value))
+        let slips = Edition::of(Some(&master)).has(SLIPS);
+        value.map_or(Lesson::Refused, |(value, _)| lesson(name, &value, slips))
     }
 }

@@ -181,9 +181,7 @@ fn missing_right(answer: &Answer) -> Option<&'static str> {
             "ask neither INFO nor ROLE, so no replica is discovered or serves reads, and after a failover the new master \
              is harder to prove: grant +info +role",
         ),
-        Means::Role => {
-            Some("not ask INFO, so its version, its history and whether it is empty are unknown: grant +info")
-        }
+        Means::Role => Some("not ask INFO, so its history and whether it is empty are unknown: grant +info"),
         Means::Info if !answer.may_ask_role => {
             Some("not ask ROLE, so the reads of a client that has written stay on the master: grant +role")
         }

@@ -94,12 +94,30 @@ impl Learned {
 }
 
 /// Reads the reply to `COMMAND INFO name` (RESP2): one element per name, null for a name that is no command.
-pub(crate) fn lesson(reply: &Value) -> Lesson {
+/// `slips`: the server takes a renamed command by its old name too, right behind itself on one connection.
+pub(crate) fn lesson(name: &[u8], reply: &Value, slips: bool) -> Lesson {
     match reply.items() {
         Some([Value::Null]) => Lesson::Absent,
+        Some([command]) if slips && is_renamed(name, command) => unshared(command).unwrap_or(Lesson::Refused),
         Some([command]) => known(command).unwrap_or(Lesson::Refused),
         _ => Lesson::Refused,
     }
+}
+
+/// The server calls it by another name.
+fn is_renamed(name: &[u8], command: &Value) -> bool {
+    let own = command.items().and_then(|parts| parts.first()?.bytes());
+    own.is_some_and(|own| !own.eq_ignore_ascii_case(name))
+}
+
+/// On a shared connection the old name, which the operator took away, would work for whoever comes next: it gets one of its
+/// own, which is closed after it.
+fn unshared(command: &Value) -> Option<Lesson> {
+    let kind = match one(command)?.1 {
+        kind @ Kind::Admin(_) => kind,
+        _ => Kind::Pin(Pin::Unknown),
+    };
+    Some(Lesson::Known { kind, subcommands: Vec::new() })
 }
 
 /// name, arity, flags, first key, last key, step, and since 7.0 categories, tips, key specifications, subcommands.
@@ -129,7 +147,7 @@ mod tests {
     use crate::resp::value::decode;
 
     fn read(reply: &str) -> Lesson {
-        lesson(&decode(reply.as_bytes(), false).expect("RESP").expect("all of it").0)
+        lesson(b"MOD.GET", &decode(reply.as_bytes(), false).expect("RESP").expect("all of it").0, false)
     }
 
     fn plain(flags: &[&str]) -> Lesson {
@@ -174,6 +192,20 @@ mod tests {
         assert_eq!(learned.find(b"mod", None), Some(Kind::Pin(Pin::Unknown)));
         assert_eq!(learned.find(b"mod", Some(b"set\0")), Some(Kind::Refused(Refused::Ambiguous)));
         assert_eq!(learned.find(b"nod", None), None);
+    }
+
+    #[test]
+    fn a_renamed_command_shares_no_connection_where_its_old_name_would_slip_through() {
+        let reply = |flags: &str| {
+            let count = flags.matches('+').count();
+            let reply = format!("*1\r\n*6\r\n$3\r\nget\r\n:2\r\n*{count}\r\n{flags}:1\r\n:1\r\n:1\r\n");
+            decode(reply.as_bytes(), false).expect("RESP").expect("all of it").0
+        };
+        let (reads, steers) = (reply("+readonly\r\n+fast\r\n"), reply("+admin\r\n"));
+        assert_eq!(lesson(b"FETCH", &reads, true), is(Kind::Pin(Pin::Unknown)));
+        assert_eq!(lesson(b"FETCH", &steers, true), is(Kind::Admin(Admin::Command)));
+        assert_eq!(lesson(b"FETCH", &reads, false), is(Kind::Read));
+        assert_eq!(lesson(b"GET", &reads, true), is(Kind::Read));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Asks one node what it is. `control` repeats it for ever, `redan check` a few times; both through here.
 //!
-//! INFO says everything. A user who may not ask INFO falls back to ROLE, then to HELLO, which tells the role
+//! INFO says everything but the answer to HELLO, which is asked beside it. A user who may not ask INFO falls back to ROLE, then to HELLO, which tells the role
 //! even to users without any dangerous rights. The judgement is the tracker's.
 
 use std::io;
@@ -29,6 +29,8 @@ struct Open {
     /// The text of INFO server, which does not change while a connection lives.
     server: Option<String>,
     may_ask_role: bool,
+    /// It answers HELLO, which servers before 6.0 do not know.
+    greets: bool,
 }
 
 /// Which question the user may ask.
@@ -38,6 +40,10 @@ pub(crate) enum Means {
     Role,
     Hello,
 }
+
+/// The argument keeps 6.0 happy, which insists on one; RESP2 is what the connection speaks. Asked each time, for modules come
+/// and go.
+const HELLO: [&str; 2] = ["HELLO", "2"];
 
 /// What a node said, and how long it took.
 #[derive(Debug)]
@@ -103,7 +109,7 @@ impl Probe {
             None => {
                 let opening = Connection::open(&self.address, &self.access, self.connect_timeout);
                 let connection = opening.await.map_err(Trouble::Said)?;
-                Open { connection, means: Means::Info, server: None, may_ask_role: true }
+                Open { connection, means: Means::Info, server: None, may_ask_role: true, greets: true }
             }
         };
         let asked = Instant::now();
@@ -143,9 +149,11 @@ impl Open {
         loop {
             let reply = match self.means {
                 Means::Info => self.info().await?,
-                Means::Role => self.single(&["ROLE"], from_role).await?,
-                // The argument keeps 6.0 happy, which insists on one; RESP2 is what the connection speaks.
-                Means::Hello => self.single(&["HELLO", "2"], from_hello).await?,
+                Means::Role => match self.single(&["ROLE"], from_role).await? {
+                    Reply::Seen(seen) => Reply::Seen(Box::new(self.greeted(*seen).await?)),
+                    Reply::Forbidden => Reply::Forbidden,
+                },
+                Means::Hello => self.single(&HELLO, from_hello).await?,
             };
             self.means = match (reply, self.means) {
                 (Reply::Seen(observation), _) => return Ok(*observation),
@@ -160,8 +168,14 @@ impl Open {
     async fn info(&mut self) -> Result<Reply, Trouble> {
         const CHANGING: [&[&str]; 3] = [&["INFO", "replication"], &["INFO", "persistence"], &["INFO", "keyspace"]];
         const ALL: [&[&str]; 5] = [&["INFO", "server"], CHANGING[0], CHANGING[1], CHANGING[2], &["ROLE"]];
-        let commands: &[&[&str]] = if self.server.is_some() { &CHANGING } else { &ALL };
-        let mut replies = self.connection.ask(commands).await.map_err(Trouble::Broken)?;
+        let mut commands = if self.server.is_some() { CHANGING.to_vec() } else { ALL.to_vec() };
+        if self.greets {
+            commands.push(&HELLO);
+        }
+        let mut replies = self.connection.ask(&commands).await.map_err(Trouble::Broken)?;
+        // There are fewer replies where the node ended the connection.
+        let hello = if self.greets && replies.len() == commands.len() { replies.pop() } else { None };
+        self.greets &= !hello.as_ref().and_then(Value::error).is_some_and(is_forbidden);
         if replies.len() == ALL.len() {
             let role = replies.pop();
             self.may_ask_role = !role.as_ref().and_then(Value::error).is_some_and(is_forbidden);
@@ -179,7 +193,22 @@ impl Open {
             self.server = Some(texts.remove(0));
         }
         let whole = format!("{}\n{}", self.server.as_deref().unwrap_or_default(), texts.join("\n"));
-        Ok(Reply::Seen(Box::new(from_info(&whole))))
+        let seen = from_info(&whole);
+        Ok(Reply::Seen(Box::new(match hello {
+            Some(hello) => seen.greeted(&hello),
+            None => seen,
+        })))
+    }
+
+    /// With what it answers to HELLO, which every user may ask.
+    async fn greeted(&mut self, seen: Observation) -> Result<Observation, Trouble> {
+        if !self.greets {
+            return Ok(seen);
+        }
+        let replies = self.connection.ask(&[&HELLO]).await.map_err(Trouble::Broken)?;
+        let Some(hello) = replies.first() else { return Ok(seen) };
+        self.greets = !hello.error().is_some_and(is_forbidden);
+        Ok(seen.greeted(hello))
     }
 
     async fn single(&mut self, words: &[&str], read: fn(&Value) -> Option<Observation>) -> Result<Reply, Trouble> {

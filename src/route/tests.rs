@@ -19,6 +19,7 @@ fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us:
         round_trip: Some(Duration::from_micros(round_trip_us)),
         flavor: Flavor::Redis,
         version: None,
+        greeting: None,
         parent: None,
         trouble: None,
         silent: false,

@@ -312,6 +312,9 @@ impl Session {
         pinned: Option<&Pinned>,
         reply: &mut Vec<u8>,
     ) {
+        if local::is_unknown(command, || self.context.edition()) {
+            return encode::error(reply, &local::unknown_subcommand(raw));
+        }
         let info = match command {
             Local::ClientInfo => Some(self.line(inner, pinned, Instant::now())),
             Local::ClientGetRedir => return encode::integer(reply, inner.redirection()),

@@ -16,6 +16,7 @@ use crate::memory::Account;
 use crate::metrics::{MemoryKind, WorkerCounters};
 use crate::rarely::Rarely;
 use crate::throttle::Throttle;
+use crate::topology::edition::Edition;
 use crate::transport::CipherBuffer;
 
 /// What all sessions of one worker share.
@@ -121,4 +122,11 @@ pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
+}
+
+impl Context {
+    /// The program whose words and options count: the master's.
+    pub(super) fn edition(&self) -> Edition {
+        Edition::of(self.pool.snapshot().spokesman())
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::resp::encode;
 use crate::resp::request::arguments;
-use crate::topology::{Node, Version};
+use crate::topology::Node;
+use crate::topology::edition::Edition;
 
 /// What a well-formed HELLO asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,11 +62,13 @@ pub(super) fn unknown(raw: &[u8]) -> String {
     format!("ERR unknown command `HELLO`, with args beginning with: {rest}")
 }
 
-/// The reply to HELLO: what the master is, as one server that takes everything.
+/// The reply to HELLO: what the master is, in its own words where it has told them, as one server that takes everything.
 pub(super) fn reply(out: &mut Vec<u8>, resp3: bool, id: u64, master: Option<&Node>) {
-    let flavor = master.map(|node| node.flavor).unwrap_or_default();
-    // A server that hides its version is told as the oldest that has everything a current client relies on.
-    let version = master.and_then(|node| node.version).unwrap_or(Version(7, 0, 0));
+    let id = i64::try_from(id).unwrap_or(i64::MAX);
+    if let Some(greeting) = master.and_then(|node| node.greeting.as_ref()) {
+        return greeting.write(out, resp3, id);
+    }
+    let Edition { flavor, version } = Edition::of(master);
     encode::map(out, 7, resp3);
     encode::bulk(out, b"server");
     encode::bulk(out, flavor.name().as_bytes());
@@ -74,7 +77,7 @@ pub(super) fn reply(out: &mut Vec<u8>, resp3: bool, id: u64, master: Option<&Nod
     encode::bulk(out, b"proto");
     encode::integer(out, if resp3 { 3 } else { 2 });
     encode::bulk(out, b"id");
-    encode::integer(out, i64::try_from(id).unwrap_or(i64::MAX));
+    encode::integer(out, id);
     encode::bulk(out, b"mode");
     encode::bulk(out, b"standalone");
     encode::bulk(out, b"role");

@@ -28,6 +28,14 @@ impl Peer {
         }
     }
 
+    /// The part of `addr=` before the port.
+    pub(super) fn ip(&self) -> String {
+        match self {
+            Self::Tcp { remote, .. } => remote.ip().to_string(),
+            Self::Unix { path, .. } => path.to_string(),
+        }
+    }
+
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Unix { .. })
     }
@@ -56,6 +64,8 @@ pub(super) struct Identity {
     /// CLIENT NO-EVICT and NO-TOUCH: kept, and shown again.
     pub(super) no_evict: bool,
     pub(super) no_touch: bool,
+    /// CLIENT CAPA REDIRECT: kept and shown too. Redan follows the master itself and never sends a client elsewhere.
+    pub(super) takes_redirects: bool,
 }
 
 impl Identity {
@@ -71,6 +81,12 @@ impl Identity {
             library_version: "".into(),
             no_evict: false,
             no_touch: false,
+            takes_redirects: false,
         }
+    }
+
+    /// As in `capa=`.
+    pub(super) fn capabilities(&self) -> &'static str {
+        if self.takes_redirects { "r" } else { "" }
     }
 }

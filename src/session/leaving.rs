@@ -39,6 +39,7 @@ impl Session {
             }
             Poll::Ready(Ok(n)) => {
                 workspace.counters.bytes_in.add(n as u64);
+                inner.received += n as u64;
                 inner.last_active = Instant::now();
                 inner.input.extend_from_slice(&scratch[..n]);
                 true

@@ -7,6 +7,8 @@ use super::identity::Identity;
 use crate::command::{self, Local};
 use crate::resp::encode;
 use crate::resp::request::{Frame, arguments};
+use crate::topology::Version;
+use crate::topology::edition::{Edition, Since};
 
 /// Whether what stands behind the command depends on it, so that no batch may reach across it.
 pub(super) fn changes_what_follows(local: Local) -> bool {
@@ -20,6 +22,29 @@ pub(super) fn speaks_of_others(local: Local) -> bool {
         local,
         Local::ClientKill | Local::ClientList | Local::ClientPause | Local::ClientUnblock | Local::ClientUnpause
     )
+}
+
+/// Subcommands that Redan answers itself, and the first servers that know them.
+const NEWER: &[(Local, Since)] = &[
+    (Local::ClientCapa, Since::valkey(Version(8, 0, 0))),
+    // Of none: clients go on without.
+    (Local::ClientMaintNotifications, Since { redis: None, valkey: None }),
+    (Local::ClientNoTouch, Since::both(Version(7, 2, 0), Version(7, 2, 0))),
+    (Local::ClientSetInfo, Since::both(Version(7, 2, 0), Version(7, 2, 0))),
+];
+
+/// Whether the server that leads the group does not know this subcommand.
+pub(super) fn is_unknown(local: Local, edition: impl FnOnce() -> Edition) -> bool {
+    NEWER.iter().find(|(newer, _)| *newer == local).is_some_and(|(_, since)| !edition().has(*since))
+}
+
+/// As the server says it, whatever else is wrong with the command.
+pub(super) fn unknown_subcommand(raw: &[u8]) -> String {
+    let mut words = arguments(raw);
+    let container = String::from_utf8_lossy(words.next().unwrap_or_default()).to_uppercase();
+    let sub = words.next().unwrap_or_default();
+    let shown = String::from_utf8_lossy(&sub[..sub.len().min(128)]).into_owned();
+    format!("ERR unknown subcommand '{shown}'. Try {container} HELP.")
 }
 
 /// What a local answer may depend on.
@@ -53,7 +78,10 @@ pub(super) fn answer(
         Local::Echo => encode::bulk(out, words.next().unwrap_or_default()),
         Local::AclWhoAmI => encode::bulk(out, identity.user.as_bytes()),
         // All of these ask for something Redan does anyway, or for which there is nothing to do.
-        Local::ClientCapa => encode::simple(out, "OK"),
+        Local::ClientCapa => {
+            identity.takes_redirects |= words.skip(1).any(|word| word.eq_ignore_ascii_case(b"REDIRECT"));
+            encode::simple(out, "OK");
+        }
         Local::ClientNoEvict => on_or_off(words.nth(1), &mut identity.no_evict, out),
         Local::ClientNoTouch => on_or_off(words.nth(1), &mut identity.no_touch, out),
         Local::ClientId => encode::integer(out, i64::try_from(identity.id).unwrap_or(i64::MAX)),
@@ -64,14 +92,11 @@ pub(super) fn answer(
         Local::ClientInfo => {
             encode::verbatim(out, facts.info.as_deref().unwrap_or_default(), facts.resp3);
         }
-        Local::ClientMaintNotifications => {
-            let asked = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
-            encode::error(out, &format!("ERR unknown subcommand '{asked}'. Try CLIENT HELP."));
-        }
         Local::Auth
         | Local::ClientGetRedir
         | Local::ClientKill
         | Local::ClientList
+        | Local::ClientMaintNotifications
         | Local::ClientPause
         | Local::ClientReply
         | Local::ClientTrackingInfo
@@ -122,13 +147,14 @@ fn set_name(name: Option<&[u8]>, identity: &mut Identity, out: &mut Vec<u8>) {
 
 fn set_info(option: Option<&[u8]>, value: Option<&[u8]>, identity: &mut Identity, out: &mut Vec<u8>) {
     let (option, value) = (option.unwrap_or_default(), value.unwrap_or_default());
-    let (field, name) = if option.eq_ignore_ascii_case(b"LIB-NAME") {
-        (&mut identity.library, "lib-name")
+    // In errors it stands as the client wrote it.
+    let name = String::from_utf8_lossy(option);
+    let field = if option.eq_ignore_ascii_case(b"LIB-NAME") {
+        &mut identity.library
     } else if option.eq_ignore_ascii_case(b"LIB-VER") {
-        (&mut identity.library_version, "lib-ver")
+        &mut identity.library_version
     } else {
-        let option = String::from_utf8_lossy(option);
-        return encode::error(out, &format!("ERR Unrecognized option '{option}'"));
+        return encode::error(out, &format!("ERR Unrecognized option '{name}'"));
     };
     if is_plain(value) {
         *field = text(value);

@@ -149,8 +149,7 @@ impl Session {
     /// Servers before 6.0 do not.
     pub(super) fn knows_hello(&self) -> bool {
         let snapshot = self.context.pool.snapshot();
-        let master = snapshot.master().or_else(|| snapshot.nodes.first());
-        master.is_none_or(|node| node.speaks_resp3())
+        snapshot.spokesman().is_none_or(|node| node.speaks_resp3())
     }
 
     /// What was found right takes effect; appends the reply.
@@ -165,7 +164,7 @@ impl Session {
         if let Some(name) = name {
             inner.identity.name = String::from_utf8_lossy(&name).into();
         }
-        hello::reply(out, inner.dialect.resp3, self.id, self.context.pool.snapshot().master());
+        hello::reply(out, inner.dialect.resp3, self.id, self.context.pool.snapshot().spokesman());
     }
 
     fn becomes(&self, inner: &mut Inner, who: Who) {

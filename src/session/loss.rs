@@ -13,7 +13,7 @@ impl Session {
         let snapshot = self.context.pool.snapshot();
         let demoted = snapshot.master().is_some_and(|master| master.id != pinned.pin.node);
         let silent = || snapshot.node(pinned.pin.node).is_none_or(|node| node.silent);
-        let open = pinned.in_multi || pinned.watching || pinned.uploading || pinned.irreplaceable;
+        let open = pinned.in_multi || pinned.is_watching() || pinned.uploading || pinned.irreplaceable;
         let kept = pinned.tracks || pinned.for_session;
         demoted && (silent() || ((open || kept) && pinned.expected.is_empty()))
     }
@@ -94,7 +94,7 @@ impl Session {
             }
             inner.emit(&reply, &self.context);
         }
-        inner.severed = match (pinned.in_multi, pinned.watching) {
+        inner.severed = match (pinned.in_multi, pinned.is_watching()) {
             (true, true) => Some(Severed::WatchedTransaction),
             (true, false) => Some(Severed::Transaction),
             (false, true) => Some(Severed::Watch),

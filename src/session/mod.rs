@@ -44,6 +44,7 @@ pub(crate) mod switchboard;
 mod tracking;
 mod upload;
 mod waiting;
+mod watched;
 mod subscribe;
 mod subscriptions;
 
@@ -178,6 +179,10 @@ struct Inner {
     /// The task is woken when at most so many commands are left on the lane.
     wake_at: Option<usize>,
     last_active: Instant,
+    /// Bytes of the client.
+    received: u64,
+    /// Commands that were answered out of the sequence's numbers: over pins, and subscriptions.
+    apart: u64,
     /// Where idle clients are closed: when it was last seen to wait for something else than its client.
     waited_until: Instant,
     /// What its buffers held when that was noted last.
@@ -239,6 +244,8 @@ impl Session {
             muted: false,
             wake_at: None,
             last_active: now,
+            received: 0,
+            apart: 0,
             waited_until: now,
             held: Held::default(),
             ended_input: false,
@@ -359,6 +366,7 @@ impl Session {
             Poll::Ready(Ok(n)) => n,
         };
         workspace.counters.bytes_in.add(n as u64);
+        inner.received += n as u64;
         inner.last_active = Instant::now();
         if inner.input.len() > limits::HALF_COMMAND || inner.discarding.is_some() {
             inner.input.extend_from_slice(&room[..n]);

@@ -15,6 +15,8 @@ use crate::transport::Stream;
 pub(super) struct Output {
     buf: Vec<u8>,
     sent: usize,
+    /// Bytes that were given to the client, or wait for it.
+    total: u64,
     /// When the client last took something, while something waits for it.
     waiting_since: Option<Instant>,
     /// Lanes that wait until this client has taken its reply, and since when others' replies wait there.
@@ -27,6 +29,10 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn len(&self) -> usize {
         self.buf.len() - self.sent
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -47,6 +53,7 @@ impl Output {
             self.buf = workspace.buffer();
         }
         workspace.counters.bytes_out.add(bytes.len() as u64);
+        self.total += bytes.len() as u64;
         self.buf.extend_from_slice(bytes);
     }
 
@@ -57,6 +64,7 @@ impl Output {
             match stream.try_write(bytes) {
                 Ok(n) => {
                     workspace.counters.bytes_out.add(n as u64);
+                    self.total += n as u64;
                     rest = &bytes[n..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -13,6 +13,7 @@ use super::adapted::Adapter;
 use super::exec::Settling;
 use super::queued::Becoming;
 use super::stand_in::StandIns;
+use super::watched::Watched;
 use super::{Flow, Inner};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
@@ -36,7 +37,7 @@ impl Mode {
 
     /// WATCH, and no transaction yet.
     pub(super) fn only_watches(&self) -> bool {
-        matches!(self, Self::Pinned(pinned) if pinned.watching && !pinned.in_multi && pinned.owes_nothing())
+        matches!(self, Self::Pinned(pinned) if pinned.is_watching() && !pinned.in_multi && pinned.owes_nothing())
     }
 
     /// Nothing but its client's silence keeps it.
@@ -92,7 +93,7 @@ pub(super) struct Pinned {
     pub(super) pin: Pin,
     pub(super) expected: VecDeque<Expect>,
     pub(super) in_multi: bool,
-    pub(super) watching: bool,
+    pub(super) watched: Watched,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
     /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
@@ -169,7 +170,7 @@ impl Pinned {
             pin,
             expected: VecDeque::new(),
             in_multi: false,
-            watching: false,
+            watched: Watched::default(),
             for_session: false,
             irreplaceable: false,
             doomed: false,
@@ -210,7 +211,7 @@ impl Pinned {
         {
             return false;
         }
-        let open = self.in_multi || self.watching || self.for_session || self.tracks || self.uploading;
+        let open = self.in_multi || self.is_watching() || self.for_session || self.tracks || self.uploading;
         let room = self.expected.is_empty() || (open && self.expected.len() < limits::IN_FLIGHT);
         !self.is_blocked() && room
     }
@@ -218,7 +219,7 @@ impl Pinned {
     pub(super) fn is_done(&self) -> bool {
         let used = self.journal.as_ref().is_none_or(|journal| !journal.is_empty());
         let kept = self.for_session || self.tracks || self.to_set_up;
-        used && self.owes_nothing() && !self.in_multi && !self.watching && !kept && !self.uploading
+        used && self.owes_nothing() && !self.in_multi && !self.is_watching() && !kept && !self.uploading
     }
 
     /// Everything that went over it was answered.
@@ -242,7 +243,7 @@ impl Pinned {
 
     /// Nothing is open on a connection that tracks: what comes now can be sent again as if it were a new one.
     pub(super) fn begin_journal(&mut self) {
-        let open = self.in_multi || self.watching || self.uploading || !self.expected.is_empty();
+        let open = self.in_multi || self.is_watching() || self.uploading || !self.expected.is_empty();
         if self.tracks && !open && self.journal.is_none() {
             self.journal = Some(Vec::new());
             (self.given, self.to_skip, self.changes) = (0, 0, 0);
@@ -252,7 +253,7 @@ impl Pinned {
     /// EXEC or DISCARD was sent.
     pub(super) fn transaction_ends(&mut self) {
         self.in_multi = false;
-        self.watching = false;
+        self.watched = Watched::default();
         self.queued = 0;
         self.writes_queued = false;
         self.stand_ins = StandIns::default();
@@ -268,7 +269,7 @@ impl Pinned {
 
     /// EXEC may be answered with nil.
     pub(super) fn is_guarded(&self) -> bool {
-        self.watching || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true, .. }))
+        self.is_watching() || self.expected.iter().any(|expect| matches!(expect, Expect::Exec { watched: true, .. }))
     }
 
     pub(super) fn is_clean(&self) -> bool {

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
-use super::local::{speaks_of_others, wrong_arity};
+use super::local::{is_unknown, speaks_of_others, unknown_subcommand, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
 use super::special::{WAIT_IS_VOID, admin_refused, database, forbidden, is_endless};
 use super::stand_in::StandIns;
 use super::subscribe::unknown;
+use super::watched::Watched;
 use super::{Inner, ReplyMode, Session};
 use crate::backend::login::Claim;
 use crate::command::{Admin, Care, Kind, Lasts, Local, Pin, Refused, Spec};
@@ -114,6 +115,7 @@ impl Session {
                 inner.muted = true;
             }
             self.context.workspace.counters.commands_pinned.increment();
+            inner.apart += 1;
         }
         step
     }
@@ -297,6 +299,7 @@ impl Session {
             return Step::Done;
         };
         match local {
+            local if is_unknown(local, || self.context.edition()) => pinned.refuse(&unknown_subcommand(raw)),
             Local::Ping | Local::Echo => relay(pinned, raw),
             Local::Select => forward_select(pinned, raw),
             _ if !pinned.expected.is_empty() => Step::NotYet,
@@ -305,7 +308,8 @@ impl Session {
                 inner.closing = true;
                 Step::Done
             }
-            Local::Reset => Step::After(After::Reset),
+            Local::Reset if self.has_parted_from_all(inner) => Step::After(After::Reset),
+            Local::Reset => Step::NotYet,
             local if speaks_of_others(local) => match self.client_command(inner, local, raw, cx) {
                 None => Step::Done,
                 Some(_) => Step::NotYet,
@@ -371,7 +375,7 @@ impl Session {
                 if stand_ins.subscribe() {
                     self.subscribe_at_exec(inner);
                 }
-                pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins });
+                pinned.expected.push_back(Expect::Exec { watched: pinned.is_watching(), stand_ins });
                 pinned.transaction_ends();
                 return Step::Sent;
             }
@@ -379,7 +383,8 @@ impl Session {
                 pinned.transaction_ends();
                 self.transaction_is_over(inner);
             }
-            Pin::Unwatch => pinned.watching &= pinned.in_multi,
+            Pin::Unwatch if !pinned.in_multi => pinned.watched = Watched::default(),
+            Pin::Unwatch => {}
             // Refused at once, and not queued.
             Pin::Watch if pinned.in_multi => {
                 note(pinned, raw);
@@ -387,7 +392,7 @@ impl Session {
                 return Step::Sent;
             }
             Pin::Watch => {
-                pinned.watching = true;
+                pinned.watched.add(pinned.pin.dialect.db, raw);
                 // What is watched is the state of this moment on this node.
                 pinned.journal = None;
             }
@@ -415,7 +420,7 @@ pub(super) fn forward_miscounted(pinned: &mut Pinned, pin: Pin, arrived: &Arrive
         // Servers before 6.2 leave the transaction open.
         pinned.spoiled = true;
         note(pinned, arrived.raw);
-        pinned.expected.push_back(Expect::Exec { watched: pinned.watching, stand_ins: StandIns::default() });
+        pinned.expected.push_back(Expect::Exec { watched: pinned.is_watching(), stand_ins: StandIns::default() });
         pinned.transaction_ends();
         return Step::Sent;
     }

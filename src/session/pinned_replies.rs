@@ -225,7 +225,7 @@ impl Session {
             || inner.attempts >= limits::ATTEMPTS
             // Others were sent behind it, and may have been executed.
             || pinned.changes > 1;
-        pinned.journal.is_some() && !pinned.watching && !pinned.uploading && !expired
+        pinned.journal.is_some() && !pinned.is_watching() && !pinned.uploading && !expired
     }
 
     /// Shows a reply, unless the client has it from before the transaction began again.

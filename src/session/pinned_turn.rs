@@ -126,7 +126,7 @@ impl Session {
             return None;
         }
         // A command that Redan does not know may have left nothing on the connection: then it is not missed.
-        let missed = pinned.in_multi || pinned.watching || pinned.irreplaceable || !pinned.expected.is_empty();
+        let missed = pinned.in_multi || pinned.is_watching() || pinned.irreplaceable || !pinned.expected.is_empty();
         if pinned.for_session && !missed && !pinned.tracks {
             return Some(After::Release);
         }
@@ -243,6 +243,7 @@ impl Session {
             }
             Poll::Ready(Ok(n)) => {
                 workspace.counters.bytes_in.add(n as u64);
+                inner.received += n as u64;
                 inner.last_active = std::time::Instant::now();
                 inner.input.extend_from_slice(&scratch[..n]);
                 true

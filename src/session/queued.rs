@@ -70,6 +70,7 @@ impl Session {
     ) -> Step {
         let Arrived { raw, frame, spec, .. } = *arrived;
         match local {
+            local if is_unknown(local, || self.context.edition()) => pinned.refuse(&unknown_subcommand(raw)),
             Local::Echo => relay(pinned, raw),
             // A client that only listens by then is answered otherwise.
             Local::Ping if !pinned.stand_ins.subscribe() && !inner.is_subscribed() => relay(pinned, raw),

@@ -32,6 +32,10 @@ impl Session {
         {
             return self.unnamed(inner, cx);
         }
+        if matches!(kind, Kind::Local(local) if super::local::is_unknown(local, || self.context.edition())) {
+            self.answer_error(inner, &super::local::unknown_subcommand(raw));
+            return None;
+        }
         if let Some(spec) = spec.filter(|spec| matches!(kind, Kind::Local(_)) && !spec.takes(frame.arguments)) {
             self.answer_error(inner, &super::local::wrong_arity(spec.name));
             return None;
@@ -97,6 +101,9 @@ impl Session {
                 inner.closing = true;
             }
             Local::Reset => {
+                if !self.has_parted_from_all(inner) {
+                    return Some(Flow::Wait);
+                }
                 self.leave_all(inner);
                 self.begin_anew(inner);
                 self.answer_with(inner, |out| encode::simple(out, "RESET"));

@@ -1,6 +1,7 @@
 //! SUBSCRIBE and its kin, and what a client in RESP2's subscribed mode may still ask.
 //!
-//! A subscription is confirmed to the client once the node has confirmed it, so that a PUBLISH sent after that arrives.
+//! A subscription is confirmed to the client once the node has confirmed it, so that a PUBLISH sent after that arrives; so is the
+//! end of a topic that nobody else has, so that a PUBLISH sent after that does not count it.
 //! Each command is handled alone, with nothing of the session in flight, so confirmations come in their turn. For what
 //! stands in MULTI the hub is asked when it is queued (`queued`), and the client is told at its place in EXEC's reply (`exec`).
 
@@ -58,8 +59,7 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Poll<Result<(), String>> {
         if !wants {
-            self.unsubscribe(inner, kind, raw, out);
-            return Poll::Ready(Ok(()));
+            return self.unsubscribe(inner, kind, raw, out).map(Ok);
         }
         let joined = self.join(inner, kind, raw, cx);
         if let Poll::Ready(Ok(())) = joined {
@@ -149,28 +149,34 @@ impl Session {
         }
     }
 
-    fn unsubscribe(&self, inner: &mut Inner, kind: Topic, raw: &[u8], out: &mut Vec<u8>) {
-        let resp3 = inner.dialect.resp3;
+    /// Not ready: it is to be asked again once no message can come any more.
+    fn unsubscribe(self: &Rc<Self>, inner: &mut Inner, kind: Topic, raw: &[u8], out: &mut Vec<u8>) -> Poll<()> {
         let mut named: Vec<Name> = arguments(raw).skip(1).map(Name::from).collect();
         if named.is_empty() {
             named = inner.subscriptions.as_ref().map(|subscriptions| subscriptions.names(kind)).unwrap_or_default();
-            if named.is_empty() {
-                confirmation(out, resp3, kind.unsubscribe(), None, inner.subscription_count(kind));
-            }
+        }
+        if !self.has_parted(inner, named.iter().map(|name| (kind, Rc::clone(name)))) {
+            return Poll::Pending;
+        }
+        let resp3 = inner.dialect.resp3;
+        if named.is_empty() {
+            confirmation(out, resp3, kind.unsubscribe(), None, inner.subscription_count(kind));
         }
         for name in named {
             if let Some(subscriptions) = &mut inner.subscriptions {
-                subscriptions.end(self.id, kind, &name);
+                subscriptions.remove(kind, &name);
             }
             confirmation(out, resp3, kind.unsubscribe(), Some(&name), inner.subscription_count(kind));
         }
         inner.tidy_subscriptions();
+        Poll::Ready(())
     }
 
     /// Confirmations are messages, which CLIENT REPLY does not silence; SKIP is used up by them all the same.
     fn tell(&self, inner: &mut Inner, out: Vec<u8>) {
         let workspace = &self.context.workspace;
         workspace.counters.commands_local.increment();
+        inner.apart += 1;
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::{Inner, Session, elements};
 use crate::backend::hub::Hub;
-use crate::backend::hub::subscriber::{Subscriber, Ticket};
+use crate::backend::hub::subscriber::{Outcome, Subscriber, Ticket};
 use crate::backend::hub::topic::{Kind, Name, topic_of};
 use crate::resp::encode;
 use crate::topology::NodeId;
@@ -22,6 +22,8 @@ pub(super) struct Subscriptions {
     pub(super) pending: Option<Pending>,
     /// What the node has confirmed and the client is not told yet, as in `topics`: a SUBSCRIBE queued in a transaction.
     early: [HashMap<Name, Rc<Hub>>; 3],
+    /// What it does not want any more, until no message of it can come.
+    parting: Vec<Rc<Ticket>>,
     /// EXEC is on its way: messages wait for its reply.
     holds_back: bool,
     /// Messages that came in the middle of a large reply, or before the one to EXEC.
@@ -35,6 +37,9 @@ pub(super) struct Pending {
     /// What it adds.
     pub(super) names: Vec<Name>,
 }
+
+/// Topics that one hub carries.
+type OfHub = (Rc<Hub>, Vec<(Kind, Name)>);
 
 impl Pending {
     /// The session does not wait for it any more.
@@ -81,11 +86,24 @@ impl Subscriptions {
         self.topics[kind as usize].keys().map(Rc::clone).collect()
     }
 
-    pub(super) fn end(&mut self, id: u64, kind: Kind, name: &[u8]) {
-        if let Some(hub) = self.topics[kind as usize].remove(name) {
+    /// The hubs of these topics, each with its own.
+    fn by_hub(&self, topics: impl Iterator<Item = (Kind, Name)>) -> Vec<OfHub> {
+        let mut hubs: Vec<OfHub> = Vec::new();
+        for (kind, name) in topics {
+            let Some(hub) = self.topics[kind as usize].get(&name) else { continue };
+            match hubs.iter_mut().find(|(known, _)| Rc::ptr_eq(known, hub)) {
+                Some((_, names)) => names.push((kind, name)),
+                None => hubs.push((Rc::clone(hub), vec![(kind, name)])),
+            }
+        }
+        hubs
+    }
+
+    /// Its hub has been told before.
+    pub(super) fn remove(&mut self, kind: Kind, name: &[u8]) {
+        if self.topics[kind as usize].remove(name).is_some() {
             // Who leaves is not there any more for a later command of the same transaction either.
             self.early[kind as usize].remove(name);
-            hub.leave(id, kind, name);
         }
     }
 
@@ -236,6 +254,32 @@ impl Session {
             self.send_deferred(inner);
         }
         inner.tidy_subscriptions();
+    }
+
+    /// Tells the hubs that the session wants these topics no more; `true` once no message of them can come. To be asked again
+    /// until then.
+    pub(super) fn has_parted(self: &Rc<Self>, inner: &mut Inner, topics: impl Iterator<Item = (Kind, Name)>) -> bool {
+        let Some(subscriptions) = &mut inner.subscriptions else {
+            return true;
+        };
+        if subscriptions.parting.is_empty() {
+            let hubs = subscriptions.by_hub(topics);
+            subscriptions.parting = hubs.iter().map(|(hub, topics)| hub.part(self.id, self, topics)).collect();
+        }
+        if subscriptions.parting.iter().any(|ticket| ticket.outcome() == Outcome::Waiting) {
+            return false;
+        }
+        subscriptions.parting = Vec::new();
+        true
+    }
+
+    /// The same for all it subscribes to.
+    pub(super) fn has_parted_from_all(self: &Rc<Self>, inner: &mut Inner) -> bool {
+        let all = inner.subscriptions.iter().flat_map(|subscriptions| {
+            Kind::ALL.into_iter().flat_map(|kind| subscriptions.names(kind).into_iter().map(move |name| (kind, name)))
+        });
+        let all: Vec<_> = all.collect();
+        self.has_parted(inner, all.into_iter())
     }
 
     /// RESET, or the end of the session: it subscribes to nothing any more.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address::is_meaningful;
+use super::greeting::Greeting;
 use super::observe::Observation;
 use super::{Flavor, NodeId, Role, Version};
 
@@ -60,6 +61,7 @@ pub(super) struct Member {
     pub(super) run_id: Option<Arc<str>>,
     pub(super) flavor: Flavor,
     pub(super) version: Option<Version>,
+    pub(super) greeting: Option<Arc<Greeting>>,
     pub(super) role: Role,
     pub(super) role_since: Instant,
     parent_text: Option<String>,
@@ -110,6 +112,7 @@ impl Member {
             run_id: None,
             flavor: Flavor::default(),
             version: None,
+            greeting: None,
             role: Role::Unknown,
             role_since: now,
             parent_text: None,
@@ -161,6 +164,9 @@ impl Member {
         if seen.version.is_some() {
             self.version = seen.version;
             self.flavor = seen.flavor;
+        }
+        if seen.greeting.is_some() {
+            self.greeting.clone_from(&seen.greeting);
         }
         // A moving average over about eight probes, as TCP does it: one late answer is no slow node.
         self.round_trip = Some(self.round_trip.map_or(round_trip, |old| (old * 7 + round_trip) / 8));

@@ -4,6 +4,8 @@
 //! `route` and `backend` read them. A snapshot is never changed after it was published.
 
 pub(crate) mod address;
+pub(crate) mod edition;
+pub(crate) mod greeting;
 mod health;
 mod history;
 pub(crate) mod member;
@@ -14,6 +16,8 @@ pub(crate) mod tracker;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use self::greeting::Greeting;
 
 /// Names a node for as long as the process lives; never reused, so a lane of a vanished node cannot
 /// be mistaken for a lane of its successor at the same address.
@@ -86,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) flavor: Flavor,
     /// `None` when the server would not tell.
     pub(crate) version: Option<Version>,
+    /// What it answers to HELLO; `None` when it would not tell, or knows no HELLO.
+    pub(crate) greeting: Option<Arc<Greeting>>,
     /// Whom it replicates from, where that is known.
     pub(crate) parent: Option<NodeId>,
     /// The last probe's failure in words, when the last probe failed.
@@ -126,6 +132,11 @@ impl Snapshot {
 
     pub(crate) fn master(&self) -> Option<&Node> {
         self.master.map(|index| &self.nodes[index])
+    }
+
+    /// Whose words Redan speaks in: the master's or, before one was found, those of any node.
+    pub(crate) fn spokesman(&self) -> Option<&Node> {
+        self.master().or_else(|| self.nodes.first())
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {

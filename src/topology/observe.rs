@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::address::join_host_port;
+use super::greeting::Greeting;
 use super::{Flavor, Role, Version};
 use crate::resp::value::Value;
 
@@ -21,6 +22,8 @@ pub(crate) struct Observation {
     pub(crate) run_id: Option<Arc<str>>,
     pub(crate) flavor: Flavor,
     pub(crate) version: Option<Version>,
+    /// What it answered to HELLO, if it was asked.
+    pub(crate) greeting: Option<Arc<Greeting>>,
     /// The name of its replication history (since 4.0).
     pub(crate) replid: Option<Arc<str>>,
     /// The history it continued when it was promoted; `None` also where the server says all zeros.
@@ -74,6 +77,7 @@ impl Observation {
             run_id: None,
             flavor: Flavor::Redis,
             version: None,
+            greeting: None,
             replid: None,
             replid2: None,
             second_offset: None,
@@ -245,6 +249,19 @@ fn listed_by_role(item: &Value) -> Option<ListedReplica> {
     Some(ListedReplica { address, online: true, offset: parts.get(2).and_then(offset) })
 }
 
+impl Observation {
+    /// The same with what the node answered to HELLO as well.
+    pub(crate) fn greeted(mut self, hello: &Value) -> Self {
+        if let Some(said) = from_hello(hello) {
+            self.greeting = said.greeting;
+            if self.version.is_none() {
+                (self.flavor, self.version) = (said.flavor, said.version);
+            }
+        }
+        self
+    }
+}
+
 /// Reads the reply of HELLO, which tells the role and the version even to users who may ask nothing else.
 pub(crate) fn from_hello(value: &Value) -> Option<Observation> {
     let text = |key: &str| value.field(key).and_then(Value::text);
@@ -257,6 +274,7 @@ pub(crate) fn from_hello(value: &Value) -> Option<Observation> {
         },
         flavor: if text("server") == Some("valkey") { Flavor::Valkey } else { Flavor::Redis },
         version: text("version").and_then(version),
+        greeting: Greeting::of(value).map(Arc::new),
         ..Observation::empty()
     })
 }

@@ -343,6 +343,7 @@ impl Tracker {
             round_trip: member.round_trip,
             flavor: member.flavor,
             version: member.version,
+            greeting: member.greeting.clone(),
             parent: parent_of(&self.members, member).map(|parent| parent.id),
             silent: member.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::Busy),
             trouble: member.failure.as_ref().map(|failure| failure.text.as_str().into()),

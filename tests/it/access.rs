@@ -176,7 +176,7 @@ fn a_user_with_few_rights_suffices() {
 fn a_right_that_is_missing_is_named_with_what_it_costs() {
     for (rights, words) in [
         ("+@read +@write +info", "may not ask ROLE, so the reads of a client that has written stay on the master"),
-        ("+@read +@write +role", "may not ask INFO, so its version"),
+        ("+@read +@write +role", "may not ask INFO, so its history"),
         ("+@read +@write", "may ask neither INFO nor ROLE, so no replica is discovered or serves reads"),
     ] {
         let (a, b, group, _folder) = with_user(&format!("on >secret ~* &* {rights}"));

@@ -197,6 +197,38 @@ fn publishers_learn_how_many_clients_got_it() {
     assert!(clients[3].reply().starts_with("*4\r\n$8\r\npmessage"));
 }
 
+/// Whoever was told that it is no subscriber any more is counted by nobody who publishes then, and strangers are counted still.
+#[test]
+fn nobody_is_counted_after_its_end_was_confirmed() {
+    let (redis, endpoint) = pair();
+    let mut foreign = Client::connect(&redis.address());
+    foreign.send(&["PSUBSCRIBE", "news:*"]);
+    foreign.reply();
+    let mut subscribers = [endpoint.client(), endpoint.resp3()];
+    let mut publisher = endpoint.client();
+    for n in 0..150 {
+        let (channel, pattern) = (format!("news:{n}"), format!("*:{n}"));
+        for subscriber in &mut subscribers {
+            subscribe(subscriber, &[&channel]);
+            subscriber.send(&["PSUBSCRIBE", &pattern]);
+            subscriber.reply();
+        }
+        assert_eq!(publisher.integer(&["PUBLISH", &channel, "x"]), 5);
+        for (left, subscriber) in subscribers.iter_mut().enumerate() {
+            // The second one also got what was published when the first had left.
+            (0..2 + 2 * left).for_each(|_| assert!(subscriber.reply().contains(&channel)));
+            if n % 3 == 0 {
+                assert_eq!(subscriber.ask(&["RESET"]), "+RESET\r\n");
+            } else {
+                subscriber.raw(&pipeline(&[&["UNSUBSCRIBE", &channel], &["PUNSUBSCRIBE"]]));
+                assert!(subscriber.reply().contains("unsubscribe"));
+                assert!(subscriber.reply().contains("punsubscribe"));
+            }
+            assert_eq!(publisher.integer(&["PUBLISH", &channel, "y"]), [3, 1][left], "round {n}, {left}");
+        }
+    }
+}
+
 #[test]
 fn a_client_of_resp3_goes_on_working_between_its_messages() {
     let master = Redis::start();

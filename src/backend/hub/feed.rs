@@ -3,7 +3,8 @@
 //! Messages of one topic that stand back to back are handed on together: one system call per subscriber, not one per
 //! message. Nothing is copied: RESP3's push frame is the same bytes with another first one, changed in place.
 
-use super::table::{Entry, Table};
+use super::entry::Entry;
+use super::table::Table;
 use super::topic::{Kind, Said, said};
 use crate::limits;
 use crate::metrics::WorkerCounters;

@@ -6,6 +6,7 @@
 //! client, nor send a client's own credentials.
 
 mod drive;
+mod entry;
 mod feed;
 pub(crate) mod glob;
 pub(crate) mod registry;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use self::entry::Sums;
 use self::feed::Feed;
 use self::registry::Registry;
 use self::subscriber::{Subscriber, Ticket};
-use self::table::{Sums, Table};
+use self::table::Table;
 use self::topic::{Kind, Name};
 use super::dial::Dialect;
 use super::pool::Pool;
@@ -82,6 +84,14 @@ impl Hub {
     /// joined.
     pub(crate) fn activate(&self, id: u64, kind: Kind, name: &[u8]) -> Option<Name> {
         self.table.borrow_mut().activate(id, kind, name)
+    }
+
+    /// The session wants these topics no more, which it has: confirmed when nothing more comes for them.
+    pub(crate) fn part(&self, id: u64, to: &Rc<impl Subscriber + 'static>, topics: &[(Kind, Name)]) -> Rc<Ticket> {
+        let to = Rc::clone(to) as Rc<dyn Subscriber>;
+        let ticket = self.table.borrow_mut().part(id, &to, topics);
+        self.wake();
+        ticket
     }
 
     /// The session does not want the topic any more, whether it was confirmed or not.

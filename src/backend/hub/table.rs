@@ -6,44 +6,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::registry::Registry;
+use super::entry::{Entry, Member, State, Sums, release, uncount};
 use super::subscriber::{Subscriber, Ticket};
 use super::topic::{Kind, Name};
 use crate::limits;
-use crate::metrics::WorkerCounters;
 use crate::resp::encode;
 use crate::topology::NodeId;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The node was not asked for it on this connection.
-    Absent,
-    Asked,
-    Confirmed,
-    Leaving,
-}
-
-pub(super) struct Member {
-    pub(super) to: Rc<dyn Subscriber>,
-    /// The client was told that it is subscribed.
-    pub(super) active: bool,
-}
-
-pub(super) struct Entry {
-    /// By the session's id.
-    pub(super) members: HashMap<u64, Member>,
-    /// Of them, those that are active.
-    active: i64,
-    /// Those of the members that wait for the node's word.
-    waiting: Vec<Rc<Ticket>>,
-    state: State,
-    /// Questions about it that the node has not answered.
-    unanswered: u32,
-    /// The registry has it as confirmed at this node.
-    counted: Option<NodeId>,
-}
 
 /// What the node owes, in the order of the questions.
 enum Expect {
@@ -58,12 +27,6 @@ struct Wish {
     kind: Kind,
     names: Vec<Name>,
     ticket: Rc<Ticket>,
-}
-
-/// What changes outside the table when the table changes.
-pub(super) struct Sums {
-    pub(super) registry: Registry,
-    pub(super) counters: Arc<WorkerCounters>,
 }
 
 pub(super) struct Table {
@@ -136,7 +99,7 @@ impl Table {
             let key = topics.get_key_value(*name).map_or_else(|| Name::from(*name), |(key, _)| Rc::clone(key));
             let entry = topics.entry(Rc::clone(&key)).or_insert_with(Entry::new);
             // Who is a member already stays what it is.
-            entry.members.entry(id).or_insert_with(|| Member { to: Rc::clone(to), active: false });
+            entry.members.entry(id).or_insert_with(|| Member { to: Rc::clone(to), active: false, parting: None });
             if entry.state != State::Confirmed {
                 entry.waiting.push(Rc::clone(&ticket));
                 ticket.misses_one_more();
@@ -186,6 +149,30 @@ impl Table {
         Some(key)
     }
 
+    /// `to` wants these topics no more, which it was told it has. Where it is the last one it gets messages until the node has
+    /// confirmed the end: whoever publishes after the ticket is confirmed does not count it, in the node's view and here.
+    pub(super) fn part(&mut self, id: u64, to: &Rc<dyn Subscriber>, topics: &[(Kind, Name)]) -> Rc<Ticket> {
+        let ticket = Rc::new(Ticket::new(id, Rc::clone(to)));
+        for (kind, name) in topics {
+            let Some(entry) = self.topics[*kind as usize].get_mut(name) else {
+                continue;
+            };
+            let others = entry.members.iter().any(|(member, of)| *member != id && of.parting.is_none());
+            match entry.members.get_mut(&id) {
+                // The topic is named twice.
+                Some(Member { parting: Some(_), .. }) => {}
+                Some(member) if !others && entry.state != State::Absent => {
+                    member.parting = Some(Rc::clone(&ticket));
+                    ticket.misses_one_more();
+                    self.emptied.push((*kind, Rc::clone(name)));
+                }
+                _ => self.leave(id, *kind, name),
+            }
+        }
+        ticket
+    }
+
+    /// At once, whatever comes.
     pub(super) fn leave(&mut self, id: u64, kind: Kind, name: &[u8]) {
         self.later.retain(|wish| wish.ticket.id != id);
         let topics = &mut self.topics[kind as usize];
@@ -196,14 +183,18 @@ impl Table {
         let Some(member) = entry.members.remove(&id) else {
             return;
         };
+        let last = entry.is_unwanted();
         if member.active {
             entry.active -= 1;
             self.sums.counters.subscriptions.decrement();
-            if let Some(node) = entry.counted {
-                self.sums.registry.change(kind, name, node, 0, -1);
+            match entry.counted {
+                // The node counts its subscription until it has heard of the end, and so does the registry.
+                Some(_) if last => entry.gone += 1,
+                Some(node) => self.sums.registry.change(kind, name, node, 0, -1),
+                None => {}
             }
         }
-        if !entry.members.is_empty() {
+        if !last {
             return;
         }
         if entry.state == State::Absent && entry.unanswered == 0 {
@@ -238,6 +229,7 @@ impl Table {
                 entry.state = State::Absent;
                 entry.unanswered = 0;
                 uncount(&self.sums, kind, name, entry);
+                release(&self.sums, entry);
                 entry.waiting.iter().for_each(|ticket| ticket.wake());
             }
             self.topics[kind as usize].retain(|_, entry| !entry.members.is_empty());
@@ -339,6 +331,7 @@ impl Table {
         if let Some(entry) = topics.get_mut(name) {
             entry.unanswered = entry.unanswered.saturating_sub(1);
             uncount(&self.sums, kind, name, entry);
+            release(&self.sums, entry);
             if entry.unanswered == 0 && entry.state == State::Leaving {
                 entry.state = State::Absent;
                 if entry.members.is_empty() {
@@ -426,7 +419,16 @@ impl Table {
             let Some(entry) = self.topics[kind as usize].get_mut(&name) else {
                 continue;
             };
-            if !entry.members.is_empty() || !matches!(entry.state, State::Asked | State::Confirmed) {
+            if !entry.is_unwanted() {
+                // They are not the last any more.
+                let left = entry.gone + release(&self.sums, entry);
+                if let Some(node) = entry.counted.filter(|_| left > 0) {
+                    self.sums.registry.change(kind, &name, node, 0, -left);
+                }
+                entry.gone = 0;
+                continue;
+            }
+            if !matches!(entry.state, State::Asked | State::Confirmed) {
                 continue;
             }
             entry.ask(State::Leaving);
@@ -436,31 +438,6 @@ impl Table {
             }
         }
         pieces
-    }
-}
-
-impl Entry {
-    fn new() -> Self {
-        Self {
-            members: HashMap::new(),
-            active: 0,
-            waiting: Vec::new(),
-            state: State::Absent,
-            unanswered: 0,
-            counted: None,
-        }
-    }
-
-    fn ask(&mut self, state: State) {
-        self.state = state;
-        self.unanswered += 1;
-    }
-}
-
-fn uncount(sums: &Sums, kind: Kind, name: &[u8], entry: &mut Entry) {
-    if let Some(node) = entry.counted.take() {
-        sums.registry.change(kind, name, node, -1, -entry.active);
-        sums.counters.upstream_subscriptions.decrement();
     }
 }
 

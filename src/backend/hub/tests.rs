@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::entry::Sums;
 use super::feed::Feed;
 use super::registry::Registry;
 use super::subscriber::{Outcome, Subscriber, Ticket};
-use super::table::{Sums, Table};
+use super::table::Table;
 use super::topic::Kind;
 use crate::limits;
 use crate::metrics::WorkerCounters;
@@ -78,6 +79,26 @@ impl Stage {
         self.table.join(id, &to, kind, kind.subscribe().as_bytes(), &names).0
     }
 
+    fn part(&mut self, id: u64, client: &Rc<Client>, kind: Kind, name: &str) -> Rc<Ticket> {
+        let to = Rc::clone(client) as Rc<dyn Subscriber>;
+        self.table.part(id, &to, &[(kind, name.as_bytes().into())])
+    }
+
+    /// A subscriber that was told so.
+    fn subscribed(&mut self, id: u64, client: &Rc<Client>, name: &str) {
+        let asked = self.join(id, client, Kind::Channel, &[name]).outcome() == Outcome::Waiting;
+        self.asks();
+        if asked {
+            self.confirms("subscribe", name);
+        }
+        self.table.activate(id, Kind::Channel, name.as_bytes());
+    }
+
+    /// How many got what was published on this channel, of whom the node counted so many.
+    fn reached(&self, name: &str, counted: i64) -> i64 {
+        self.registry.reached(name.as_bytes(), NODE, counted)
+    }
+
     /// What the node is asked, as words.
     fn asks(&mut self) -> String {
         self.table.prepare();
@@ -140,6 +161,86 @@ fn the_node_is_asked_once_and_told_when_the_last_one_leaves() {
     assert_eq!(stage.asks(), "*2 unsubscribe news");
     stage.confirms("unsubscribe", "news");
     assert!(stage.table.is_empty() && stage.registry.is_empty());
+    assert_eq!(stage.counts(), (0, 0));
+}
+
+#[test]
+fn the_last_one_stays_until_the_node_has_confirmed_the_end() {
+    let mut stage = Stage::connected();
+    let (a, b) = (Client::new(false), Client::new(false));
+    stage.subscribed(1, &a, "news");
+    stage.subscribed(2, &b, "news");
+    assert_eq!(stage.part(2, &b, Kind::Channel, "news").outcome(), Outcome::Confirmed, "another one stays");
+    assert_eq!((stage.asks(), stage.reached("news", 1)), (String::new(), 1));
+
+    let parting = stage.part(1, &a, Kind::Channel, "news");
+    assert_eq!((stage.asks(), parting.outcome()), ("*2 unsubscribe news".to_owned(), Outcome::Waiting));
+    // What was published before the node knew comes, and was counted; a stranger counts as before.
+    stage.says(&message("news", "last")).unwrap();
+    assert!(a.got().contains("last"));
+    assert_eq!((stage.reached("news", 1), stage.reached("news", 0), stage.reached("news", 2)), (1, 0, 2));
+    stage.confirms("unsubscribe", "news");
+    assert_eq!(parting.outcome(), Outcome::Confirmed);
+    assert!(stage.table.is_empty() && stage.registry.is_empty());
+    assert_eq!(stage.counts(), (0, 0));
+}
+
+#[test]
+fn who_goes_without_a_word_is_counted_as_long_as_the_node_counts() {
+    let mut stage = Stage::connected();
+    let client = Client::new(false);
+    stage.subscribed(1, &client, "news");
+    stage.table.leave(1, Kind::Channel, b"news");
+    assert_eq!((stage.asks(), stage.reached("news", 0)), ("*2 unsubscribe news".to_owned(), 0));
+    assert_eq!(stage.reached("news", 1), 1, "a stranger, where the node knows already");
+    // Somebody comes before the node was told: nothing is asked, and only who is there counts.
+    stage.confirms("unsubscribe", "news");
+    stage.subscribed(2, &client, "news");
+    stage.table.leave(2, Kind::Channel, b"news");
+    stage.subscribed(3, &client, "news");
+    assert_eq!((stage.asks(), stage.reached("news", 1)), (String::new(), 1));
+    assert_eq!(stage.counts(), (1, 1));
+}
+
+#[test]
+fn who_comes_while_the_last_one_parts() {
+    let mut stage = Stage::connected();
+    let (a, b) = (Client::new(false), Client::new(false));
+    stage.subscribed(1, &a, "news");
+    // Before the node is told: it is not told.
+    let parting = stage.part(1, &a, Kind::Channel, "news");
+    stage.subscribed(2, &b, "news");
+    assert_eq!((stage.asks(), parting.outcome()), (String::new(), Outcome::Confirmed));
+    assert_eq!(stage.reached("news", 1), 1);
+    // After that: it waits for a new beginning. It goes before that comes, and nothing is left.
+    let parting = stage.part(2, &b, Kind::Channel, "news");
+    assert_eq!(stage.asks(), "*2 unsubscribe news");
+    let coming = stage.join(1, &a, Kind::Channel, &["news"]);
+    assert_eq!((stage.asks(), coming.outcome()), ("*2 subscribe news".to_owned(), Outcome::Waiting));
+    stage.table.leave(1, Kind::Channel, b"news");
+    assert_eq!(stage.asks(), "*2 unsubscribe news");
+    stage.confirms("unsubscribe", "news");
+    assert_eq!(parting.outcome(), Outcome::Confirmed);
+    stage.confirms("subscribe", "news");
+    stage.confirms("unsubscribe", "news");
+    assert!(stage.table.is_empty() && stage.registry.is_empty());
+    assert_eq!(stage.counts(), (0, 0));
+}
+
+#[test]
+fn a_lost_connection_lets_everyone_part() {
+    let mut stage = Stage::connected();
+    let client = Client::new(false);
+    stage.subscribed(1, &client, "news");
+    let to = Rc::clone(&client) as Rc<dyn Subscriber>;
+    let named_twice = [(Kind::Channel, b"news"[..].into()), (Kind::Channel, b"news"[..].into())];
+    let parting = stage.table.part(1, &to, &named_twice);
+    assert_eq!(parting.outcome(), Outcome::Waiting);
+    stage.table.disconnected();
+    assert_eq!(parting.outcome(), Outcome::Confirmed);
+    assert!(stage.table.is_empty() && stage.registry.is_empty());
+    stage.join(1, &client, Kind::Channel, &["news"]);
+    assert_eq!(stage.part(1, &client, Kind::Channel, "news").outcome(), Outcome::Confirmed, "no node to tell");
     assert_eq!(stage.counts(), (0, 0));
 }
 

@@ -5,6 +5,7 @@
 //! until the answers are there.
 
 pub(crate) mod answer;
+mod arguments;
 pub(crate) mod filter;
 mod line;
 
@@ -15,12 +16,14 @@ use std::sync::Arc;
 use std::task;
 use std::time::{Duration, Instant};
 
-use self::filter::Kill;
+use self::arguments::{Kill, Reader};
 use super::switchboard::{Answer, Ask};
 use super::{Flow, Inner, Session};
 use crate::command::Local;
 use crate::resp::encode;
-use crate::resp::request::arguments;
+use crate::resp::request;
+use crate::topology::Version;
+use crate::topology::edition::Since;
 
 /// What the workers' answers come to.
 pub(super) enum Outcome {
@@ -36,6 +39,12 @@ pub(super) type Asking = Pin<Box<dyn Future<Output = Outcome>>>;
 
 /// What a pause may last at most, so that no arithmetic with it overflows; Redis takes any number of milliseconds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How many databases a server has unless it is told otherwise. Nobody is in one that Redan has not heard of.
+const DATABASES: u32 = 16;
+
+/// CLIENT LIST ID no longer lists clients as they were asked for.
+const IN_ORDER_OF_IDS: Since = Since::valkey(Version(8, 1, 0));
 
 const NO_ANSWER: &str = "ERR Redan: a worker has not answered within 5 s; its operator should look at the log";
 
@@ -82,18 +91,21 @@ impl Session {
     }
 
     pub(super) fn question(&self, inner: &Inner, local: Local, raw: &[u8]) -> Result<Asking, String> {
-        let words: Vec<&[u8]> = arguments(raw).skip(1).collect();
+        let words: Vec<&[u8]> = request::arguments(raw).skip(1).collect();
         // The arity was checked, so the subcommand is there.
         let (typed, words) = words.split_first().ok_or("ERR syntax error")?;
         let resp3 = inner.dialect.resp3;
+        let knows_user = |name: &str| self.knows_user(name);
         match local {
             Local::ClientList => {
-                let filter = filter::list(words)?;
-                let order = filter.ids.clone();
+                let filter = self.reader(&knows_user).list(words)?;
+                // Newer Valkey lists whom it was asked for in the order of its clients.
+                let order =
+                    if self.context.edition().has(IN_ORDER_OF_IDS) { None } else { filter.ids().map(Into::into) };
                 Ok(self.ask_workers(Ask::List(filter), move |answers| Outcome::Reply(list(answers, order, resp3))))
             }
             Local::ClientKill => {
-                let Kill { filter, skip_me, old_form } = filter::kill(words, |name| self.knows_user(name))?;
+                let Kill { filter, skip_me, old_form } = self.reader(&knows_user).kill(words)?;
                 let me = !skip_me && self.is_meant_by(inner, &filter, Instant::now());
                 let ask = Ask::Kill { filter, by: self.id };
                 Ok(self.ask_workers(ask, move |answers| {
@@ -102,16 +114,21 @@ impl Session {
                 }))
             }
             Local::ClientPause => {
-                let (milliseconds, all) = filter::pause(words, typed)?;
+                let (milliseconds, all) = arguments::pause(words, typed, self.context.edition())?;
                 let until = Instant::now() + Duration::from_millis(milliseconds).min(LONGEST_PAUSE);
                 Ok(self.ask_workers(Ask::Pause { until, all }, |_| Outcome::Reply(b"+OK\r\n".to_vec())))
             }
             Local::ClientUnpause => Ok(self.ask_workers(Ask::Unpause, |_| Outcome::Reply(b"+OK\r\n".to_vec()))),
             _ => {
-                let (id, with_error) = filter::unblock(words, typed)?;
+                let (id, with_error) = arguments::unblock(words, typed, self.context.edition())?;
                 Ok(self.ask_workers(Ask::Unblock { id, with_error }, |answers| Outcome::Reply(unblocked(&answers))))
             }
         }
+    }
+
+    fn reader<'a>(&self, knows_user: &'a dyn Fn(&str) -> bool) -> Reader<'a> {
+        let databases = self.context.pool.known_databases().max(DATABASES - 1);
+        Reader { edition: self.context.edition(), knows_user, databases, caller: self.id }
     }
 
     fn ask_workers(&self, ask: Ask, render: impl FnOnce(Vec<Answer>) -> Outcome + 'static) -> Asking {

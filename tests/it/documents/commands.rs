@@ -234,6 +234,8 @@ What becomes of every command. Made from the command table by a test, which fail
 - **since**: the first server that has it, if that is not 7.0 or older.
 
 A command that is not here is looked up in the master's own COMMAND, modules included: what only reads may go to a replica,
-what writes to the master; anything else has a connection to the master of its own. Inside MULTI everything goes where the
-transaction goes; what Redan answers stands at its place in EXEC's reply, and takes effect with the transaction.
+what writes to the master; anything else has a connection to the master of its own, and so has what Redis 8 calls by another name
+(`rename-command`). What the master does not know it says itself, and of CLIENT's subcommands Redan says it in its words. Inside
+MULTI everything goes where the transaction goes; what Redan answers stands at its place in EXEC's reply, and takes effect with
+the transaction.
 ";

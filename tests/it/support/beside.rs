@@ -38,11 +38,19 @@ impl Group {
         Self { master, replicas }
     }
 
+    /// Whether its servers know the command, by its name in the table.
+    pub(crate) fn has(&self, row: &str) -> bool {
+        !["*1\r\n*-1\r\n", "*1\r\n$-1\r\n"].contains(&self.master.command(&["COMMAND", "INFO", row]).as_str())
+    }
+
     /// How often both replicas have executed the command, by its name in the table.
     pub(crate) fn calls_on_replicas(&self, row: &str) -> u64 {
         let on = |replica: &Redis| -> u64 {
             let text = replica.command(&["INFO", "commandstats"]);
-            let calls = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{row}:calls=")));
+            // Modules have names in capitals.
+            let start = format!("cmdstat_{row}:calls=");
+            let of_row = |line: &&str| line.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(&start));
+            let calls = text.lines().find(of_row).map(|line| &line[start.len()..]);
             calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
         };
         self.replicas.iter().map(on).sum()

@@ -228,6 +228,9 @@ fn act(command: Command, shared: &Shared) -> Act {
             Act::After(state.distance, format!("${}\r\n{text}\r\n", text.len()).into_bytes())
         }
         "ROLE" => Act::Reply(role(&state).into_bytes()),
+        "HELLO" if command.words.get(1).is_some_and(|version| version == "2") => {
+            Act::reply("*2\r\n$5\r\nproto\r\n:2\r\n")
+        }
         "HELLO" => Act::reply("%1\r\n$5\r\nproto\r\n:3\r\n"),
         "AUTH" | "CLIENT" | "SELECT" => Act::reply("+OK\r\n"),
         _ => {
