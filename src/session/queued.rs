@@ -274,5 +274,5 @@ fn head(raw: &[u8], count: usize) -> Vec<u8> {
 }
 
 fn wrong_arity(arrived: &Arrived<'_>) -> String {
-    local::wrong_arity(arrived.spec.map_or("", |spec| spec.name))
+    local::{is_unknown, unknown_subcommand, wrong_arity}(arrived.spec.map_or("", |spec| spec.name))
 }
