@@ -70,7 +70,9 @@ impl Session {
     ) -> Step {
         let Arrived { raw, frame, spec, .. } = *arrived;
         match local {
-            local if is_unknown(local, || self.context.edition()) => pinned.refuse(&unknown_subcommand(raw)),
+            local if local::is_unknown(local, || self.context.edition()) => {
+                pinned.refuse(&local::unknown_subcommand(raw))
+            }
             Local::Echo => relay(pinned, raw),
             // A client that only listens by then is answered otherwise.
             Local::Ping if !pinned.stand_ins.subscribe() && !inner.is_subscribed() => relay(pinned, raw),
@@ -274,5 +276,5 @@ fn head(raw: &[u8], count: usize) -> Vec<u8> {
 }
 
 fn wrong_arity(arrived: &Arrived<'_>) -> String {
-    local::{is_unknown, unknown_subcommand, wrong_arity}(arrived.spec.map_or("", |spec| spec.name))
+    local::wrong_arity(arrived.spec.map_or("", |spec| spec.name))
 }
