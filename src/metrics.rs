@@ -300,6 +300,12 @@ pub(crate) struct NodeCounters {
     pub(crate) commands: Counter,
     /// Connections to the node that could not be opened, or broke.
     pub(crate) failures: Counter,
+    /// Reads of clients sent to the node over lanes.
+    pub(crate) reads: Counter,
+    /// Reads that the node owed for too long, asked elsewhere.
+    pub(crate) late_reads: Counter,
+    /// Times the node was taken out of this worker's reads.
+    pub(crate) ejections: Counter,
     /// Which node: `NodeTable::key`, or 0 while nobody has claimed the slot.
     key: Gauge,
     /// Handles alive.
@@ -344,6 +350,9 @@ impl NodeTable {
         slot.key.set(0);
         slot.commands.clear();
         slot.failures.clear();
+        slot.reads.clear();
+        slot.late_reads.clear();
+        slot.ejections.clear();
         slot.key.set(key);
         free
     }

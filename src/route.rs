@@ -1,4 +1,5 @@
-//! Where a read may go: a pure function of the listener's policy, the session's sight, the marks and the snapshot.
+//! Where a read may go: a pure function of the listener's policy, the session's sight, the marks, the snapshot, and how the nodes
+//! have served.
 //!
 //! `session` asks, `backend` then picks one node of the set by load. Writes need no routing: they go to the master or
 //! wait. A node that is not surely fit is never in the set; in doubt it is the master.
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use crate::config::{Consistency, Reads};
 use crate::mark::{Marks, Sight};
-use crate::topology::{Node, Snapshot};
+use crate::reading::Standing;
+use crate::topology::{Node, NodeId, Snapshot};
 
 /// Nodes that one decision can name. A group has a handful of nodes; more than 32 fit ones are not needed to spread.
 const CHOICES: usize = 32;
@@ -51,6 +53,23 @@ pub(crate) enum Read {
     Hold,
 }
 
+/// The nodes among which a read is to be routed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidates<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    /// Of its nodes, at its indices.
+    pub(crate) standings: &'a [Standing],
+    /// A node that this session had to give up waiting for.
+    pub(crate) avoid: Option<NodeId>,
+}
+
+impl Candidates<'_> {
+    fn is_to_be_spared(&self, index: usize) -> bool {
+        let out = self.standings.get(index).is_some_and(|standing| standing.usage.is_out());
+        out || self.avoid == Some(self.snapshot.nodes[index].id)
+    }
+}
+
 /// Where a read may go, and what would widen the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReadRoute {
@@ -67,20 +86,25 @@ pub(crate) fn read(
     consistency: Consistency,
     sight: &Sight,
     marks: &Marks,
-    snapshot: &Snapshot,
+    nodes: &Candidates<'_>,
 ) -> ReadRoute {
+    let snapshot = nodes.snapshot;
     let mut route = ReadRoute { to: Read::Hold, wanted_mark: false, only_sight: false };
     let mut set = NodeSet::EMPTY;
     // Nodes that would be in the set once a mark proves them.
     let mut later = NodeSet::EMPTY;
+    // Nodes that could be in the set and serve badly: better than none.
+    let mut spared = NodeSet::EMPTY;
     if reads != Reads::Master && consistency != Consistency::Strong {
         for (index, node) in snapshot.nodes.iter().enumerate() {
             if snapshot.master == Some(index) {
-                if matches!(reads, Reads::Any | Reads::Nearest) {
+                if matches!(reads, Reads::Any | Reads::Nearest) && !nodes.is_to_be_spared(index) {
                     set.push(index);
                 }
             } else if node.readable.is_ok() && !node.role_is_master() {
                 match fit(node, consistency, sight, marks) {
+                    Fit::Yes if nodes.is_to_be_spared(index) => spared.push(index),
+                    Fit::Later { .. } if nodes.is_to_be_spared(index) => {}
                     // Without a master nothing can be proven. A session that has seen nothing itself is served then.
                     Fit::Later { .. } if snapshot.master.is_none() && sight.node.is_none() => set.push(index),
                     Fit::Yes => set.push(index),
@@ -105,6 +129,7 @@ pub(crate) fn read(
     route.to = match (set.len, snapshot.master) {
         (1.., _) => Read::Nodes(set),
         (0, Some(_)) => Read::Master,
+        (0, None) if spared.len > 0 => Read::Nodes(spared),
         (0, None) => Read::Hold,
     };
     route

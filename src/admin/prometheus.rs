@@ -285,6 +285,9 @@ type NodeCounter = (&'static str, &'static str, fn(&NodeCounters) -> u64);
 const NODE_COUNTERS: &[NodeCounter] = &[
     ("redan_node_commands", "Commands sent to the node", |node| node.commands.get()),
     ("redan_node_failures", "Connections to the node that failed or broke", |node| node.failures.get()),
+    ("redan_node_reads", "Reads of clients sent to the node", |node| node.reads.get()),
+    ("redan_node_late_reads", "Reads that the node did not answer in time", |node| node.late_reads.get()),
+    ("redan_node_ejections", "Times a worker took the node out of reads", |node| node.ejections.get()),
 ];
 
 fn role(role: Role) -> &'static str {

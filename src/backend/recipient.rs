@@ -41,6 +41,8 @@ pub(crate) enum Fate<'a> {
     NotSent,
     /// It was sent; nobody knows.
     Unanswered,
+    /// A read whose answer did not come in time; if it still comes nobody gets it.
+    Late,
     /// Part of its reply has already gone to the client.
     Torn,
     /// The node refused the connection it would have gone over, in these words.

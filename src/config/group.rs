@@ -19,6 +19,9 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::V
 /// Faster probes than this cost the nodes more than they tell; slower ones than a minute watch nothing.
 const PROBE: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(60);
 
+const LEAST_READ_TIMEOUT: Duration = Duration::from_millis(20);
+const HOUR: Duration = Duration::from_secs(3600);
+
 pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option<Group> {
     let name = section.required("name", "\"main\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
@@ -28,6 +31,11 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     let [probe_interval, probe_timeout, connect_timeout] =
         [("probe_interval", 500), ("probe_timeout", 1000), ("connect_timeout", 2000)]
             .map(|(key, default_ms)| section.duration(key, PROBE).unwrap_or_else(|| Duration::from_millis(default_ms)));
+    let read_timeout = section.duration("read_timeout", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(1));
+    if !read_timeout.is_zero() && read_timeout < LEAST_READ_TIMEOUT {
+        section
+            .error("read_timeout", "`read_timeout` is at least 20ms, which a healthy node may take; 0s waits for ever");
+    }
 
     let mut seeds: Vec<Seed> = Vec::new();
     let mut known = HashSet::new();
@@ -40,7 +48,16 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     }
     readable_password(&section, &seeds);
     section.close();
-    Some(Group { name: name?.text.to_owned(), seeds, access, probe_interval, probe_timeout, connect_timeout })
+    let read_timeout = Some(read_timeout).filter(|timeout| !timeout.is_zero());
+    Some(Group {
+        name: name?.text.to_owned(),
+        seeds,
+        access,
+        probe_interval,
+        probe_timeout,
+        connect_timeout,
+        read_timeout,
+    })
 }
 
 impl Seed {

@@ -77,6 +77,7 @@ pub(super) static GROUP: Kind = Kind {
         "probe_interval",
         "probe_timeout",
         "connect_timeout",
+        "read_timeout",
     ],
     refused: &[
         ("password", NO_PASSWORD_HERE),

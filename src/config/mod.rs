@@ -168,6 +168,8 @@ pub(crate) struct Group {
     pub(crate) probe_timeout: Duration,
     /// Time to connect, with TLS handshake and authentication.
     pub(crate) connect_timeout: Duration,
+    /// A read that a node owes for so long is asked elsewhere; `None` waits for ever.
+    pub(crate) read_timeout: Option<Duration>,
 }
 
 impl Group {

@@ -41,6 +41,16 @@ fn group(with_master: bool) -> Snapshot {
     }
 }
 
+fn standings(snapshot: &Snapshot) -> Vec<Standing> {
+    snapshot.nodes.iter().map(|_| Standing { usage: std::rc::Rc::default() }).collect()
+}
+
+/// Routes among nodes that all serve well.
+fn read(reads: Reads, consistency: Consistency, sight: &Sight, marks: &Marks, snapshot: &Snapshot) -> ReadRoute {
+    let candidates = Candidates { snapshot, standings: &standings(snapshot), avoid: None };
+    super::read(reads, consistency, sight, marks, &candidates)
+}
+
 fn decide(reads: Reads, consistency: Consistency, sight: Sight, with_master: bool) -> Result<Vec<u32>, &'static str> {
     let snapshot = group(with_master);
     let route = read(reads, consistency, &sight, &Marks::new(), &snapshot);
@@ -122,4 +132,45 @@ fn the_nearest_wants_a_mark_only_for_a_nearer_one() {
     assert!(!wants(&snapshot, &sight(3)), "node 2 is nearer, but not by more than noise");
     snapshot.nodes[0].round_trip = Some(Duration::from_micros(50));
     assert!(!wants(&snapshot, &sight(1)), "nothing is nearer than the master");
+}
+
+/// Who is out, whom the session avoids, whether there is a master; where an eventual read goes.
+#[test]
+fn a_node_that_serves_badly_is_spared_while_another_can_serve() {
+    #[rustfmt::skip]
+    let table: &[(Reads, &[usize], u32, bool, &[u32])] = &[
+        (Reads::Replica, &[1],          0, true,  &[3, 5]),
+        (Reads::Replica, &[],           3, true,  &[2, 5]),
+        (Reads::Replica, &[1],          3, true,  &[5]),
+        (Reads::Replica, &[1, 2, 4],    0, true,  &[]),        // the master
+        (Reads::Replica, &[1, 2, 4],    0, false, &[2, 3, 5]), // better than none
+        (Reads::Any,     &[1, 2, 4],    0, true,  &[1]),
+        (Reads::Any,     &[],           1, true,  &[2, 3, 5]),
+        (Reads::Nearest, &[1, 2],       0, true,  &[1]),
+    ];
+    for &(reads, out, avoid, with_master, expected) in table {
+        let snapshot = group(with_master);
+        let standings = standings(&snapshot);
+        out.iter().for_each(|&index| standings[index].usage.set_share(0));
+        let candidates = Candidates { snapshot: &snapshot, standings: &standings, avoid: Some(NodeId(avoid)) };
+        let route = super::read(reads, EVENTUAL, &Sight::default(), &Marks::new(), &candidates);
+        let got: Vec<u32> = match route.to {
+            Read::Nodes(set) => set.iter().map(|index| snapshot.nodes[index].id.0).collect(),
+            Read::Master => Vec::new(),
+            Read::Hold => panic!("{reads:?} {out:?}: hold"),
+        };
+        assert_eq!(got, expected, "{reads:?}, out {out:?}, avoided {avoid}");
+    }
+}
+
+/// A session that has read from a replica which is out now goes to the master rather than wait or go back in time.
+#[test]
+fn a_session_leaves_a_replica_that_is_out() {
+    let snapshot = group(true);
+    let standings = standings(&snapshot);
+    standings[1].usage.set_share(0);
+    let candidates = Candidates { snapshot: &snapshot, standings: &standings, avoid: None };
+    let sight = Sight { node: Some(NodeId(2)), generation: 1, write: 0 };
+    let route = super::read(Reads::Replica, Consistency::Session, &sight, &Marks::new(), &candidates);
+    assert_eq!((route.to, route.wanted_mark), (Read::Master, true), "and the others may have it soon");
 }

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::task;
 use std::time::Instant;
 
-use super::context::Context;
 use super::hello;
 use super::local::{self, Facts};
 use super::pinned::Pinned;
@@ -19,7 +18,8 @@ use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
-use crate::route::{self, Read};
+use crate::route::{self, Candidates, Read};
+use crate::topology::Node;
 
 /// What a batch asks of its lane.
 #[derive(Clone, Copy, Debug)]
@@ -250,11 +250,12 @@ impl Session {
                 self.end_hold(inner);
             }
         }
+        let moves = lane.as_ref().is_some_and(|lane| self.may_move(inner, lane));
         for item in items {
             let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
-                (_, Some(lane)) => self.ride(inner, lane, item, raw),
+                (_, Some(lane)) => self.ride(inner, lane, item, raw, moves),
                 (_, None) => inner.answer(replay::failure(raw, &self.hold_error()), &self.context),
             }
         }
@@ -265,7 +266,22 @@ impl Session {
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8]) {
+    /// Whether a read that this lane owes for too long could be asked elsewhere. One that only the master may serve, by the
+    /// listener's policy or for what the session has seen, could not.
+    fn may_move(&self, inner: &Inner, lane: &Lane) -> bool {
+        let has_others = match self.context.listener.reads {
+            Reads::Master => false,
+            Reads::Replica => !self.is_at_master(lane),
+            Reads::Any | Reads::Nearest => true,
+        };
+        has_others && lane.key.purpose == Purpose::Reads && inner.attempts == 0
+    }
+
+    fn is_at_master(&self, lane: &Lane) -> bool {
+        self.context.pool.snapshot().master().is_some_and(|master| master.id == lane.key.node)
+    }
+
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8], moves: bool) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;
@@ -275,6 +291,7 @@ impl Session {
         }
         inner.mute_next();
         match item.care {
+            Care::None if moves && item.moves => lane.submit_read(self, sequence, raw),
             Care::None => lane.submit(self, sequence, raw, effect, item.replies),
             care => {
                 inner.fanned |= care == Care::Flush;
@@ -323,15 +340,14 @@ impl Session {
     }
 
     fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {
-        let Context { pool, workspace, .. } = &*self.context;
-        let counters = &workspace.counters;
+        let counters = &self.context.workspace.counters;
         let writes = if plan.writes { items.iter().filter(|item| item.part == Part::Write).count() } else { 0 };
         let locals = items.iter().filter(|item| matches!(item.part, Part::Answer(_))).count();
         let reads = (items.len() - writes - locals) as u64;
         counters.commands_write.add(writes as u64);
         counters.commands_read.add(reads);
-        let to_master = pool.snapshot().master().is_some_and(|master| master.id == lane.key.node);
-        if to_master { &counters.reads_master } else { &counters.reads_replica }.add(reads);
+        lane.counters().reads.add(reads);
+        if self.is_at_master(lane) { &counters.reads_master } else { &counters.reads_replica }.add(reads);
     }
 
     /// The lane for a batch. While something is in flight it is the same lane, if that fits, or none.
@@ -351,7 +367,10 @@ impl Session {
                 && match demand {
                     Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
                     Demand { needs_master: true, .. } => at_master,
-                    _ => at_master || snapshot.node(lane.key.node).is_some_and(|node| node.readable.is_ok()),
+                    _ => {
+                        let readable = |node: &Node| node.readable.is_ok() && !lane.usage().is_out();
+                        at_master || snapshot.node(lane.key.node).is_some_and(readable)
+                    }
                 };
             return if fits { Ok(Rc::clone(lane)) } else { Err(NoLane::Drain) };
         }
@@ -366,7 +385,8 @@ impl Session {
             return master();
         }
         let listener = &self.context.listener;
-        let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
+        let nodes = Candidates { snapshot: &snapshot, standings: &pool.standings(), avoid: inner.avoid };
+        let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes);
         match route.to {
             Read::Nodes(set) => {
                 // `nearest` allows the master, but while a nearer one only waits for its proof a session must not stay.

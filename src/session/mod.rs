@@ -73,6 +73,7 @@ use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
+use crate::topology::NodeId;
 use crate::transport::Stream;
 
 pub(crate) struct Session {
@@ -117,6 +118,8 @@ struct Inner {
     retrying_since: Option<Instant>,
     /// How often commands have been sent again since the last answer.
     attempts: u32,
+    /// The node that has owed it a read for too long: until another has answered, it is not asked again.
+    avoid: Option<NodeId>,
     /// What was refused is not sent again before this is over, or the pool has taken over so many snapshots.
     pause: Option<(Sleeping, u64)>,
     /// The lane of everything in flight.
@@ -203,6 +206,7 @@ impl Session {
             retrying: false,
             retrying_since: None,
             attempts: 0,
+            avoid: None,
             pause: None,
             lane: None,
             fanned: false,

@@ -18,6 +18,7 @@ impl Inner {
         if !self.retrying {
             self.retrying_since = None;
             self.attempts = 0;
+            self.avoid = None;
         }
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
@@ -92,6 +93,10 @@ impl Recipient for Session {
             (Fate::Torn, _) => inner.dead = true,
             (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
             (Fate::NotSent, _) => inner.stash_retry(&lost),
+            (Fate::Late, _) => {
+                inner.avoid = inner.lane.as_ref().map(|lane| lane.key.node);
+                inner.stash_retry(&lost);
+            }
             // A read over which node after node dies is not sent to the next for ever.
             (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => inner.stash_retry(&lost),
             (Fate::Unanswered, _) => self.doubt(inner, &lost),

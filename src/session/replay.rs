@@ -151,6 +151,8 @@ impl Session {
                 // What a replica refused the master takes at once; what the master refused waits for what control finds.
                 if from_master || !has_master {
                     self.pause(inner);
+                } else if refusal == Some(Refusal::NotReady) {
+                    pool.not_ready(origin.node);
                 } else {
                     pool.look();
                 }

@@ -28,6 +28,7 @@ mod permissions;
 mod pinned;
 mod protocol;
 mod pubsub;
+mod reads;
 mod remains;
 mod rolechange;
 mod scans;

@@ -1,0 +1,113 @@
+//! Watches how nodes serve this worker: gives back reads that are owed for too long, and takes bad replicas out of reads.
+//!
+//! One task per worker and group, which sleeps while nothing is in flight. The judgement is `reading::outlier`'s; here are
+//! the clock, the lanes and the log.
+
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use super::lane::Purpose;
+use super::pool::Pool;
+use crate::reading::age::TICKS;
+use crate::reading::outlier::Member;
+use crate::reading::{Standing, Usage};
+use crate::topology::{NodeId, Snapshot};
+
+/// The longest time between two judgements.
+const TICK: Duration = Duration::from_millis(125);
+
+pub(super) async fn run(pool: Weak<Pool>) {
+    let Some(timeout) = pool.upgrade().map(|pool| pool.dialer().group().read_timeout) else {
+        return;
+    };
+    let tick = timeout.map_or(TICK, |timeout| (timeout / TICKS).min(TICK));
+    // Ticks after which the ages of reads are looked at.
+    let every = timeout.map(|timeout| (timeout / TICKS).div_duration_f64(tick).round() as u64);
+    for number in 1u64.. {
+        let Some(strong) = pool.upgrade() else {
+            return;
+        };
+        if !strong.watching.get() {
+            let wanted = strong.watch_wanted.notified();
+            // Looked at again now and then, so that the task ends with its worker.
+            let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
+            continue;
+        }
+        if every.is_some_and(|every| number.is_multiple_of(every)) {
+            strong.give_back_late_reads();
+        }
+        strong.judge_nodes(Instant::now());
+        drop(strong);
+        tokio::time::sleep(tick).await;
+    }
+}
+
+impl Pool {
+    /// Something is in flight.
+    pub(super) fn keep_watch(&self) {
+        if !self.watching.replace(true) {
+            self.watch_wanted.notify_one();
+        }
+    }
+
+    fn give_back_late_reads(&self) {
+        let lanes = self.lanes.borrow();
+        for lane in lanes.iter().filter(|lane| lane.key.purpose == Purpose::Reads && lane.is_late()) {
+            lane.usage().note_late();
+            let given = lane.give_back();
+            self.counters_of(lane.key.node).late_reads.add(given);
+            // What is late here may be what control is to hear of.
+            self.look();
+        }
+    }
+
+    fn judge_nodes(&self, now: Instant) {
+        let standings = self.standings.borrow();
+        let mut outliers = self.outliers.borrow_mut();
+        for (index, standing) in standings.iter().enumerate() {
+            outliers.note(now, index, &standing.usage.take());
+        }
+        outliers.judge(now, |index, cause, length| {
+            let snapshot = self.snapshot();
+            let Some(node) = snapshot.nodes.get(index) else { return };
+            self.counters_of(node.id).ejections.increment();
+            let (address, seconds) = (&node.address, length.as_secs());
+            tracing::warn!("{address} gets no reads from this worker for {seconds} s: {}", cause.words());
+        });
+        for (index, standing) in standings.iter().enumerate() {
+            standing.usage.set_share(outliers.share(index, now));
+        }
+        let busy = self.lanes.borrow().iter().any(|lane| lane.key.purpose == Purpose::Reads && lane.load() > 0);
+        self.watching.set(busy || !outliers.is_settled());
+    }
+
+    /// The nodes of a new snapshot, with what is known of them.
+    pub(super) fn follow(&self, new: &Snapshot) {
+        self.usages.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
+        *self.standings.borrow_mut() =
+            new.nodes.iter().map(|node| Standing { usage: self.usage_of(node.id) }).collect();
+        self.outliers.borrow_mut().follow(new.nodes.iter().enumerate().map(|(index, node)| Member {
+            node: node.id,
+            readable: node.readable.is_ok(),
+            master: new.master == Some(index),
+            round_trip: node.round_trip,
+        }));
+    }
+
+    pub(super) fn usage_of(&self, node: NodeId) -> Rc<Usage> {
+        let mut usages = self.usages.borrow_mut();
+        if let Some((_, usage)) = usages.iter().find(|(id, _)| *id == node) {
+            return Rc::clone(usage);
+        }
+        let usage = Rc::default();
+        usages.push((node, Rc::clone(&usage)));
+        usage
+    }
+
+    /// A replica says that it is loading, or that its master is down: no reads until it has been asked how it is.
+    pub(crate) fn not_ready(&self, node: NodeId) {
+        self.usage_of(node).note_refused();
+        self.keep_watch();
+        self.look();
+    }
+}

@@ -1,0 +1,205 @@
+//! Where reads go when a node is slow, silent, behind or far away.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Client, bulk, pipeline};
+use crate::support::endpoint::Endpoint;
+use crate::support::fake::{Act, Fake};
+use crate::support::redis::{Redis, eventually};
+
+/// A master and two replicas that pass every probe and do with commands what the test says.
+struct Fakes([Fake; 3]);
+
+impl Fakes {
+    fn new() -> Self {
+        let master = Fake::master();
+        let replicas = [(); 2].map(|()| Fake::replica_of(&master));
+        let [first, second] = replicas;
+        Self([master, first, second])
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.0.iter().map(Fake::address).collect()
+    }
+
+    /// GETs of each node's own, as it counts them.
+    fn served(&self) -> [usize; 3] {
+        [0, 1, 2].map(|index| self.0[index].received().iter().filter(|command| command.name() == "GET").count())
+    }
+}
+
+fn node(endpoint: &Endpoint, name: &str, node: &str) -> f64 {
+    endpoint.metric(&format!("redan_node_{name}_total{{group=\"main\",node=\"{node}\"}}"))
+}
+
+/// Answers everything after so long, as a node with a slow network or a busy processor would.
+fn slow(fake: &Fake, by: Duration) {
+    let port = fake.port();
+    fake.script(move |command| {
+        let text = format!("{}@{port}", command.words.get(1).cloned().unwrap_or_default());
+        Act::After(by, format!("${}\r\n{text}\r\n", text.len()).into_bytes())
+    });
+}
+
+/// Reads until `end`, on connections of its own; the longest time that one took.
+fn read_for(address: &str, clients: usize, time: Duration) -> Duration {
+    let end = Instant::now() + time;
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..clients)
+            .map(|number| {
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    let mut longest = Duration::ZERO;
+                    while Instant::now() < end {
+                        let asked = Instant::now();
+                        let reply = client.ask(&["GET", &format!("key:{number}")]);
+                        assert!(reply.starts_with('$'), "{reply}");
+                        longest = longest.max(asked.elapsed());
+                        thread::sleep(Duration::from_millis(2));
+                    }
+                    longest
+                })
+            })
+            .collect();
+        readers.into_iter().map(|reader| reader.join().expect("no reader fails")).max().unwrap_or_default()
+    })
+}
+
+/// Probes are answered, commands never: before there was a read timeout such a node was waited for without end.
+#[test]
+fn a_read_that_a_node_never_answers_is_asked_elsewhere() {
+    for consistency in ["session", "eventual"] {
+        let nodes = Fakes::new();
+        let endpoint = Endpoint::start(
+            &nodes.addresses(),
+            &format!("consistency = \"{consistency}\""),
+            "read_timeout = \"300ms\"",
+        );
+        let mut clients: Vec<_> = (0..12).map(|_| endpoint.client()).collect();
+        // Everybody has a place before the node falls silent.
+        for client in &mut clients {
+            assert!(client.ask(&["GET", "k"]).starts_with('$'));
+        }
+        let silent = &nodes.0[1];
+        silent.script(|_| Act::Hold(b"$4\r\nlate\r\n".to_vec()));
+        let asked = Instant::now();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.raw(&pipeline(&[&["GET", &format!("a{number}")], &["GET", &format!("b{number}")]]));
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            for key in ["a", "b"] {
+                let text = client.text_reply();
+                assert!(text.starts_with(&format!("{key}{number}@")), "{text}");
+            }
+        }
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(3), "{took:?} with {consistency}");
+        assert!(node(&endpoint, "late_reads", &silent.address()) > 0.0, "it was asked, and others answered");
+        assert_eq!(node(&endpoint, "ejections", &silent.address()), 1.0);
+        // What it answers now, too late, reaches nobody.
+        silent.release();
+        for client in &mut clients {
+            for round in 0..20 {
+                let text = client.text(&["GET", &format!("c{round}")]).expect("a value");
+                assert!(text.starts_with(&format!("c{round}@")), "{text}");
+            }
+        }
+    }
+}
+
+/// It is asked again elsewhere once, and not for ever: who has waited twice waits for the answer.
+#[test]
+fn a_read_that_every_node_owes_is_answered_when_one_does() {
+    let nodes = Fakes::new();
+    let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "read_timeout = \"100ms\"");
+    nodes.0.iter().for_each(|fake| fake.script(|_| Act::Hold(b"$2\r\nok\r\n".to_vec())));
+    let mut client = endpoint.client();
+    client.send(&["GET", "k"]);
+    eventually("two nodes have it", || nodes.served().iter().sum::<usize>() == 2);
+    // As long as it takes to see that no third one gets it.
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(nodes.served().iter().sum::<usize>(), 2);
+    nodes.0.iter().for_each(Fake::release);
+    assert_eq!(client.reply(), bulk("ok"));
+}
+
+#[test]
+fn scripts_and_writes_are_waited_for() {
+    let nodes = Fakes::new();
+    let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "read_timeout = \"50ms\"");
+    nodes.0.iter().for_each(|fake| slow(fake, Duration::from_millis(600)));
+    for words in [&["EVAL_RO", "return 1", "0"][..], &["KEYS", "*"], &["SET", "k", "v"]] {
+        let received = || -> usize {
+            let names = |fake: &Fake| fake.received().iter().filter(|command| command.name() == words[0]).count();
+            nodes.0.iter().map(names).sum()
+        };
+        let asked = Instant::now();
+        assert!(endpoint.client().ask(words).starts_with('$'));
+        assert!(asked.elapsed() >= Duration::from_millis(600));
+        assert_eq!(received(), 1, "{words:?} was sent once");
+    }
+}
+
+#[test]
+fn a_frozen_replica_delays_reads_by_no_more_than_the_read_timeout() {
+    let master = Redis::start();
+    let replicas = [(); 2].map(|()| Redis::options().replica_of(&master).start());
+    replicas.iter().for_each(Redis::wait_for_link);
+    let nodes: Vec<String> = [&master, &replicas[0], &replicas[1]].iter().map(|server| server.address()).collect();
+    // So that the data path has to find it, and not a probe.
+    let endpoint = Endpoint::start(&nodes, "", "read_timeout = \"400ms\"\nprobe_timeout = \"20s\"");
+    for number in 0..8 {
+        master.ok(&["SET", &format!("key:{number}"), "v"]);
+    }
+    let address = endpoint.address();
+    let longest = thread::scope(|scope| {
+        let readers = scope.spawn(|| read_for(&address, 8, Duration::from_secs(4)));
+        thread::sleep(Duration::from_secs(1));
+        replicas[0].freeze();
+        readers.join().expect("no reader fails")
+    });
+    replicas[0].thaw();
+    assert!(longest >= Duration::from_millis(400), "somebody was reading there: {longest:?}");
+    // An eighth is the watch's, the rest the machine's.
+    assert!(longest < Duration::from_millis(1500), "{longest:?}");
+    assert!(node(&endpoint, "late_reads", &replicas[0].address()) > 0.0);
+    let all = node(&endpoint, "reads", &replicas[0].address());
+    eventually("it serves again, by and by", || {
+        read_for(&endpoint.address(), 4, Duration::from_millis(200));
+        node(&endpoint, "reads", &replicas[0].address()) > all
+    });
+}
+
+#[test]
+fn a_replica_that_is_far_slower_than_its_peers_is_taken_out() {
+    let nodes = Fakes::new();
+    // The master stays out of it: a median of one peer is enough.
+    let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "");
+    slow(&nodes.0[2], Duration::from_millis(60));
+    eventually("it is found", || {
+        read_for(&endpoint.address(), 8, Duration::from_millis(500));
+        node(&endpoint, "ejections", &nodes.0[2].address()) > 0.0
+    });
+    let (before, other) = (nodes.served()[2], nodes.served()[1]);
+    read_for(&endpoint.address(), 8, Duration::from_secs(1));
+    assert!(nodes.served()[2] <= before + 8, "it gets no more");
+    assert!(nodes.served()[1] > other + 100);
+    assert_eq!(node(&endpoint, "ejections", &nodes.0[1].address()), 0.0);
+    assert!(endpoint.said().contains("its answers take far longer than those of its peers"));
+}
+
+#[test]
+fn a_replica_that_is_loading_is_out_at_once() {
+    let nodes = Fakes::new();
+    let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "probe_interval = \"20s\"");
+    nodes.0[1].script(|_| Act::reply("-LOADING Redis is loading the dataset in memory\r\n"));
+    let mut client = endpoint.client();
+    for round in 0..200 {
+        let text = client.text(&["GET", &format!("k{round}")]).expect("a value, whoever has it");
+        assert!(text.starts_with(&format!("k{round}@")), "{text}");
+    }
+    let refused = nodes.served()[1];
+    assert!((1..=3).contains(&refused), "{refused} of 200 were refused");
+    eventually("that is counted", || node(&endpoint, "ejections", &nodes.0[1].address()) == 1.0);
+}
