@@ -11,7 +11,7 @@ use super::pool::Pool;
 use crate::reading::age::TICKS;
 use crate::reading::outlier::Member;
 use crate::reading::{Standing, Usage};
-use crate::topology::{NodeId, Snapshot};
+use crate::topology::{Node, NodeId, Snapshot};
 
 /// The longest time between two judgements.
 const TICK: Duration = Duration::from_millis(125);
@@ -84,8 +84,18 @@ impl Pool {
     /// The nodes of a new snapshot, with what is known of them.
     pub(super) fn follow(&self, new: &Snapshot) {
         self.usages.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
-        *self.standings.borrow_mut() =
-            new.nodes.iter().map(|node| Standing { usage: self.usage_of(node.id) }).collect();
+        let group = self.dialer().group();
+        let standing = |node: &Node| {
+            let usage = self.usage_of(node.id);
+            usage.probed(node.round_trip);
+            let zone = group.zone_of(&node.address).or(node.zone.as_deref());
+            Standing {
+                usage,
+                weight: group.weight_of(&node.address),
+                local: zone.is_some() && zone == group.zone.as_deref(),
+            }
+        };
+        *self.standings.borrow_mut() = new.nodes.iter().map(standing).collect();
         self.outliers.borrow_mut().follow(new.nodes.iter().enumerate().map(|(index, node)| Member {
             node: node.id,
             readable: node.readable.is_ok(),

@@ -22,7 +22,8 @@ const PROBE: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Du
 const LEAST_READ_TIMEOUT: Duration = Duration::from_millis(20);
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option<Group> {
+/// `zone` is the one that Redan runs in.
+pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: Environment<'_>) -> Option<Group> {
     let name = section.required("name", "\"main\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
     let tls = tls(&section);
@@ -57,6 +58,7 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
         probe_timeout,
         connect_timeout,
         read_timeout,
+        zone: zone.cloned(),
     })
 }
 
@@ -93,7 +95,7 @@ fn seed(
             if let Some(NodeTls { server_name: None, .. }) = access.tls {
                 verifiable(group, at, &host);
             }
-            Some(Seed { address: text.as_ref().into(), access: Arc::clone(access) })
+            Some(Seed::new(text.as_ref().into(), Arc::clone(access)))
         }
         DeValue::Table(table) => node(Section::open(group.source(), &keys::NODE, table, at), at, access, environment),
         other => {
@@ -130,9 +132,12 @@ fn node(section: Section<'_>, at: usize, group: &Access, environment: Environmen
     if let (Some(NodeTls { server_name: None, .. }), Some(host)) = (&tls, &host) {
         verifiable(&section, at, host);
     }
+    let weight = section.integer("weight", 0..=100).and_then(|weight| u32::try_from(weight).ok());
+    let zone = section.parsed("zone", values::zone);
     section.close();
     host?;
-    Some(Seed { address: address?.text.into(), access: Arc::new(Access { user, password, tls }) })
+    let seed = Seed::new(address?.text.into(), Arc::new(Access { user, password, tls }));
+    Some(Seed { weight: weight.unwrap_or(seed.weight), zone, ..seed })
 }
 
 /// Without `server_name`, the certificate must name the host of the address, so the host must be such a name.

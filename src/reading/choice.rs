@@ -9,7 +9,7 @@ pub(crate) fn pick<'a>(len: usize, random: u64, of: impl Fn(usize) -> &'a Standi
     if len <= 1 {
         return 0;
     }
-    let total: u64 = (0..len).map(|position| of(position).weight()).sum();
+    let total: u64 = (0..len).map(|position| of(position).part()).sum();
     if total == 0 {
         // None of them should serve, and one must.
         return (random % len as u64) as usize;
@@ -17,12 +17,12 @@ pub(crate) fn pick<'a>(len: usize, random: u64, of: impl Fn(usize) -> &'a Standi
     // Two numbers of 32 bits: a weight is at most a few thousand, so what the remainder favours does not show.
     let (one, two) = (random & 0xffff_ffff, random >> 32);
     let first = draw(len, one % total, None, &of);
-    let rest = total - of(first).weight();
+    let rest = total - of(first).part();
     if rest == 0 {
         return first;
     }
     let second = draw(len, two % rest, Some(first), &of);
-    let busy = |position: usize, against: usize| of(position).usage.load() as u64 * of(against).weight();
+    let busy = |position: usize, against: usize| of(position).usage.load() as u64 * of(against).part();
     if busy(second, first) < busy(first, second) { second } else { first }
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn pick<'a>(len: usize, random: u64, of: impl Fn(usize) -> &'a Standi
 fn draw<'a>(len: usize, mut point: u64, but: Option<usize>, of: &impl Fn(usize) -> &'a Standing) -> usize {
     let mut last = 0;
     for position in (0..len).filter(|position| Some(*position) != but) {
-        let weight = of(position).weight();
+        let weight = of(position).part();
         if point < weight {
             return position;
         }
@@ -54,13 +54,15 @@ mod tests {
     }
 
     fn standings(shares: &[u32]) -> Vec<Standing> {
-        let standings: Vec<Standing> = shares.iter().map(|_| Standing { usage: std::rc::Rc::default() }).collect();
+        let standings: Vec<Standing> =
+            shares.iter().map(|_| Standing { usage: std::rc::Rc::default(), weight: 1, local: false }).collect();
         standings.iter().zip(shares).for_each(|(standing, share)| standing.usage.set_share(*share));
         standings
     }
 
     #[test]
     fn idle_nodes_are_chosen_by_their_weights() {
+        // A share of 100 with a weight of 1; what the two come to is what counts.
         for shares in [&[100, 100, 100][..], &[100, 50, 50], &[10, 90], &[0, 100, 100]] {
             let (nodes, mut seed, mut counts) = (standings(shares), 7, vec![0u32; shares.len()]);
             for _ in 0..30_000 {

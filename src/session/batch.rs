@@ -15,11 +15,12 @@ use crate::backend::recipient::Effect;
 use crate::command::{Care, Local};
 use crate::config::Reads;
 use crate::limits;
+use crate::reading::lag::LagGate;
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
 use crate::route::{self, Candidates, Read};
-use crate::topology::Node;
+use crate::topology::Snapshot;
 
 /// What a batch asks of its lane.
 #[derive(Clone, Copy, Debug)]
@@ -271,8 +272,8 @@ impl Session {
     fn may_move(&self, inner: &Inner, lane: &Lane) -> bool {
         let has_others = match self.context.listener.reads {
             Reads::Master => false,
-            Reads::Replica => !self.is_at_master(lane),
-            Reads::Any | Reads::Nearest => true,
+            Reads::Replica | Reads::Zone => !self.is_at_master(lane),
+            Reads::Any | Reads::Nearest | Reads::ZoneAny => true,
         };
         has_others && lane.key.purpose == Purpose::Reads && inner.attempts == 0
     }
@@ -359,6 +360,8 @@ impl Session {
     ) -> Result<Rc<Lane>, NoLane> {
         let pool = &self.context.pool;
         let snapshot = pool.snapshot();
+        let mut lag = self.context.lag.borrow_mut();
+        lag.follow(pool.changes(), &snapshot);
         if inner.in_lane > 0 {
             let lane = inner.lane.as_ref().filter(|_| !inner.fanned).ok_or(NoLane::Drain)?;
             let at_master = snapshot.master().is_some_and(|master| master.id == lane.key.node);
@@ -367,10 +370,7 @@ impl Session {
                 && match demand {
                     Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
                     Demand { needs_master: true, .. } => at_master,
-                    _ => {
-                        let readable = |node: &Node| node.readable.is_ok() && !lane.usage().is_out();
-                        at_master || snapshot.node(lane.key.node).is_some_and(readable)
-                    }
+                    _ => at_master || still_serves(lane, &snapshot, &lag),
                 };
             return if fits { Ok(Rc::clone(lane)) } else { Err(NoLane::Drain) };
         }
@@ -385,12 +385,13 @@ impl Session {
             return master();
         }
         let listener = &self.context.listener;
-        let nodes = Candidates { snapshot: &snapshot, standings: &pool.standings(), avoid: inner.avoid };
+        let nodes = Candidates { snapshot: &snapshot, standings: &pool.standings(), lag: &lag, avoid: inner.avoid };
         let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes);
         match route.to {
             Read::Nodes(set) => {
-                // `nearest` allows the master, but while a nearer one only waits for its proof a session must not stay.
-                let far = listener.reads == Reads::Nearest && set.len() == 1 && snapshot.master == Some(set.at(0));
+                // These allow the master, but while a nearer one only waits for its proof a session must not stay.
+                let prefers_others = matches!(listener.reads, Reads::Nearest | Reads::ZoneAny);
+                let far = prefers_others && set.len() == 1 && snapshot.master == Some(set.at(0));
                 if !far {
                     inner.kept_from_replicas = 0;
                     inner.patience = limits::PATIENCE;
@@ -409,4 +410,10 @@ impl Session {
             Read::Hold => Err(NoLane::Unserved),
         }
     }
+}
+
+/// A replica may serve the session's next read as it did the one before.
+fn still_serves(lane: &Lane, snapshot: &Snapshot, lag: &LagGate) -> bool {
+    let index = snapshot.nodes.iter().position(|node| node.id == lane.key.node);
+    !lane.usage().is_out() && index.is_some_and(|index| snapshot.nodes[index].readable.is_ok() && lag.admits(index))
 }

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::memory::Account;
 use crate::metrics::{MemoryKind, WorkerCounters};
 use crate::rarely::Rarely;
+use crate::reading::lag::LagGate;
 use crate::throttle::Throttle;
 use crate::transport::CipherBuffer;
 
@@ -121,4 +122,13 @@ pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
+    /// Which replicas are near enough behind for this listener.
+    pub(super) lag: RefCell<LagGate>,
+}
+
+impl Context {
+    pub(crate) fn new(listener: Arc<config::Listener>, pool: Rc<Pool>, workspace: Rc<Workspace>) -> Self {
+        let lag = RefCell::new(LagGate::new(listener.max_lag));
+        Self { listener, pool, workspace, lag }
+    }
 }

@@ -59,6 +59,7 @@ pub(super) struct Member {
     /// Remembered while it is silent.
     pub(super) run_id: Option<Arc<str>>,
     pub(super) flavor: Flavor,
+    pub(super) zone: Option<Arc<str>>,
     pub(super) version: Option<Version>,
     pub(super) role: Role,
     pub(super) role_since: Instant,
@@ -109,6 +110,7 @@ impl Member {
             answered: false,
             run_id: None,
             flavor: Flavor::default(),
+            zone: None,
             version: None,
             role: Role::Unknown,
             role_since: now,
@@ -161,6 +163,7 @@ impl Member {
         if seen.version.is_some() {
             self.version = seen.version;
             self.flavor = seen.flavor;
+            self.zone.clone_from(&seen.zone);
         }
         // A moving average over about eight probes, as TCP does it: one late answer is no slow node.
         self.round_trip = Some(self.round_trip.map_or(round_trip, |old| (old * 7 + round_trip) / 8));

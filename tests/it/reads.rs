@@ -7,6 +7,7 @@ use crate::support::client::{Client, bulk, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::fake::{Act, Fake};
 use crate::support::redis::{Redis, eventually};
+use crate::support::relay::Relay;
 
 /// A master and two replicas that pass every probe and do with commands what the test says.
 struct Fakes([Fake; 3]);
@@ -64,6 +65,13 @@ fn read_for(address: &str, clients: usize, time: Duration) -> Duration {
             .collect();
         readers.into_iter().map(|reader| reader.join().expect("no reader fails")).max().unwrap_or_default()
     })
+}
+
+/// One read each on so many connections.
+fn read_once_each(endpoint: &Endpoint, clients: usize) {
+    for _ in 0..clients {
+        assert!(endpoint.client().ask(&["GET", "k"]).starts_with('$'));
+    }
 }
 
 /// Probes are answered, commands never: before there was a read timeout such a node was waited for without end.
@@ -202,4 +210,112 @@ fn a_replica_that_is_loading_is_out_at_once() {
     let refused = nodes.served()[1];
     assert!((1..=3).contains(&refused), "{refused} of 200 were refused");
     eventually("that is counted", || node(&endpoint, "ejections", &nodes.0[1].address()) == 1.0);
+}
+
+/// The first two are in zone a by their own word, the third by the operator's in zone b, and so is Redan in the second half.
+#[test]
+fn reads_stay_in_the_zone_while_it_can_serve() {
+    let nodes = Fakes::new();
+    nodes.0[0].set_zone("a");
+    nodes.0[1].set_zone("a");
+    nodes.0[2].set_zone("a");
+    let [master, near, far] = [0, 1, 2].map(|index| nodes.0[index].address());
+    let list = format!("[{master:?}, {near:?}, {{ address = {far:?}, zone = \"b\" }}]");
+    for (zone, home, away) in [("a", 1, 2), ("b", 2, 1)] {
+        let process = format!("workers = 1\nzone = \"{zone}\"");
+        let endpoint = Endpoint::start_with_nodes(
+            &process,
+            &list,
+            "reads = \"zone\"\nconsistency = \"eventual\"",
+            "read_timeout = \"100ms\"",
+        );
+        endpoint.wait_for_readable(3);
+        let before = nodes.served();
+        read_once_each(&endpoint, 40);
+        assert_eq!(nodes.served()[home] - before[home], 40, "all of them in zone {zone}");
+        // It serves no more, and the next zone does.
+        nodes.0[home].script(|_| Act::reply("-LOADING Redis is loading the dataset in memory\r\n"));
+        read_once_each(&endpoint, 40);
+        let after = nodes.served();
+        assert!(after[away] - before[away] >= 30, "{before:?} {after:?}");
+        slow(&nodes.0[home], Duration::ZERO);
+    }
+    // The master of zone a goes before the replica of zone b.
+    let endpoint = Endpoint::start_with_nodes(
+        "workers = 1\nzone = \"a\"",
+        &list,
+        "reads = \"zone-any\"\nconsistency = \"eventual\"",
+        "probe_interval = \"20s\"",
+    );
+    endpoint.wait_for_readable(3);
+    let before = nodes.served();
+    nodes.0[1].script(|_| Act::reply("-LOADING Redis is loading the dataset in memory\r\n"));
+    read_once_each(&endpoint, 40);
+    let after = nodes.served();
+    assert!(after[0] - before[0] >= 35 && after[2] == before[2], "{before:?} {after:?}");
+}
+
+#[test]
+fn reads_are_shared_out_by_weight() {
+    let nodes = Fakes::new();
+    let [master, light, heavy] = [0, 1, 2].map(|index| nodes.0[index].address());
+    let list = |light_weight: u32| {
+        format!(
+            "[{master:?}, {{ address = {light:?}, weight = {light_weight} }}, {{ address = {heavy:?}, weight = 30 }}]"
+        )
+    };
+    for (weight, least, most) in [(10, 60, 140), (0, 0, 0)] {
+        let endpoint = Endpoint::start_with_nodes("workers = 1", &list(weight), "consistency = \"eventual\"", "");
+        endpoint.wait_for_readable(3);
+        let before = nodes.served();
+        let mut client = endpoint.client();
+        for _ in 0..400 {
+            assert!(client.ask(&["GET", "k"]).starts_with('$'));
+        }
+        let got = nodes.served()[1] - before[1];
+        assert!((least..=most).contains(&got), "weight {weight}: {got} of 400");
+        if weight == 0 {
+            nodes.0[2].script(|_| Act::reply("-LOADING Redis is loading the dataset in memory\r\n"));
+            for _ in 0..20 {
+                assert!(client.ask(&["GET", "k"]).starts_with('$'));
+            }
+            assert!(nodes.served()[1] - before[1] >= 15, "it is the last replica, and goes before the master");
+        }
+    }
+}
+
+/// A replica behind a link that holds back what the master writes.
+#[test]
+fn a_replica_that_is_too_far_behind_serves_nobody() {
+    for (limit, writes) in [("max_lag = \"500ms\"", 1), ("max_lag_bytes = \"64kb\"", 200)] {
+        let master = Redis::start();
+        let relay = Relay::to(&master);
+        let replica = Redis::options().line(&format!("replicaof 127.0.0.1 {}", relay.port())).start();
+        replica.wait_for_link();
+        master.ok(&["SET", "k", "old"]);
+        eventually("the replica has it", || replica.text(&["GET", "k"]) == "old");
+        let endpoint = Endpoint::of(&[&master, &replica], limit);
+        let reads = || node(&endpoint, "reads", &replica.address());
+        read_once_each(&endpoint, 10);
+        assert!(reads() > 0.0, "it is near enough");
+        relay.hold();
+        for _ in 0..writes {
+            master.ok(&["SET", "k", &"new".repeat(300)]);
+        }
+        // Whoever connects now must see what others have written before it looks, once that much is too old.
+        eventually("nobody is sent there", || {
+            master.ok(&["SET", "more", "x"]);
+            let before = reads();
+            read_once_each(&endpoint, 10);
+            reads() == before
+        });
+        assert!(endpoint.is_readable(&replica.address()), "what is too far is this listener's to say");
+        assert!(endpoint.client().text(&["GET", "k"]).is_some_and(|text| text.starts_with("new")));
+        relay.release();
+        eventually("it serves again", || {
+            let before = reads();
+            read_once_each(&endpoint, 10);
+            reads() > before
+        });
+    }
 }
