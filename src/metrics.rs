@@ -201,6 +201,10 @@ pub(crate) struct WorkerCounters {
     pub(crate) reads_replica: Counter,
     /// Of `commands_read`: sent to the master.
     pub(crate) reads_master: Counter,
+    /// Of `reads_master`: because no replica could serve them.
+    pub(crate) reads_fallback: Counter,
+    /// Times a session had to wait because of `master_reads_limit`.
+    pub(crate) reads_capped: Counter,
     /// Bytes read from clients, after decryption.
     pub(crate) bytes_in: Counter,
     /// Bytes written to clients, before encryption.

@@ -77,6 +77,8 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_in_doubt", "Commands whose outcome is unknown", |w| w.in_doubt.get()),
     ("redan_bounces", "Replies not shown to clients because they said: not me, not now", |w| w.bounces.get()),
     ("redan_marks_asked", "Questions for a replication offset", |w| w.marks_asked.get()),
+    ("redan_reads_fallback", "Reads sent to the master because no replica could serve", |w| w.reads_fallback.get()),
+    ("redan_reads_capped", "Times a client waited because of master_reads_limit", |w| w.reads_capped.get()),
     ("redan_messages", "Messages of publishers handed to subscribed clients", |w| w.messages_delivered.get()),
     ("redan_resubscriptions", "Times all subscriptions were had again at a node", |w| w.resubscriptions.get()),
     ("redan_auth_failures", "Logins of clients with a wrong name or password", |w| w.auth_failures.get()),

@@ -358,7 +358,7 @@ impl Pool {
         self.waiting_for_change.borrow_mut().push(waker.clone());
     }
 
-    pub(super) fn wake_waiting(&self) {
+    pub(crate) fn wake_waiting(&self) {
         for waker in self.waiting_for_change.take() {
             waker.wake();
         }

@@ -48,6 +48,7 @@ pub(super) static LISTENER: Kind = Kind {
         "consistency",
         "max_lag",
         "max_lag_bytes",
+        "master_reads_limit",
         "hold",
         "admin_commands",
         "allow",

@@ -58,6 +58,7 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
         section.choice("authentication", &[("required", Authentication::Required), ("none", Authentication::None)]);
     let (reads, consistency) = policy(&section, known.has_zone);
     let max_lag = max_lag(&section, reads);
+    let master_reads_limit = master_reads_limit(&section, reads);
     let hold = section.duration("hold", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(10));
     let allow_admin_commands = section.choice("admin_commands", &[("deny", false), ("allow", true)]).unwrap_or(false);
     let permissions = permissions::read(&section);
@@ -96,6 +97,7 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
         reads,
         consistency,
         max_lag,
+        master_reads_limit,
         hold,
         allow_admin_commands,
         permissions,
@@ -242,6 +244,19 @@ fn policy(section: &Section<'_>, has_zone: bool) -> (Reads, Consistency) {
         _ => {}
     }
     (reads.unwrap_or(Reads::Replica), consistency.unwrap_or(Consistency::Session))
+}
+
+/// Of all workers together; each gets its part when their number is known.
+fn master_reads_limit(section: &Section<'_>, reads: Reads) -> Option<u64> {
+    let limit = section.integer("master_reads_limit", 1..=100_000_000);
+    if section.has("master_reads_limit") && !matches!(reads, Reads::Replica | Reads::Zone) {
+        section.error(
+            "master_reads_limit",
+            "`master_reads_limit` is for reads that fall back to the master, and here it serves them anyway; remove it, or \
+             choose `reads = \"replica\"` or \"zone\"",
+        );
+    }
+    limit.and_then(|limit| u64::try_from(limit).ok())
 }
 
 fn max_lag(section: &Section<'_>, reads: Reads) -> LagLimit {

@@ -77,6 +77,8 @@ pub(crate) struct Listener {
     pub(crate) consistency: Consistency,
     /// A replica further behind serves none of its reads.
     pub(crate) max_lag: LagLimit,
+    /// Reads a second, of each worker, that go to the master because no replica can serve; `None`: as many as come.
+    pub(crate) master_reads_limit: Option<u64>,
     /// How long a command waits for a master before it is answered with an error.
     pub(crate) hold: Duration,
     /// Administrative commands go to the master instead of being refused.
@@ -92,6 +94,12 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// With each worker's part of what is bounded for all of them.
+    fn on(mut self, workers: usize) -> Self {
+        self.master_reads_limit = self.master_reads_limit.map(|limit| limit.div_ceil(workers.max(1) as u64));
+        self
+    }
+
     /// Nobody needs to log in.
     pub(crate) fn lets_anyone_in(&self) -> bool {
         self.users.is_none() && !self.passthrough

@@ -90,7 +90,10 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         max_memory: process.max_memory,
-        listeners: listeners.into_iter().map(|listener| listener.map(Arc::new)).collect::<Option<_>>()?,
+        listeners: listeners
+            .into_iter()
+            .map(|listener| Some(Arc::new(listener?.on(process.workers))))
+            .collect::<Option<_>>()?,
         groups: groups.into_iter().map(|group| group.map(Arc::new)).collect::<Option<_>>()?,
         warnings: Vec::new(),
     })

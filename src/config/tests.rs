@@ -79,7 +79,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(listener.bind.to_string(), "127.0.0.1:6380");
     assert!(listener.tls.is_none() && listener.users.is_none() && !listener.allow_admin_commands);
     assert_eq!((listener.reads, listener.consistency), (Reads::Replica, Consistency::Session));
-    assert_eq!(listener.max_lag, LagLimit::default());
+    assert_eq!((listener.max_lag, listener.master_reads_limit), (LagLimit::default(), None));
     assert_eq!((listener.hold, listener.idle_timeout), (Duration::from_secs(10), None));
     assert_eq!((listener.max_clients, listener.output_limit), (10_000, OutputLimits::default()));
     assert_eq!(listener.tcp_keepalive, Some(Duration::from_secs(300)));
@@ -109,7 +109,8 @@ const FULL_LISTENERS: &str = r#"bind = "0.0.0.0:6380"
         [[listener]]
         name = "near"
         bind = "127.0.0.1:6381"
-        reads = "zone-any"
+        reads = "zone"
+        master_reads_limit = 1000
         [[listener]]
         name = "local"
         bind = "unix:run/redis.sock"
@@ -140,7 +141,8 @@ fn every_setting_arrives() {
     assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "warn"));
     assert_eq!(config.shutdown_timeout, Duration::from_secs(60));
     let [app, near, local] = &config.listeners[..] else { panic!("three listeners") };
-    assert_eq!((near.reads, near.consistency), (Reads::ZoneAny, Consistency::Session));
+    assert_eq!((near.reads, near.consistency), (Reads::Zone, Consistency::Session));
+    assert_eq!(near.master_reads_limit, Some(334), "each of three workers has its part");
     assert_eq!(app.tls.as_ref().unwrap().client_ca, Some(directory.0.path().join("certs/ca.pem")));
     assert_eq!((app.reads, app.hold, app.max_clients), (Reads::Nearest, Duration::ZERO, 7));
     assert_eq!(app.consistency, Consistency::Eventual);
@@ -237,6 +239,7 @@ fn mistakes_in_listeners() {
         ("", "bind = \"127.0.0.1:1\"\ngroup = \"mian\"", NODES, &[(5, "did you mean \"main\"?")]),
         ("", "bind = \"127.0.0.1:1\"\ngroup = \"other\"", NODES, &[(5, "write \"main\"")]),
         ("", lag, NODES, &[(6, "so `max_lag` has no meaning"), (7, "so `max_lag_bytes` has no meaning")]),
+        ("", "bind = \"127.0.0.1:1\"\nreads = \"any\"\nmaster_reads_limit = 5", NODES, &[(6, "serves them anyway")]),
         ("", "bind = \"127.0.0.1:1\"\nreads = \"zone\"", NODES, &[(5, "add `zone` to [redan]")]),
         ("", strong, NODES, &[(6, "`reads` says otherwise")]),
         ("", "bind = \"127.0.0.1:1\"\nreads = \"replcia\"", NODES, &[(5, "(\"replica\"?)")]),

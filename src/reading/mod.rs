@@ -5,6 +5,7 @@
 //! threads for it.
 
 pub(crate) mod age;
+pub(crate) mod budget;
 pub(crate) mod choice;
 pub(crate) mod lag;
 pub(crate) mod outlier;

@@ -257,11 +257,11 @@ impl Session {
             match (item.part, &lane) {
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
                 (_, Some(lane)) => self.ride(inner, lane, item, raw, moves),
-                (_, None) => inner.answer(replay::failure(raw, &self.hold_error()), &self.context),
+                (_, None) => inner.answer(replay::failure(raw, &self.unserved_error(inner)), &self.context),
             }
         }
         if let Some(lane) = lane {
-            self.count(&lane, items, plan);
+            self.count(&lane, items, plan, inner.fell_back);
             inner.lane = Some(lane);
         }
         true
@@ -340,13 +340,16 @@ impl Session {
         local::answer(command, frame, raw, &mut inner.identity, &facts, reply);
     }
 
-    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {
+    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>, fell_back: bool) {
         let counters = &self.context.workspace.counters;
         let writes = if plan.writes { items.iter().filter(|item| item.part == Part::Write).count() } else { 0 };
         let locals = items.iter().filter(|item| matches!(item.part, Part::Answer(_))).count();
         let reads = (items.len() - writes - locals) as u64;
         counters.commands_write.add(writes as u64);
         counters.commands_read.add(reads);
+        if fell_back {
+            self.note_fallback(reads);
+        }
         lane.counters().reads.add(reads);
         if self.is_at_master(lane) { &counters.reads_master } else { &counters.reads_replica }.add(reads);
     }
@@ -360,6 +363,7 @@ impl Session {
     ) -> Result<Rc<Lane>, NoLane> {
         let pool = &self.context.pool;
         let snapshot = pool.snapshot();
+        inner.capped = false;
         let mut lag = self.context.lag.borrow_mut();
         lag.follow(pool.changes(), &snapshot);
         if inner.in_lane > 0 {
@@ -372,9 +376,13 @@ impl Session {
                     Demand { needs_master: true, .. } => at_master,
                     _ => at_master || still_serves(lane, &snapshot, &lag),
                 };
-            return if fits { Ok(Rc::clone(lane)) } else { Err(NoLane::Drain) };
+            let lane = Rc::clone(lane);
+            inner.fell_back &= !demand.needs_master;
+            // Who has no more to spend on the master waits, with nothing in flight.
+            let may = !inner.fell_back || self.may_fall_back(inner, cx);
+            return if fits && may { Ok(lane) } else { Err(NoLane::Drain) };
         }
-        (inner.muted, inner.fanned) = (false, false);
+        (inner.muted, inner.fanned, inner.fell_back) = (false, false, false);
         let purpose = if demand.writes { Purpose::Ordered } else { Purpose::Reads };
         let dialect = inner.dialect;
         let master = || {
@@ -405,6 +413,10 @@ impl Session {
                 if self.waits_for_mark(inner, &route, cx) {
                     return Err(NoLane::Mark);
                 }
+                if route.fallback && !self.may_fall_back(inner, cx) {
+                    return Err(NoLane::Unserved);
+                }
+                inner.fell_back = route.fallback;
                 master()
             }
             Read::Hold => Err(NoLane::Unserved),

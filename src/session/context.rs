@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::Session;
+use super::fallback::Fallbacks;
 use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
@@ -124,11 +125,13 @@ pub(crate) struct Context {
     pub(crate) workspace: Rc<Workspace>,
     /// Which replicas are near enough behind for this listener.
     pub(super) lag: RefCell<LagGate>,
+    pub(super) fallbacks: Fallbacks,
 }
 
 impl Context {
     pub(crate) fn new(listener: Arc<config::Listener>, pool: Rc<Pool>, workspace: Rc<Workspace>) -> Self {
         let lag = RefCell::new(LagGate::new(listener.max_lag));
-        Self { listener, pool, workspace, lag }
+        let fallbacks = Fallbacks::new(listener.master_reads_limit);
+        Self { listener, pool, workspace, lag, fallbacks }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
 mod end;
+mod fallback;
 mod fanned;
 mod hello;
 mod held;
@@ -158,6 +159,10 @@ struct Inner {
     subscriptions: Option<Box<Subscriptions>>,
     /// A large reply has begun to go to the client: nothing may come between.
     mid_reply: bool,
+    /// Its next reads wait because of the listener's `master_reads_limit`.
+    capped: bool,
+    /// What is in flight went to the master because no replica could serve it.
+    fell_back: bool,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -229,6 +234,8 @@ impl Session {
             skip_replies: 0,
             subscriptions: None,
             mid_reply: false,
+            capped: false,
+            fell_back: false,
             severed: None,
             hold: None,
             penance: None,

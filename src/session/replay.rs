@@ -284,7 +284,7 @@ impl Session {
     }
 
     pub(super) fn give_up(&self, inner: &mut Inner) {
-        let words = self.hold_error();
+        let words = self.unserved_error(inner);
         let mut stash = inner.stash.take();
         for (_, stashed) in &mut stash {
             if let Stashed::Retry { request, .. } = stashed {

@@ -133,6 +133,11 @@ impl Fake {
         self.state().zone = zone.to_owned();
     }
 
+    /// It has applied the stream up to here; a master has written so much.
+    pub(crate) fn set_offset(&self, offset: u64) {
+        self.state().offset = offset;
+    }
+
     /// Probes take so much longer to it.
     pub(crate) fn set_distance(&self, distance: Duration) {
         self.state().distance = distance;
