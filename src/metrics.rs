@@ -205,6 +205,10 @@ pub(crate) struct WorkerCounters {
     pub(crate) reads_fallback: Counter,
     /// Times a session had to wait because of `master_reads_limit`.
     pub(crate) reads_capped: Counter,
+    /// Reads that were also sent to a second node.
+    pub(crate) hedges: Counter,
+    /// Times the second node answered first.
+    pub(crate) hedges_won: Counter,
     /// Bytes read from clients, after decryption.
     pub(crate) bytes_in: Counter,
     /// Bytes written to clients, before encryption.

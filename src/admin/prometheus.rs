@@ -79,6 +79,8 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_marks_asked", "Questions for a replication offset", |w| w.marks_asked.get()),
     ("redan_reads_fallback", "Reads sent to the master because no replica could serve", |w| w.reads_fallback.get()),
     ("redan_reads_capped", "Times a client waited because of master_reads_limit", |w| w.reads_capped.get()),
+    ("redan_hedges", "Reads sent to a second node because the first took long", |w| w.hedges.get()),
+    ("redan_hedges_won", "Times the second node answered first", |w| w.hedges_won.get()),
     ("redan_messages", "Messages of publishers handed to subscribed clients", |w| w.messages_delivered.get()),
     ("redan_resubscriptions", "Times all subscriptions were had again at a node", |w| w.resubscriptions.get()),
     ("redan_auth_failures", "Logins of clients with a wrong name or password", |w| w.auth_failures.get()),

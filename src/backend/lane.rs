@@ -72,6 +72,12 @@ pub(super) struct Flight {
     pub(super) moves: bool,
 }
 
+impl Flight {
+    fn is_of<R: Recipient>(&self, sender: &Rc<R>) -> bool {
+        self.to.as_ref().is_some_and(|to| std::ptr::addr_eq(Rc::as_ptr(to), Rc::as_ptr(sender)))
+    }
+}
+
 pub(crate) struct Lane {
     pub(crate) key: LaneKey,
     state: Cell<State>,
@@ -104,7 +110,8 @@ pub(super) struct Inner {
     submitted: u64,
     /// The command whose time is taken, by its number, and when it was submitted.
     sample: Option<(u64, Instant)>,
-    age: Age,
+    age: Age<8>,
+    hedge_age: Age<4>,
     /// The connection is open.
     open: bool,
 }
@@ -127,6 +134,7 @@ impl Lane {
                 submitted: 0,
                 sample: None,
                 age: Age::default(),
+                hedge_age: Age::default(),
                 open: false,
             }),
             waker: RefCell::new(None),
@@ -219,6 +227,49 @@ impl Lane {
         let answered = inner.submitted - inner.flights.len() as u64;
         let old = usize::try_from(inner.age.tick(inner.submitted, answered)).unwrap_or(usize::MAX);
         self.serves() && inner.flights.iter().take(old).any(|flight| flight.moves && flight.to.is_some())
+    }
+
+    /// Called once a tick where reads are hedged: tells the senders of those that are due.
+    pub(super) fn tell_slow(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        let answered = inner.submitted - inner.flights.len() as u64;
+        let old = usize::try_from(inner.hedge_age.tick(inner.submitted, answered)).unwrap_or(usize::MAX);
+        for flight in inner.flights.iter().take(old).filter(|flight| flight.moves) {
+            flight.to.iter().for_each(|to| to.slow());
+        }
+    }
+
+    /// How many reads of one sender are unanswered here; `None` if any of its commands may not be asked elsewhere, or part of
+    /// an answer has gone already.
+    pub(crate) fn count_moving<R: Recipient>(&self, sender: &Rc<R>) -> Option<usize> {
+        let inner = self.inner.borrow();
+        let mut own = inner.flights.iter().enumerate().filter(|(_, flight)| flight.is_of(sender));
+        own.try_fold(0, |count, (position, flight)| {
+            let torn = position == 0 && inner.replies.in_piece();
+            (flight.moves && !torn).then_some(count + 1)
+        })
+    }
+
+    /// The unanswered commands of one sender, from the oldest on.
+    pub(crate) fn each_read_of<R: Recipient>(&self, sender: &Rc<R>, mut each: impl FnMut(u64, &[u8])) {
+        let inner = self.inner.borrow();
+        let mut offset = 0;
+        for flight in &inner.flights {
+            let len = flight.len as usize;
+            if flight.is_of(sender) {
+                each(flight.sequence, inner.log.at(offset, len));
+            }
+            offset += len;
+        }
+    }
+
+    /// Replies to this sender are not wanted any more. Must not be called from what the lane itself tells.
+    pub(crate) fn forget<R: Recipient>(&self, sender: &Rc<R>) {
+        for flight in &mut self.inner.borrow_mut().flights {
+            if flight.is_of(sender) {
+                flight.to = None;
+            }
+        }
     }
 
     /// Takes nothing new, and gives back what may be asked elsewhere; returns how much that is. When nobody waits for anything

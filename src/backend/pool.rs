@@ -26,6 +26,7 @@ use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
+use crate::reading::budget::Tenth;
 use crate::reading::outlier::Outliers;
 use crate::reading::{Standing, Usage};
 use crate::topology::{Node, NodeId, Snapshot};
@@ -75,6 +76,7 @@ pub(crate) struct Pool {
     /// Of the snapshot's nodes, at its indices.
     pub(super) standings: RefCell<Vec<Standing>>,
     pub(super) outliers: RefCell<Outliers>,
+    pub(super) hedges: RefCell<Tenth>,
     /// The watch is awake.
     pub(super) watching: Cell<bool>,
     pub(super) watch_wanted: Notify,
@@ -132,6 +134,7 @@ impl Pool {
             usages: RefCell::default(),
             standings: RefCell::default(),
             outliers: RefCell::default(),
+            hedges: RefCell::default(),
             watching: Cell::new(false),
             watch_wanted: Notify::new(),
             idle_pins: RefCell::default(),

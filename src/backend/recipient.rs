@@ -71,6 +71,9 @@ pub(crate) trait Recipient {
     /// The reply will not come.
     fn lost(&self, lost: Lost<'_>);
 
+    /// A read has been owed for as long as it takes to ask another node too.
+    fn slow(&self) {}
+
     /// Bytes that wait for the client.
     fn backlog(&self) -> usize;
 

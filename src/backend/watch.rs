@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::lane::Purpose;
 use super::pool::Pool;
-use crate::reading::age::TICKS;
+use crate::config::Group;
 use crate::reading::outlier::Member;
 use crate::reading::{Standing, Usage};
 use crate::topology::{Node, NodeId, Snapshot};
@@ -17,12 +17,9 @@ use crate::topology::{Node, NodeId, Snapshot};
 const TICK: Duration = Duration::from_millis(125);
 
 pub(super) async fn run(pool: Weak<Pool>) {
-    let Some(timeout) = pool.upgrade().map(|pool| pool.dialer().group().read_timeout) else {
+    let Some(Paces { tick, late, hedge, judge }) = pool.upgrade().map(|pool| Paces::of(pool.dialer().group())) else {
         return;
     };
-    let tick = timeout.map_or(TICK, |timeout| (timeout / TICKS).min(TICK));
-    // Ticks after which the ages of reads are looked at.
-    let every = timeout.map(|timeout| (timeout / TICKS).div_duration_f64(tick).round() as u64);
     for number in 1u64.. {
         let Some(strong) = pool.upgrade() else {
             return;
@@ -33,12 +30,39 @@ pub(super) async fn run(pool: Weak<Pool>) {
             let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
             continue;
         }
-        if every.is_some_and(|every| number.is_multiple_of(every)) {
-            strong.give_back_late_reads();
+        let is_due = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
+        if is_due(hedge) {
+            strong
+                .lanes
+                .borrow()
+                .iter()
+                .filter(|lane| lane.key.purpose == Purpose::Reads)
+                .for_each(|lane| lane.tell_slow());
         }
-        strong.judge_nodes(Instant::now());
+        let late = is_due(late) && strong.give_back_late_reads();
+        if late || is_due(Some(judge)) {
+            strong.judge_nodes(Instant::now());
+        }
         drop(strong);
         tokio::time::sleep(tick).await;
+    }
+}
+
+/// The time between two ticks, and after how many of them what is done. `None`: never.
+struct Paces {
+    tick: Duration,
+    late: Option<u64>,
+    hedge: Option<u64>,
+    judge: u64,
+}
+
+impl Paces {
+    fn of(group: &Group) -> Self {
+        // `Age` counts so many ticks.
+        let (late, hedge) = (group.read_timeout.map(|time| time / 8), group.hedge.map(|time| time / 4));
+        let tick = late.into_iter().chain(hedge).fold(TICK, Duration::min);
+        let ticks = |time: Duration| (time.div_duration_f64(tick).round() as u64).max(1);
+        Self { tick, late: late.map(ticks), hedge: hedge.map(ticks), judge: ticks(TICK) }
     }
 }
 
@@ -50,7 +74,9 @@ impl Pool {
         }
     }
 
-    fn give_back_late_reads(&self) {
+    /// Whether there were any.
+    fn give_back_late_reads(&self) -> bool {
+        let mut any = false;
         let lanes = self.lanes.borrow();
         for lane in lanes.iter().filter(|lane| lane.key.purpose == Purpose::Reads && lane.is_late()) {
             lane.usage().note_late();
@@ -58,7 +84,18 @@ impl Pool {
             self.counters_of(lane.key.node).late_reads.add(given);
             // What is late here may be what control is to hear of.
             self.look();
+            any = true;
         }
+        any
+    }
+
+    /// So many reads were sent: a tenth of them may be sent twice.
+    pub(crate) fn save_for_hedges(&self, reads: u64) {
+        self.hedges.borrow_mut().save(reads);
+    }
+
+    pub(crate) fn spend_on_hedges(&self, reads: u64) -> bool {
+        self.hedges.borrow_mut().spend(reads)
     }
 
     fn judge_nodes(&self, now: Instant) {

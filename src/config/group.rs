@@ -20,6 +20,8 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::V
 const PROBE: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(60);
 
 const LEAST_READ_TIMEOUT: Duration = Duration::from_millis(20);
+/// Less than what a machine that is busy takes to run a program is no sign of a slow node, and the watch ticks four times as often.
+const LEAST_HEDGE: Duration = Duration::from_millis(4);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// `zone` is the one that Redan runs in.
@@ -36,6 +38,11 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
     if !read_timeout.is_zero() && read_timeout < LEAST_READ_TIMEOUT {
         section
             .error("read_timeout", "`read_timeout` is at least 20ms, which a healthy node may take; 0s waits for ever");
+    }
+
+    let hedge = section.duration("hedge", LEAST_HEDGE..=HOUR);
+    if hedge.is_some_and(|hedge| !read_timeout.is_zero() && hedge >= read_timeout) {
+        section.error("hedge", "after `read_timeout` a read is asked elsewhere anyway; make `hedge` shorter");
     }
 
     let mut seeds: Vec<Seed> = Vec::new();
@@ -58,6 +65,7 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
         probe_timeout,
         connect_timeout,
         read_timeout,
+        hedge,
         zone: zone.cloned(),
     })
 }

@@ -83,6 +83,7 @@ pub(super) static GROUP: Kind = Kind {
         "probe_timeout",
         "connect_timeout",
         "read_timeout",
+        "hedge",
     ],
     refused: &[
         ("password", NO_PASSWORD_HERE),

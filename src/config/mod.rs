@@ -185,6 +185,8 @@ pub(crate) struct Group {
     pub(crate) connect_timeout: Duration,
     /// A read that a node owes for so long is asked elsewhere; `None` waits for ever.
     pub(crate) read_timeout: Option<Duration>,
+    /// A read that a node owes for so long is asked of another too; `None`: never.
+    pub(crate) hedge: Option<Duration>,
     /// The zone that Redan runs in.
     pub(crate) zone: Option<Arc<str>>,
 }

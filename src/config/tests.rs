@@ -89,6 +89,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(group.probe_interval, Duration::from_millis(500));
     assert_eq!((group.probe_timeout, group.connect_timeout), (Duration::from_secs(1), Duration::from_secs(2)));
     assert_eq!((group.read_timeout, group.zone.as_deref()), (Some(Duration::from_secs(1)), None));
+    assert_eq!(group.hedge, None);
     assert_eq!((group.seeds[0].weight, group.seeds[0].zone.as_deref()), (10, None));
     assert!(group.access.user.is_none() && group.access.password.is_none() && group.access.tls.is_none());
 }
@@ -129,7 +130,8 @@ const FULL_GROUP: &str = r#"nodes = [
         probe_interval = "1s"
         probe_timeout = "2s"
         connect_timeout = "3s"
-        read_timeout = "0s""#;
+        read_timeout = "0s"
+        hedge = "20ms""#;
 
 #[test]
 fn every_setting_arrives() {
@@ -155,6 +157,7 @@ fn every_setting_arrives() {
     assert_eq!((local.reads, local.consistency), (Reads::Master, Consistency::Strong));
     let group = &config.groups[0];
     assert_eq!((group.read_timeout, group.zone.as_deref()), (None, Some("a")));
+    assert_eq!(group.hedge, Some(Duration::from_millis(20)));
     assert_eq!((group.weight_of("10.0.0.2:6379"), group.zone_of("10.0.0.2:6379")), (0, Some("b")));
     assert_eq!((group.weight_of("10.0.0.4:6379"), group.zone_of("10.0.0.4:6379")), (10, None));
     let seen: Vec<_> = group
@@ -373,6 +376,8 @@ fn mistakes_in_groups() {
         ("", BIND, line("tls = { ca = \"certs/ca.pem\", server_name = \"a b\" }"), &[(9, "neither a DNS name")]),
         ("", BIND, line("probe_interval = \"1ms\""), &[(9, "20ms to 1m")]),
         ("", BIND, line("read_timeout = \"1ms\""), &[(9, "at least 20ms")]),
+        ("", BIND, line("hedge = \"1ms\""), &[(9, "4ms to 1h")]),
+        ("", BIND, line("hedge = \"1s\""), &[(9, "make `hedge` shorter")]),
     ]);
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn group(seeds: Vec<(String, Access)>, access: Access) -> Group {
         probe_timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_secs(5),
         read_timeout: None,
+        hedge: None,
         zone: None,
     }
 }

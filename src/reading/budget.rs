@@ -1,7 +1,7 @@
 //! How many reads may still be sent where only so many shall be.
 //!
-//! Pure. Both let through what is asked as long as anything is left, and then wait until the debt is paid: a batch is never
-//! cut, and in the long run no more passes than may.
+//! Pure: a rate for reads that fall back to the master, a tenth for hedges. The rate lets through what is asked as long as
+//! anything is left, and then waits until the debt is paid: a batch is never cut, and in the long run no more passes than may.
 
 use std::time::{Duration, Instant};
 
@@ -51,9 +51,46 @@ impl Rate {
     }
 }
 
+/// One for every ten.
+#[derive(Debug, Default)]
+pub(crate) struct Tenth {
+    /// Reads that were sent and nothing was spent on yet.
+    saved: u64,
+}
+
+/// As much as is saved: what was saved over a quiet day must not be spent in a bad minute.
+const SAVED: u64 = 1000;
+
+impl Tenth {
+    pub(crate) fn save(&mut self, reads: u64) {
+        self.saved = self.saved.saturating_add(reads).min(SAVED);
+    }
+
+    /// Whether so many more may be sent; then they are paid for.
+    pub(crate) fn spend(&mut self, extra: u64) -> bool {
+        let left = self.saved.checked_sub(extra.saturating_mul(10));
+        self.saved = left.unwrap_or(self.saved);
+        left.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn at_most_one_in_ten_is_extra() {
+        let (mut budget, mut extra) = (Tenth::default(), 0);
+        for _ in 0..1000 {
+            budget.save(1);
+            extra += u64::from(budget.spend(1));
+        }
+        assert_eq!(extra, 100);
+        budget.save(1_000_000);
+        let burst = (0..1000).take_while(|_| budget.spend(5)).count();
+        assert_eq!(burst, 20, "no more than a hundred at once");
+        assert!(!budget.spend(1));
+    }
 
     /// Reads in batches of so many, as fast as they may be sent, for ten seconds of a virtual clock.
     fn sent(per_second: u64, batch: u64) -> u64 {

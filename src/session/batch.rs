@@ -351,6 +351,7 @@ impl Session {
             self.note_fallback(reads);
         }
         lane.counters().reads.add(reads);
+        self.context.pool.save_for_hedges(reads);
         if self.is_at_master(lane) { &counters.reads_master } else { &counters.reads_replica }.add(reads);
     }
 
@@ -367,7 +368,8 @@ impl Session {
         let mut lag = self.context.lag.borrow_mut();
         lag.follow(pool.changes(), &snapshot);
         if inner.in_lane > 0 {
-            let lane = inner.lane.as_ref().filter(|_| !inner.fanned).ok_or(NoLane::Drain)?;
+            let alone = inner.fanned || inner.hedge.is_some();
+            let lane = inner.lane.as_ref().filter(|_| !alone).ok_or(NoLane::Drain)?;
             let at_master = snapshot.master().is_some_and(|master| master.id == lane.key.node);
             let fits = lane.serves()
                 && lane.key.dialect == inner.dialect

@@ -16,6 +16,7 @@ mod cursor;
 mod end;
 mod fallback;
 mod fanned;
+mod hedge;
 mod hello;
 mod held;
 mod hold;
@@ -52,6 +53,7 @@ use std::time::Instant;
 use self::batch::Routed;
 use self::clients::Asking;
 use self::context::Context;
+use self::hedge::Hedge;
 use self::held::Held;
 pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
@@ -125,6 +127,10 @@ struct Inner {
     pause: Option<(Sleeping, u64)>,
     /// The lane of everything in flight.
     lane: Option<Rc<Lane>>,
+    /// What is in flight is asked of a second node too.
+    hedge: Option<Hedge>,
+    /// What is in flight has been owed for so long that it may be.
+    hedge_due: bool,
     /// Several nodes answer what is in flight: nothing is sent behind it, for a large reply could not wait for all of them.
     fanned: bool,
     /// The last write on the lane that is not answered.
@@ -214,6 +220,8 @@ impl Session {
             avoid: None,
             pause: None,
             lane: None,
+            hedge: None,
+            hedge_due: false,
             fanned: false,
             last_write: None,
             sight: context.pool.first_sight(),
@@ -319,6 +327,9 @@ impl Session {
         }
         if inner.has_retries() && self.replay(inner, cx) == Flow::Wait {
             return Flow::Wait;
+        }
+        if inner.hedge_due {
+            self.hedge(inner);
         }
         if inner.closing {
             return inner.wait_until_at_most(0);

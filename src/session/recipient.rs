@@ -31,6 +31,7 @@ impl Inner {
 impl Recipient for Session {
     fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         inner.in_lane -= count as usize;
         inner.saw(origin, first + u64::from(count) - 1, &self.context);
         if first == inner.front {
@@ -50,6 +51,7 @@ impl Recipient for Session {
 
     fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         if sequence == inner.front {
             inner.emit(bytes, &self.context);
         } else {
@@ -72,6 +74,7 @@ impl Recipient for Session {
 
     fn judged(&self, origin: Origin, judged: Judged<'_>) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         inner.in_lane -= 1;
         self.judge(inner, origin, judged);
         inner.more_waits(&self.context);
@@ -82,6 +85,7 @@ impl Recipient for Session {
 
     fn lost(&self, lost: Lost<'_>) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         inner.in_lane -= 1;
         if inner.is_revoked() {
             // As a server that closes the connections of a user that is gone.
@@ -104,6 +108,13 @@ impl Recipient for Session {
         inner.emit_stashed(&self.context);
         inner.more_waits(&self.context);
         if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn slow(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        if !std::mem::replace(&mut inner.hedge_due, true) {
             self.wake();
         }
     }

@@ -360,3 +360,93 @@ fn the_master_takes_over_only_so_many_reads() {
     writer.ok(&["SET", "k", "v"]);
     assert!(asked.elapsed() < Duration::from_millis(500), "writes do not wait");
 }
+
+/// One replica takes 200 ms for whatever a key with "slow" in it names, the others nothing.
+fn slow_for_some(fake: &Fake) {
+    let port = fake.port();
+    fake.script(move |command| {
+        let key = command.words.get(1).cloned().unwrap_or_default();
+        let text = format!("{key}@{port}");
+        let by = if key.contains("slow") { Duration::from_millis(200) } else { Duration::ZERO };
+        Act::After(by, format!("${}\r\n{text}\r\n", text.len()).into_bytes())
+    });
+}
+
+#[test]
+fn a_hedged_read_is_answered_by_whoever_is_first_and_once() {
+    for (listener, pipelined) in
+        [("consistency = \"eventual\"", 1), ("consistency = \"eventual\"", 5), ("reads = \"any\"", 3)]
+    {
+        let nodes = Fakes::new();
+        let endpoint = Endpoint::start(&nodes.addresses(), listener, "hedge = \"8ms\"");
+        let mut client = endpoint.client();
+        // Something is saved to be spent.
+        let mut text = String::new();
+        for _ in 0..800 {
+            text = client.text(&["GET", "k"]).expect("a value");
+        }
+        // With "session" it is on one node by now.
+        let here = nodes.0.iter().find(|fake| text.ends_with(&format!("@{}", fake.port()))).expect("who has answered");
+        slow_for_some(here);
+        let (mut longest, before) = (Duration::ZERO, nodes.served().iter().sum::<usize>());
+        for round in 0..12 {
+            let keys: Vec<String> = (0..pipelined).map(|number| format!("slow:{round}:{number}")).collect();
+            let asked = Instant::now();
+            client.raw(&keys.iter().map(|key| pipeline(&[&["GET", key]])).collect::<Vec<_>>().concat());
+            for key in &keys {
+                let text = client.text_reply();
+                assert!(text.starts_with(&format!("{key}@")), "{text} answers {key}");
+            }
+            longest = longest.max(asked.elapsed());
+            // What is sent right behind belongs to the same connection, and comes after it.
+            assert!(client.text(&["GET", "quick"]).is_some_and(|text| text.starts_with("quick@")));
+        }
+        assert!(longest < Duration::from_millis(180), "{longest:?} with {listener}, {pipelined} at a time");
+        let (hedges, won) = (endpoint.metric("redan_hedges_total"), endpoint.metric("redan_hedges_won_total"));
+        assert!(hedges > 0.0 && won > 0.0 && won <= hedges, "{hedges} {won}");
+        // The slow one may not have worked through all of it.
+        let late: f64 = nodes.addresses().iter().map(|address| node(&endpoint, "late_reads", address)).sum();
+        let most = 12.0 * (f64::from(pipelined) + 1.0) + hedges + late;
+        let sent = (nodes.served().iter().sum::<usize>() - before) as f64;
+        assert!(sent <= most, "nothing else was sent twice: {sent}, and {most} were to be");
+    }
+}
+
+#[test]
+fn hedges_are_at_most_a_tenth_and_an_error_never_wins() {
+    let nodes = Fakes::new();
+    let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "hedge = \"8ms\"");
+    nodes.0[1..].iter().for_each(|fake| slow(fake, Duration::from_millis(30)));
+    read_for(&endpoint.address(), 10, Duration::from_secs(1));
+    let reads = endpoint.metric("redan_reads_total{from=\"replica\"}");
+    let hedges = endpoint.metric("redan_hedges_total");
+    assert!(hedges > 0.0 && hedges * 10.0 <= reads, "{hedges} for {reads} reads");
+    // A node that is busy with a script says so quicker than the other reads.
+    let mut client = endpoint.client();
+    for (quick, slow_one) in [(1, 2), (2, 1)] {
+        slow(&nodes.0[slow_one], Duration::ZERO);
+        slow(&nodes.0[quick], Duration::ZERO);
+        for _ in 0..100 {
+            assert!(client.ask(&["GET", "k"]).starts_with('$'));
+        }
+        slow(&nodes.0[slow_one], Duration::from_millis(100));
+        nodes.0[quick].script(|command| match command.words[1].as_str() {
+            "k" => Act::reply(
+                "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+            ),
+            _ => Act::reply("+OK\r\n"),
+        });
+        let before = endpoint.metric("redan_hedges_total");
+        let mut values = 0;
+        for _ in 0..8 {
+            // The busy node may be the first to be asked; what it says then is the answer.
+            let asked = Instant::now();
+            let reply = client.ask(&["GET", "k"]);
+            if asked.elapsed() > Duration::from_millis(50) {
+                assert!(reply.starts_with('$'), "{reply}");
+                values += 1;
+            }
+        }
+        assert!(values > 0 && endpoint.metric("redan_hedges_total") > before);
+    }
+}
