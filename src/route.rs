@@ -176,7 +176,7 @@ pub(crate) fn read(
 }
 
 /// Not only when nobody else can serve.
-const fn allows_master(reads: Reads) -> bool {
+pub(crate) const fn allows_master(reads: Reads) -> bool {
     matches!(reads, Reads::Any | Reads::Nearest | Reads::ZoneAny)
 }
 

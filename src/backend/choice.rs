@@ -15,7 +15,7 @@ impl Pool {
     /// To the better of two random nodes of the set. If it cannot be used, to any other.
     pub(crate) fn read_lane(self: &Rc<Self>, set: &NodeSet, snapshot: &Snapshot, dialect: Dialect) -> Option<Rc<Lane>> {
         let first = {
-            let standings = self.standings.borrow();
+            let standings = self.standings();
             let random = if set.len() > 1 { self.random() } else { 0 };
             set.at(pick(set.len(), random, |position| &standings[set.at(position)]))
         };

@@ -24,11 +24,9 @@ use super::pause::Pause;
 use super::pin::IdlePins;
 use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
+use super::watch::Watch;
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
-use crate::reading::budget::Tenth;
-use crate::reading::outlier::Outliers;
-use crate::reading::{Standing, Usage};
 use crate::topology::{Node, NodeId, Snapshot};
 use crate::transport::CipherBuffer;
 
@@ -72,14 +70,8 @@ pub(crate) struct Pool {
     pub(super) lanes: RefCell<Vec<Rc<Lane>>>,
     /// The newest lane of each key: with users of their own there may be thousands.
     newest: RefCell<HashMap<LaneKey, Rc<Lane>>>,
-    pub(super) usages: RefCell<Vec<(NodeId, Rc<Usage>)>>,
-    /// Of the snapshot's nodes, at its indices.
-    pub(super) standings: RefCell<Vec<Standing>>,
-    pub(super) outliers: RefCell<Outliers>,
-    pub(super) hedges: RefCell<Tenth>,
-    /// The watch is awake.
-    pub(super) watching: Cell<bool>,
-    pub(super) watch_wanted: Notify,
+    /// How nodes serve this worker.
+    pub(super) watch: Watch,
     pub(super) idle_pins: RefCell<IdlePins>,
     /// Of clients whom the nodes know; none where Redan has users of its own.
     pub(super) logins: RefCell<Logins>,
@@ -131,12 +123,7 @@ impl Pool {
             cipher,
             lanes: RefCell::default(),
             newest: RefCell::default(),
-            usages: RefCell::default(),
-            standings: RefCell::default(),
-            outliers: RefCell::default(),
-            hedges: RefCell::default(),
-            watching: Cell::new(false),
-            watch_wanted: Notify::new(),
+            watch: Watch::default(),
             idle_pins: RefCell::default(),
             logins: RefCell::default(),
             provers: Provers::default(),
@@ -171,11 +158,6 @@ impl Pool {
 
     pub(crate) fn marks(&self) -> Ref<'_, Marks> {
         self.marks.borrow()
-    }
-
-    /// Of the snapshot's nodes, at its indices.
-    pub(crate) fn standings(&self) -> Ref<'_, Vec<Standing>> {
-        self.standings.borrow()
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -3,18 +3,35 @@
 //! One task per worker and group, which sleeps while nothing is in flight. The judgement is `reading::outlier`'s; here are
 //! the clock, the lanes and the log.
 
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::lane::Purpose;
 use super::pool::Pool;
 use crate::config::Group;
-use crate::reading::outlier::Member;
+use crate::reading::budget::Tenth;
+use crate::reading::outlier::{Member, Outliers};
 use crate::reading::{Standing, Usage};
 use crate::topology::{Node, NodeId, Snapshot};
 
 /// The longest time between two judgements.
 const TICK: Duration = Duration::from_millis(125);
+
+/// What a pool keeps for it.
+#[derive(Default)]
+pub(super) struct Watch {
+    usages: RefCell<Vec<(NodeId, Rc<Usage>)>>,
+    /// Of the snapshot's nodes, at its indices.
+    standings: RefCell<Vec<Standing>>,
+    outliers: RefCell<Outliers>,
+    hedges: RefCell<Tenth>,
+    /// The task ticks.
+    awake: Cell<bool>,
+    wanted: Notify,
+}
 
 pub(super) async fn run(pool: Weak<Pool>) {
     let Some(Paces { tick, late, hedge, judge }) = pool.upgrade().map(|pool| Paces::of(pool.dialer().group())) else {
@@ -24,8 +41,8 @@ pub(super) async fn run(pool: Weak<Pool>) {
         let Some(strong) = pool.upgrade() else {
             return;
         };
-        if !strong.watching.get() {
-            let wanted = strong.watch_wanted.notified();
+        if !strong.watch.awake.get() {
+            let wanted = strong.watch.wanted.notified();
             // Looked at again now and then, so that the task ends with its worker.
             let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
             continue;
@@ -69,8 +86,8 @@ impl Paces {
 impl Pool {
     /// Something is in flight.
     pub(super) fn keep_watch(&self) {
-        if !self.watching.replace(true) {
-            self.watch_wanted.notify_one();
+        if !self.watch.awake.replace(true) {
+            self.watch.wanted.notify_one();
         }
     }
 
@@ -91,16 +108,16 @@ impl Pool {
 
     /// So many reads were sent: a tenth of them may be sent twice.
     pub(crate) fn save_for_hedges(&self, reads: u64) {
-        self.hedges.borrow_mut().save(reads);
+        self.watch.hedges.borrow_mut().save(reads);
     }
 
     pub(crate) fn spend_on_hedges(&self, reads: u64) -> bool {
-        self.hedges.borrow_mut().spend(reads)
+        self.watch.hedges.borrow_mut().spend(reads)
     }
 
     fn judge_nodes(&self, now: Instant) {
-        let standings = self.standings.borrow();
-        let mut outliers = self.outliers.borrow_mut();
+        let standings = self.watch.standings.borrow();
+        let mut outliers = self.watch.outliers.borrow_mut();
         for (index, standing) in standings.iter().enumerate() {
             outliers.note(now, index, &standing.usage.take());
         }
@@ -115,12 +132,17 @@ impl Pool {
             standing.usage.set_share(outliers.share(index, now));
         }
         let busy = self.lanes.borrow().iter().any(|lane| lane.key.purpose == Purpose::Reads && lane.load() > 0);
-        self.watching.set(busy || !outliers.is_settled());
+        self.watch.awake.set(busy || !outliers.is_settled());
+    }
+
+    /// Of the snapshot's nodes, at its indices.
+    pub(crate) fn standings(&self) -> Ref<'_, Vec<Standing>> {
+        self.watch.standings.borrow()
     }
 
     /// The nodes of a new snapshot, with what is known of them.
     pub(super) fn follow(&self, new: &Snapshot) {
-        self.usages.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
+        self.watch.usages.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
         let group = self.dialer().group();
         let standing = |node: &Node| {
             let usage = self.usage_of(node.id);
@@ -132,8 +154,8 @@ impl Pool {
                 local: zone.is_some() && zone == group.zone.as_deref(),
             }
         };
-        *self.standings.borrow_mut() = new.nodes.iter().map(standing).collect();
-        self.outliers.borrow_mut().follow(new.nodes.iter().enumerate().map(|(index, node)| Member {
+        *self.watch.standings.borrow_mut() = new.nodes.iter().map(standing).collect();
+        self.watch.outliers.borrow_mut().follow(new.nodes.iter().enumerate().map(|(index, node)| Member {
             node: node.id,
             readable: node.readable.is_ok(),
             master: new.master == Some(index),
@@ -142,7 +164,7 @@ impl Pool {
     }
 
     pub(super) fn usage_of(&self, node: NodeId) -> Rc<Usage> {
-        let mut usages = self.usages.borrow_mut();
+        let mut usages = self.watch.usages.borrow_mut();
         if let Some((_, usage)) = usages.iter().find(|(id, _)| *id == node) {
             return Rc::clone(usage);
         }

@@ -64,9 +64,14 @@ impl LagGate {
         Self { limit, followed: None, nodes: Vec::new() }
     }
 
+    /// Whether there is nothing to learn from the snapshot with this number.
+    pub(crate) fn knows(&self, number: u64) -> bool {
+        self.limit == LagLimit::NONE || self.followed == Some(number)
+    }
+
     /// Takes over the snapshot with this number, unless it is the one known.
     pub(crate) fn follow(&mut self, number: u64, snapshot: &Snapshot) {
-        if self.limit == LagLimit::NONE || self.followed == Some(number) {
+        if self.knows(number) {
             return;
         }
         self.followed = Some(number);

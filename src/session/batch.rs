@@ -15,12 +15,11 @@ use crate::backend::recipient::Effect;
 use crate::command::{Care, Local};
 use crate::config::Reads;
 use crate::limits;
-use crate::reading::lag::LagGate;
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
-use crate::route::{self, Candidates, Read};
-use crate::topology::Snapshot;
+use crate::route::{self, Candidates, Read, ReadRoute};
+use crate::topology::NodeId;
 
 /// What a batch asks of its lane.
 #[derive(Clone, Copy, Debug)]
@@ -261,7 +260,7 @@ impl Session {
             }
         }
         if let Some(lane) = lane {
-            self.count(&lane, items, plan, inner.fell_back);
+            self.count(&lane, items, plan, inner.reading.fell_back);
             inner.lane = Some(lane);
         }
         true
@@ -270,11 +269,8 @@ impl Session {
     /// Whether a read that this lane owes for too long could be asked elsewhere. One that only the master may serve, by the
     /// listener's policy or for what the session has seen, could not.
     fn may_move(&self, inner: &Inner, lane: &Lane) -> bool {
-        let has_others = match self.context.listener.reads {
-            Reads::Master => false,
-            Reads::Replica | Reads::Zone => !self.is_at_master(lane),
-            Reads::Any | Reads::Nearest | Reads::ZoneAny => true,
-        };
+        let reads = self.context.listener.reads;
+        let has_others = reads != Reads::Master && (route::allows_master(reads) || !self.is_at_master(lane));
         has_others && lane.key.purpose == Purpose::Reads && inner.attempts == 0
     }
 
@@ -362,29 +358,49 @@ impl Session {
         demand: Demand,
         cx: &task::Context<'_>,
     ) -> Result<Rc<Lane>, NoLane> {
+        let was_capped = std::mem::take(&mut inner.reading.capped);
+        let found =
+            if inner.in_lane > 0 { self.same_lane(inner, demand, cx) } else { self.next_lane(inner, demand, cx) };
+        if inner.reading.capped && !was_capped {
+            self.context.workspace.counters.reads_capped.increment();
+        }
+        found
+    }
+
+    fn same_lane(&self, inner: &mut Inner, demand: Demand, cx: &task::Context<'_>) -> Result<Rc<Lane>, NoLane> {
+        let alone = inner.fanned || inner.reading.hedge.is_some();
+        let lane = inner.lane.clone().filter(|_| !alone).ok_or(NoLane::Drain)?;
+        let at_master = self.is_at_master(&lane);
+        let fits = lane.serves()
+            && lane.key.dialect == inner.dialect
+            && match demand {
+                Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
+                Demand { needs_master: true, .. } => at_master,
+                _ => at_master || self.still_serves(&lane),
+            };
+        inner.reading.fell_back &= !demand.needs_master;
+        // Who has no more to spend on the master waits, with nothing in flight.
+        let may = !inner.reading.fell_back || self.may_fall_back(inner, cx);
+        if fits && may { Ok(lane) } else { Err(NoLane::Drain) }
+    }
+
+    /// A replica may serve the session's next read as it did the one before.
+    fn still_serves(&self, lane: &Lane) -> bool {
+        let (snapshot, lag) = (self.context.pool.snapshot(), self.context.lag());
+        let index = snapshot.nodes.iter().position(|node| node.id == lane.key.node);
+        !lane.usage().is_out() && index.is_some_and(|index| snapshot.nodes[index].readable.is_ok() && lag.admits(index))
+    }
+
+    /// With nothing in flight.
+    fn next_lane(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        demand: Demand,
+        cx: &task::Context<'_>,
+    ) -> Result<Rc<Lane>, NoLane> {
         let pool = &self.context.pool;
         let snapshot = pool.snapshot();
-        inner.capped = false;
-        let mut lag = self.context.lag.borrow_mut();
-        lag.follow(pool.changes(), &snapshot);
-        if inner.in_lane > 0 {
-            let alone = inner.fanned || inner.hedge.is_some();
-            let lane = inner.lane.as_ref().filter(|_| !alone).ok_or(NoLane::Drain)?;
-            let at_master = snapshot.master().is_some_and(|master| master.id == lane.key.node);
-            let fits = lane.serves()
-                && lane.key.dialect == inner.dialect
-                && match demand {
-                    Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
-                    Demand { needs_master: true, .. } => at_master,
-                    _ => at_master || still_serves(lane, &snapshot, &lag),
-                };
-            let lane = Rc::clone(lane);
-            inner.fell_back &= !demand.needs_master;
-            // Who has no more to spend on the master waits, with nothing in flight.
-            let may = !inner.fell_back || self.may_fall_back(inner, cx);
-            return if fits && may { Ok(lane) } else { Err(NoLane::Drain) };
-        }
-        (inner.muted, inner.fanned, inner.fell_back) = (false, false, false);
+        (inner.muted, inner.fanned, inner.reading.fell_back) = (false, false, false);
         let purpose = if demand.writes { Purpose::Ordered } else { Purpose::Reads };
         let dialect = inner.dialect;
         let master = || {
@@ -394,13 +410,12 @@ impl Session {
         if demand.needs_master {
             return master();
         }
-        let listener = &self.context.listener;
-        let nodes = Candidates { snapshot: &snapshot, standings: &pool.standings(), lag: &lag, avoid: inner.avoid };
-        let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes);
-        match route.to {
+        let route = self.route_read(inner, inner.reading.avoid);
+        let reads = self.context.listener.reads;
+        let falls_back = match route.to {
             Read::Nodes(set) => {
                 // These allow the master, but while a nearer one only waits for its proof a session must not stay.
-                let prefers_others = matches!(listener.reads, Reads::Nearest | Reads::ZoneAny);
+                let prefers_others = matches!(reads, Reads::Nearest | Reads::ZoneAny);
                 let far = prefers_others && set.len() == 1 && snapshot.master == Some(set.at(0));
                 if !far {
                     inner.kept_from_replicas = 0;
@@ -409,25 +424,28 @@ impl Session {
                 if (far && self.waits_for_mark(inner, &route, cx)) || self.waits_to_choose(inner, &route, cx) {
                     return Err(NoLane::Mark);
                 }
-                pool.read_lane(&set, &snapshot, dialect).map_or_else(master, Ok)
-            }
-            Read::Master => {
-                if self.waits_for_mark(inner, &route, cx) {
-                    return Err(NoLane::Mark);
+                if let Some(lane) = pool.read_lane(&set, &snapshot, dialect) {
+                    return Ok(lane);
                 }
-                if route.fallback && !self.may_fall_back(inner, cx) {
-                    return Err(NoLane::Unserved);
-                }
-                inner.fell_back = route.fallback;
-                master()
+                // None of them can be reached.
+                !route::allows_master(reads)
             }
-            Read::Hold => Err(NoLane::Unserved),
+            Read::Master if self.waits_for_mark(inner, &route, cx) => return Err(NoLane::Mark),
+            Read::Master => route.fallback,
+            Read::Hold => return Err(NoLane::Unserved),
+        };
+        if falls_back && !self.may_fall_back(inner, cx) {
+            return Err(NoLane::Unserved);
         }
+        inner.reading.fell_back = falls_back;
+        master()
     }
-}
 
-/// A replica may serve the session's next read as it did the one before.
-fn still_serves(lane: &Lane, snapshot: &Snapshot, lag: &LagGate) -> bool {
-    let index = snapshot.nodes.iter().position(|node| node.id == lane.key.node);
-    !lane.usage().is_out() && index.is_some_and(|index| snapshot.nodes[index].readable.is_ok() && lag.admits(index))
+    /// Where the session may read, but for one node.
+    pub(super) fn route_read(&self, inner: &Inner, avoid: Option<NodeId>) -> ReadRoute {
+        let (pool, listener) = (&self.context.pool, &self.context.listener);
+        let (snapshot, standings, lag) = (pool.snapshot(), pool.standings(), self.context.lag());
+        let nodes = Candidates { snapshot: &snapshot, standings: &standings, lag: &lag, avoid };
+        route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes)
+    }
 }

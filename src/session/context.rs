@@ -2,7 +2,7 @@
 //!
 //! Made by the worker, one per listener; everything in it belongs to the worker's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -124,7 +124,7 @@ pub(crate) struct Context {
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
     /// Which replicas are near enough behind for this listener.
-    pub(super) lag: RefCell<LagGate>,
+    lag: RefCell<LagGate>,
     pub(super) fallbacks: Fallbacks,
 }
 
@@ -133,5 +133,14 @@ impl Context {
         let lag = RefCell::new(LagGate::new(listener.max_lag));
         let fallbacks = Fallbacks::new(listener.master_reads_limit);
         Self { listener, pool, workspace, lag, fallbacks }
+    }
+
+    /// Which replicas of the present snapshot are near enough behind.
+    pub(super) fn lag(&self) -> Ref<'_, LagGate> {
+        let changes = self.pool.changes();
+        if !self.lag.borrow().knows(changes) {
+            self.lag.borrow_mut().follow(changes, &self.pool.snapshot());
+        }
+        self.lag.borrow()
     }
 }

@@ -37,9 +37,7 @@ impl Session {
         let Some(Err(after)) = fallbacks.rate.as_ref().map(|rate| rate.borrow_mut().may(Instant::now())) else {
             return true;
         };
-        if !std::mem::replace(&mut inner.capped, true) {
-            self.context.workspace.counters.reads_capped.increment();
-        }
+        inner.reading.capped = true;
         self.context.pool.wait_for_change(cx.waker());
         if !fallbacks.waking.replace(true) {
             let (pool, waking) = (Rc::clone(&self.context.pool), Rc::clone(&fallbacks.waking));
@@ -62,7 +60,13 @@ impl Session {
 
     /// What a command is answered that found no lane within `hold`.
     pub(super) fn unserved_error(&self, inner: &Inner) -> String {
-        let most = self.context.fallbacks.rate.as_ref().filter(|_| inner.capped).map(|rate| rate.borrow().per_second());
+        let most = self
+            .context
+            .fallbacks
+            .rate
+            .as_ref()
+            .filter(|_| inner.reading.capped)
+            .map(|rate| rate.borrow().per_second());
         let Some(most) = most else {
             return self.hold_error();
         };

@@ -13,7 +13,7 @@ use super::{Inner, Session};
 use crate::backend::lane::Lane;
 use crate::backend::recipient::{Judged, Lost, Origin, Recipient};
 use crate::backend::refusal::Refusal;
-use crate::route::{self, Candidates, Read};
+use crate::route::Read;
 
 /// The other half of a race that is not decided.
 pub(super) struct Hedge {
@@ -30,8 +30,8 @@ struct Racer {
 impl Session {
     /// The reads in flight have been owed for long: asks another node too, if one may serve them and the budget allows.
     pub(super) fn hedge(self: &Rc<Self>, inner: &mut Inner) {
-        inner.hedge_due = false;
-        let idle = inner.in_lane == 0 || inner.hedge.is_some();
+        inner.reading.hedge_due = false;
+        let idle = inner.in_lane == 0 || inner.reading.hedge.is_some();
         if idle || inner.muted || inner.mid_reply || inner.fanned || inner.attempts > 0 || inner.has_retries() {
             return;
         }
@@ -47,22 +47,19 @@ impl Session {
         let racer = Rc::new(Racer { session: Rc::downgrade(self), won: Cell::new(false) });
         slow.each_read_of(self, |sequence, request| lane.submit_read(&racer, sequence, request));
         self.context.workspace.counters.hedges.add(inner.in_lane as u64);
-        inner.hedge = Some(Hedge { racer, lane });
+        inner.reading.hedge = Some(Hedge { racer, lane });
     }
 
     /// To another node that may serve the session as well. Not to the master where that only stands in for replicas.
     fn second_lane(&self, inner: &Inner, slow: &Lane) -> Option<Rc<Lane>> {
-        let (pool, listener) = (&self.context.pool, &self.context.listener);
-        let (snapshot, standings, lag) = (pool.snapshot(), pool.standings(), self.context.lag.borrow());
-        let avoid = Some(slow.key.node);
-        let nodes = Candidates { snapshot: &snapshot, standings: &standings, lag: &lag, avoid };
-        let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes);
+        let pool = &self.context.pool;
+        let route = self.route_read(inner, Some(slow.key.node));
         if route.wanted_mark {
             // Should it still be owed then, a replica will have been proven to have what the session has seen.
             pool.want_mark();
         }
         let Read::Nodes(set) = route.to else { return None };
-        let lane = pool.read_lane(&set, &snapshot, inner.dialect)?;
+        let lane = pool.read_lane(&set, &pool.snapshot(), inner.dialect)?;
         let another = lane.key.node != slow.key.node && !lane.usage().is_out();
         (another && lane.has_room(Waker::noop())).then_some(lane)
     }
@@ -71,7 +68,7 @@ impl Session {
 impl Inner {
     /// The first lane has answered, or will not: what the second one says is not wanted any more.
     pub(super) fn end_hedge(&mut self) {
-        if let Some(Hedge { racer, lane }) = self.hedge.take() {
+        if let Some(Hedge { racer, lane }) = self.reading.hedge.take() {
             lane.forget(&racer);
         }
     }
@@ -79,7 +76,7 @@ impl Inner {
 
 impl Racer {
     fn is_in(&self, inner: &Inner) -> bool {
-        inner.hedge.as_ref().is_some_and(|hedge| std::ptr::eq(&*hedge.racer, self))
+        inner.reading.hedge.as_ref().is_some_and(|hedge| std::ptr::eq(&*hedge.racer, self))
     }
 
     /// The session, if it is to hear of this: the race is won, or is with this answer.
@@ -89,7 +86,7 @@ impl Racer {
             return Some(session);
         }
         let inner = &mut *session.inner.borrow_mut();
-        let hedge = inner.hedge.take_if(|hedge| std::ptr::eq(&*hedge.racer, self))?;
+        let hedge = inner.reading.hedge.take_if(|hedge| std::ptr::eq(&*hedge.racer, self))?;
         if let Some(slow) = inner.lane.replace(hedge.lane) {
             slow.forget(&session);
         }
@@ -104,7 +101,7 @@ impl Racer {
         if let Some(session) = self.session.upgrade() {
             let inner = &mut *session.inner.borrow_mut();
             if self.is_in(inner) {
-                inner.hedge = None;
+                inner.reading.hedge = None;
             }
         }
     }

@@ -32,6 +32,7 @@ mod pinned_forward;
 mod pinned_replies;
 mod plan;
 mod recipient;
+mod reading;
 mod replay;
 mod scripts;
 mod special;
@@ -53,7 +54,6 @@ use std::time::Instant;
 use self::batch::Routed;
 use self::clients::Asking;
 use self::context::Context;
-use self::hedge::Hedge;
 use self::held::Held;
 pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
@@ -62,6 +62,7 @@ pub(crate) use self::identity::Peer;
 use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
+use self::reading::Reading;
 use self::replay::Stashed;
 use self::stash::Stash;
 use self::subscriptions::Subscriptions;
@@ -76,7 +77,6 @@ use crate::config::ClientClass;
 use crate::limits;
 use crate::mark::Sight;
 use crate::resp::request::{Bounds, Request, RequestScanner};
-use crate::topology::NodeId;
 use crate::transport::Stream;
 
 pub(crate) struct Session {
@@ -121,16 +121,10 @@ struct Inner {
     retrying_since: Option<Instant>,
     /// How often commands have been sent again since the last answer.
     attempts: u32,
-    /// The node that has owed it a read for too long: until another has answered, it is not asked again.
-    avoid: Option<NodeId>,
     /// What was refused is not sent again before this is over, or the pool has taken over so many snapshots.
     pause: Option<(Sleeping, u64)>,
     /// The lane of everything in flight.
     lane: Option<Rc<Lane>>,
-    /// What is in flight is asked of a second node too.
-    hedge: Option<Hedge>,
-    /// What is in flight has been owed for so long that it may be.
-    hedge_due: bool,
     /// Several nodes answer what is in flight: nothing is sent behind it, for a large reply could not wait for all of them.
     fanned: bool,
     /// The last write on the lane that is not answered.
@@ -165,10 +159,7 @@ struct Inner {
     subscriptions: Option<Box<Subscriptions>>,
     /// A large reply has begun to go to the client: nothing may come between.
     mid_reply: bool,
-    /// Its next reads wait because of the listener's `master_reads_limit`.
-    capped: bool,
-    /// What is in flight went to the master because no replica could serve it.
-    fell_back: bool,
+    reading: Reading,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -217,11 +208,8 @@ impl Session {
             retrying: false,
             retrying_since: None,
             attempts: 0,
-            avoid: None,
             pause: None,
             lane: None,
-            hedge: None,
-            hedge_due: false,
             fanned: false,
             last_write: None,
             sight: context.pool.first_sight(),
@@ -242,8 +230,7 @@ impl Session {
             skip_replies: 0,
             subscriptions: None,
             mid_reply: false,
-            capped: false,
-            fell_back: false,
+            reading: Reading::default(),
             severed: None,
             hold: None,
             penance: None,
@@ -328,7 +315,7 @@ impl Session {
         if inner.has_retries() && self.replay(inner, cx) == Flow::Wait {
             return Flow::Wait;
         }
-        if inner.hedge_due {
+        if inner.reading.hedge_due {
             self.hedge(inner);
         }
         if inner.closing {

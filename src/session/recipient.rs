@@ -18,7 +18,7 @@ impl Inner {
         if !self.retrying {
             self.retrying_since = None;
             self.attempts = 0;
-            self.avoid = None;
+            self.reading.avoid = None;
         }
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
@@ -98,7 +98,7 @@ impl Recipient for Session {
             (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
             (Fate::NotSent, _) => inner.stash_retry(&lost),
             (Fate::Late, _) => {
-                inner.avoid = inner.lane.as_ref().map(|lane| lane.key.node);
+                inner.reading.avoid = inner.lane.as_ref().map(|lane| lane.key.node);
                 inner.stash_retry(&lost);
             }
             // A read over which node after node dies is not sent to the next for ever.
@@ -114,7 +114,7 @@ impl Recipient for Session {
 
     fn slow(&self) {
         let inner = &mut *self.inner.borrow_mut();
-        if !std::mem::replace(&mut inner.hedge_due, true) {
+        if !std::mem::replace(&mut inner.reading.hedge_due, true) {
             self.wake();
         }
     }

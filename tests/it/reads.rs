@@ -1,5 +1,8 @@
 //! Where reads go when a node is slow, silent, behind or far away.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -413,7 +416,7 @@ fn a_hedged_read_is_answered_by_whoever_is_first_and_once() {
 }
 
 #[test]
-fn hedges_are_at_most_a_tenth_and_an_error_never_wins() {
+fn hedges_are_at_most_a_tenth() {
     let nodes = Fakes::new();
     let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "hedge = \"8ms\"");
     nodes.0[1..].iter().for_each(|fake| slow(fake, Duration::from_millis(30)));
@@ -421,32 +424,52 @@ fn hedges_are_at_most_a_tenth_and_an_error_never_wins() {
     let reads = endpoint.metric("redan_reads_total{from=\"replica\"}");
     let hedges = endpoint.metric("redan_hedges_total");
     assert!(hedges > 0.0 && hedges * 10.0 <= reads, "{hedges} for {reads} reads");
-    // A node that is busy with a script says so quicker than the other reads.
+}
+
+/// A node that is busy with a script says so sooner than the other one reads.
+#[test]
+fn an_error_never_wins_a_race() {
+    let nodes = Fakes::new();
+    let endpoint = Endpoint::start(&nodes.addresses(), "consistency = \"eventual\"", "hedge = \"8ms\"");
     let mut client = endpoint.client();
-    for (quick, slow_one) in [(1, 2), (2, 1)] {
-        slow(&nodes.0[slow_one], Duration::ZERO);
-        slow(&nodes.0[quick], Duration::ZERO);
-        for _ in 0..100 {
-            assert!(client.ask(&["GET", "k"]).starts_with('$'));
-        }
-        slow(&nodes.0[slow_one], Duration::from_millis(100));
-        nodes.0[quick].script(|command| match command.words[1].as_str() {
-            "k" => Act::reply(
-                "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
-            ),
-            _ => Act::reply("+OK\r\n"),
-        });
-        let before = endpoint.metric("redan_hedges_total");
-        let mut values = 0;
-        for _ in 0..8 {
-            // The busy node may be the first to be asked; what it says then is the answer.
-            let asked = Instant::now();
-            let reply = client.ask(&["GET", "k"]);
-            if asked.elapsed() > Duration::from_millis(50) {
-                assert!(reply.starts_with('$'), "{reply}");
-                values += 1;
-            }
-        }
-        assert!(values > 0 && endpoint.metric("redan_hedges_total") > before);
+    for _ in 0..300 {
+        assert!(client.ask(&["GET", "k"]).starts_with('$'));
     }
+    // Whoever is asked second says that it is busy.
+    let asked = Arc::new(Mutex::new(HashSet::new()));
+    let busy = Arc::new(AtomicUsize::new(0));
+    for replica in &nodes.0[1..] {
+        let (asked, busy) = (Arc::clone(&asked), Arc::clone(&busy));
+        replica.script(move |command| {
+            if asked.lock().expect("no script panics").insert(command.words[1].clone()) {
+                return Act::After(Duration::from_millis(100), b"$5\r\nvalue\r\n".to_vec());
+            }
+            busy.fetch_add(1, Ordering::SeqCst);
+            Act::reply("-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n")
+        });
+    }
+    for round in 0..10 {
+        assert_eq!(client.ask(&["GET", &format!("k{round}")]), bulk("value"));
+    }
+    assert!(busy.load(Ordering::SeqCst) > 0, "nobody was asked second");
+    assert_eq!(endpoint.metric("redan_hedges_won_total"), 0.0);
+}
+
+/// All are equally far by their probes. One whose answers take 5 ms is not slow enough to be taken out, but not the nearest.
+#[test]
+fn the_nearest_is_so_by_its_answers_too() {
+    let nodes = Fakes::new();
+    let endpoint = Endpoint::start(
+        &nodes.addresses(),
+        "reads = \"nearest\"\nconsistency = \"eventual\"",
+        "probe_interval = \"20s\"",
+    );
+    slow(&nodes.0[1], Duration::from_millis(5));
+    read_for(&endpoint.address(), 4, Duration::from_secs(2));
+    let before = nodes.served();
+    read_for(&endpoint.address(), 4, Duration::from_secs(1));
+    let after = nodes.served();
+    let [master, slow_one, other] = [0, 1, 2].map(|index| after[index] - before[index]);
+    assert!(slow_one * 20 < master + other, "{before:?} {after:?}");
+    assert_eq!(node(&endpoint, "ejections", &nodes.0[1].address()), 0.0);
 }
