@@ -473,3 +473,68 @@ fn the_nearest_is_so_by_its_answers_too() {
     assert!(slow_one * 20 < master + other, "{before:?} {after:?}");
     assert_eq!(node(&endpoint, "ejections", &nodes.0[1].address()), 0.0);
 }
+
+/// Replicas stall again and again for longer than reads may take, so that reads are given up, race and are asked again all the
+/// time: every session goes on seeing its own writes, and nobody goes back in time or gets another's answer.
+#[test]
+fn sessions_see_what_they_must_while_replicas_stall() {
+    let master = Redis::start();
+    let replicas = [(); 2].map(|()| Redis::options().replica_of(&master).start());
+    replicas.iter().for_each(Redis::wait_for_link);
+    let nodes: Vec<String> = [&master, &replicas[0], &replicas[1]].iter().map(|server| server.address()).collect();
+    let endpoint = Endpoint::start(&nodes, "", "read_timeout = \"30ms\"\nhedge = \"5ms\"");
+    let address = endpoint.address();
+    let end = Instant::now() + Duration::from_secs(5);
+    master.ok(&["SET", "count", "0"]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for replica in replicas.iter().cycle().take_while(|_| Instant::now() < end) {
+                replica.freeze();
+                thread::sleep(Duration::from_millis(60));
+                replica.thaw();
+                thread::sleep(Duration::from_millis(40));
+            }
+        });
+        for _ in 0..6 {
+            let address = &address;
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                let mut count = 0;
+                while Instant::now() < end {
+                    client.raw(&pipeline(&[&["GET", "count"], &["GET", "count"]]));
+                    for _ in 0..2 {
+                        let now: u64 = client.text_reply().parse().expect("a number");
+                        assert!(now >= count, "{now} after {count}");
+                        count = now;
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        for number in 0..4 {
+            let address = &address;
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                let key = format!("own:{number}");
+                let (mut round, mut count) = (0u64, 0);
+                while Instant::now() < end {
+                    round += 1;
+                    client.raw(&pipeline(&[&["SET", &key, &round.to_string()], &["INCR", "count"]]));
+                    assert_eq!(client.reply(), "+OK\r\n");
+                    assert!(client.reply().starts_with(':'));
+                    for _ in 0..4 {
+                        client.raw(&pipeline(&[&["GET", &key], &["GET", "count"], &["ECHO", &key]]));
+                        assert_eq!(client.text_reply(), round.to_string(), "its own write");
+                        let now: u64 = client.text_reply().parse().expect("a number");
+                        assert!(now >= count && now >= round, "{now} after {count}");
+                        count = now;
+                        assert_eq!(client.text_reply(), key);
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+        }
+    });
+    let late: f64 = nodes.iter().map(|address| node(&endpoint, "late_reads", address)).sum();
+    assert!(late > 0.0 || endpoint.metric("redan_hedges_total") > 0.0, "nothing was ever late");
+}
