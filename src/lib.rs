@@ -11,6 +11,7 @@ mod resp;
 mod command;
 mod topology;
 mod mark;
+mod reading;
 mod rarely;
 mod route;
 mod throttle;

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// this belong into several processes, where one cannot starve the other.
 pub(crate) const GROUPS: usize = 64;
 
-/// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 32 bytes per
+/// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 56 bytes per
 /// worker, and at most 63 series per worker for whoever scrapes.
 pub(crate) const NODE_COUNTERS: usize = 64;
 

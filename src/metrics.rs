@@ -201,6 +201,14 @@ pub(crate) struct WorkerCounters {
     pub(crate) reads_replica: Counter,
     /// Of `commands_read`: sent to the master.
     pub(crate) reads_master: Counter,
+    /// Of `reads_master`: because no replica could serve them.
+    pub(crate) reads_fallback: Counter,
+    /// Times a session had to wait because of `master_reads_limit`.
+    pub(crate) reads_capped: Counter,
+    /// Reads that were also sent to a second node.
+    pub(crate) hedges: Counter,
+    /// Times the second node answered first.
+    pub(crate) hedges_won: Counter,
     /// Bytes read from clients, after decryption.
     pub(crate) bytes_in: Counter,
     /// Bytes written to clients, before encryption.
@@ -300,6 +308,12 @@ pub(crate) struct NodeCounters {
     pub(crate) commands: Counter,
     /// Connections to the node that could not be opened, or broke.
     pub(crate) failures: Counter,
+    /// Reads of clients sent to the node over lanes.
+    pub(crate) reads: Counter,
+    /// Reads that the node owed for too long, asked elsewhere.
+    pub(crate) late_reads: Counter,
+    /// Times the node was taken out of this worker's reads.
+    pub(crate) ejections: Counter,
     /// Which node: `NodeTable::key`, or 0 while nobody has claimed the slot.
     key: Gauge,
     /// Handles alive.
@@ -344,6 +358,9 @@ impl NodeTable {
         slot.key.set(0);
         slot.commands.clear();
         slot.failures.clear();
+        slot.reads.clear();
+        slot.late_reads.clear();
+        slot.ejections.clear();
         slot.key.set(key);
         free
     }

@@ -77,6 +77,10 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_in_doubt", "Commands whose outcome is unknown", |w| w.in_doubt.get()),
     ("redan_bounces", "Replies not shown to clients because they said: not me, not now", |w| w.bounces.get()),
     ("redan_marks_asked", "Questions for a replication offset", |w| w.marks_asked.get()),
+    ("redan_reads_fallback", "Reads sent to the master because no replica could serve", |w| w.reads_fallback.get()),
+    ("redan_reads_capped", "Times a client waited because of master_reads_limit", |w| w.reads_capped.get()),
+    ("redan_hedges", "Reads sent to a second node because the first took long", |w| w.hedges.get()),
+    ("redan_hedges_won", "Times the second node answered first", |w| w.hedges_won.get()),
     ("redan_messages", "Messages of publishers handed to subscribed clients", |w| w.messages_delivered.get()),
     ("redan_resubscriptions", "Times all subscriptions were had again at a node", |w| w.resubscriptions.get()),
     ("redan_auth_failures", "Logins of clients with a wrong name or password", |w| w.auth_failures.get()),
@@ -285,6 +289,9 @@ type NodeCounter = (&'static str, &'static str, fn(&NodeCounters) -> u64);
 const NODE_COUNTERS: &[NodeCounter] = &[
     ("redan_node_commands", "Commands sent to the node", |node| node.commands.get()),
     ("redan_node_failures", "Connections to the node that failed or broke", |node| node.failures.get()),
+    ("redan_node_reads", "Reads of clients sent to the node", |node| node.reads.get()),
+    ("redan_node_late_reads", "Reads that the node did not answer in time", |node| node.late_reads.get()),
+    ("redan_node_ejections", "Times a worker took the node out of reads", |node| node.ejections.get()),
 ];
 
 fn role(role: Role) -> &'static str {

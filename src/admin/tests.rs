@@ -23,6 +23,7 @@ fn node(id: u32, address: &str, role: Role) -> Node {
         run: id,
         offsets_comparable: true,
         round_trip: None,
+        zone: None,
         flavor: Flavor::Redis,
         version: None,
         greeting: None,

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use super::dial::Dialect;
 use super::log::Log;
@@ -16,6 +17,8 @@ use super::recipient::{Effect, Fate, Lost, Origin, Recipient};
 use super::replies::Replies;
 use crate::limits;
 use crate::metrics::{MemoryKind, NodeHandle};
+use crate::reading::Usage;
+use crate::reading::age::Age;
 use crate::topology::NodeId;
 use crate::transport::{CipherBuffer, Stream};
 
@@ -65,6 +68,14 @@ pub(super) struct Flight {
     /// Replies still to come: a transaction has several, which are handed on together.
     pub(super) replies: u32,
     pub(super) effect: Effect,
+    /// If its answer does not come in time it may be asked elsewhere.
+    pub(super) moves: bool,
+}
+
+impl Flight {
+    fn is_of<R: Recipient>(&self, sender: &Rc<R>) -> bool {
+        self.to.as_ref().is_some_and(|to| std::ptr::addr_eq(Rc::as_ptr(to), Rc::as_ptr(sender)))
+    }
 }
 
 pub(crate) struct Lane {
@@ -72,9 +83,10 @@ pub(crate) struct Lane {
     state: Cell<State>,
     /// Set by `close`: the task ends with it at its next turn.
     ordered_end: Cell<Option<&'static str>>,
-    /// Unanswered commands; and those of all lanes to the node.
+    /// Unanswered commands.
     load: Cell<usize>,
-    node_load: Rc<Cell<usize>>,
+    /// What is known of the node by all lanes to it.
+    usage: Rc<Usage>,
     inner: RefCell<Inner>,
     waker: RefCell<Option<Waker>>,
     /// The task is already going to run.
@@ -94,16 +106,24 @@ pub(super) struct Inner {
     waiting: Vec<Waker>,
     /// Ticks, a second apart, at which nothing was in flight; a command between two of them starts the count again.
     idle_ticks: u64,
+    /// Commands so far, answered or not.
+    submitted: u64,
+    /// The command whose time is taken, by its number, and when it was submitted.
+    sample: Option<(u64, Instant)>,
+    age: Age<8>,
+    hedge_age: Age<4>,
+    /// The connection is open.
+    open: bool,
 }
 
 impl Lane {
-    pub(crate) fn new(key: LaneKey, counters: NodeHandle, node_load: Rc<Cell<usize>>) -> Rc<Self> {
+    pub(crate) fn new(key: LaneKey, counters: NodeHandle, usage: Rc<Usage>) -> Rc<Self> {
         Rc::new(Self {
             key,
             state: Cell::new(State::Serving),
             ordered_end: Cell::new(None),
             load: Cell::new(0),
-            node_load,
+            usage,
             inner: RefCell::new(Inner {
                 log: Log::default(),
                 flights: VecDeque::new(),
@@ -111,6 +131,11 @@ impl Lane {
                 clogged: None,
                 waiting: Vec::new(),
                 idle_ticks: 0,
+                submitted: 0,
+                sample: None,
+                age: Age::default(),
+                hedge_age: Age::default(),
+                open: false,
             }),
             waker: RefCell::new(None),
             woken: Cell::new(false),
@@ -130,8 +155,7 @@ impl Lane {
     }
 
     fn set_load(&self, load: usize) {
-        let others = self.node_load.get() - self.load.replace(load);
-        self.node_load.set(others + load);
+        self.usage.load_moved(self.load.replace(load), load);
     }
 
     /// Whether a session may append now; if not, `waker` is called when it may.
@@ -154,13 +178,26 @@ impl Lane {
         effect: Effect,
         replies: u32,
     ) {
+        self.append(Rc::clone(to) as Rc<dyn Recipient>, sequence, command, effect, replies, false);
+    }
+
+    /// The same for a read that may be asked elsewhere when its answer does not come in time: it is lost as
+    /// [`Fate::Late`] then.
+    pub(crate) fn submit_read(&self, to: &Rc<impl Recipient + 'static>, sequence: u64, command: &[u8]) {
+        self.append(Rc::clone(to) as Rc<dyn Recipient>, sequence, command, Effect::Read, 1, true);
+    }
+
+    fn append(&self, to: Rc<dyn Recipient>, sequence: u64, command: &[u8], effect: Effect, replies: u32, moves: bool) {
         debug_assert!(self.serves());
         let mut inner = self.inner.borrow_mut();
         inner.log.push(command);
         inner.idle_ticks = 0;
-        let to = Rc::clone(to) as Rc<dyn Recipient>;
+        if moves && inner.open && inner.sample.is_none() && self.usage.wants_sample() {
+            inner.sample = Some((inner.submitted, Instant::now()));
+        }
+        inner.submitted += 1;
         // A gathered command is at most `limits::GATHERED_COMMAND` long.
-        inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, replies, effect });
+        inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, replies, effect, moves });
         self.set_load(inner.flights.len());
         self.counters.commands.increment();
         drop(inner);
@@ -173,6 +210,91 @@ impl Lane {
             self.state.set(State::Retired);
             self.wake();
         }
+    }
+
+    pub(crate) fn counters(&self) -> &NodeHandle {
+        &self.counters
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Called once a tick of the pool's watch: whether an answer has been owed for longer than reads may take. A lane that
+    /// serves nobody new was given up already, or waits for a client and not for its node.
+    pub(super) fn is_late(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let answered = inner.submitted - inner.flights.len() as u64;
+        let old = usize::try_from(inner.age.tick(inner.submitted, answered)).unwrap_or(usize::MAX);
+        self.serves() && inner.flights.iter().take(old).any(|flight| flight.moves && flight.to.is_some())
+    }
+
+    /// Called once a tick where reads are hedged: tells the senders of those that are due.
+    pub(super) fn tell_slow(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        let answered = inner.submitted - inner.flights.len() as u64;
+        let old = usize::try_from(inner.hedge_age.tick(inner.submitted, answered)).unwrap_or(usize::MAX);
+        for flight in inner.flights.iter().take(old).filter(|flight| flight.moves) {
+            flight.to.iter().for_each(|to| to.slow());
+        }
+    }
+
+    /// How many reads of one sender are unanswered here; `None` if any of its commands may not be asked elsewhere, or part of
+    /// an answer has gone already.
+    pub(crate) fn count_moving<R: Recipient>(&self, sender: &Rc<R>) -> Option<usize> {
+        let inner = self.inner.borrow();
+        let mut own = inner.flights.iter().enumerate().filter(|(_, flight)| flight.is_of(sender));
+        own.try_fold(0, |count, (position, flight)| {
+            let torn = position == 0 && inner.replies.in_piece();
+            (flight.moves && !torn).then_some(count + 1)
+        })
+    }
+
+    /// The unanswered commands of one sender, from the oldest on.
+    pub(crate) fn each_read_of<R: Recipient>(&self, sender: &Rc<R>, mut each: impl FnMut(u64, &[u8])) {
+        let inner = self.inner.borrow();
+        let mut offset = 0;
+        for flight in &inner.flights {
+            let len = flight.len as usize;
+            if flight.is_of(sender) {
+                each(flight.sequence, inner.log.at(offset, len));
+            }
+            offset += len;
+        }
+    }
+
+    /// Replies to this sender are not wanted any more. Must not be called from what the lane itself tells.
+    pub(crate) fn forget<R: Recipient>(&self, sender: &Rc<R>) {
+        for flight in &mut self.inner.borrow_mut().flights {
+            if flight.is_of(sender) {
+                flight.to = None;
+            }
+        }
+    }
+
+    /// Takes nothing new, and gives back what may be asked elsewhere; returns how much that is. When nobody waits for anything
+    /// else the connection is closed, so that what the node still sends for it answers nobody.
+    pub(super) fn give_back(&self) -> u64 {
+        self.retire();
+        let inner = &mut *self.inner.borrow_mut();
+        let (mut offset, mut given, mut awaited) = (0, 0, false);
+        let mut torn = inner.replies.in_piece();
+        for flight in &mut inner.flights {
+            let len = flight.len as usize;
+            let stays = std::mem::take(&mut torn) || !flight.moves;
+            if let Some(to) = flight.to.take_if(|_| !stays) {
+                let request = inner.log.at(offset, len);
+                to.lost(Lost { sequence: flight.sequence, request, effect: flight.effect, fate: Fate::Late });
+                given += 1;
+            }
+            awaited |= flight.to.is_some();
+            offset += len;
+        }
+        inner.waiting.drain(..).for_each(Waker::wake);
+        if !awaited {
+            self.close("its node does not answer in time");
+        }
+        given
     }
 
     /// Ends now: what is unanswered is lost.
@@ -231,8 +353,17 @@ impl Lane {
         }
         let origin = Origin { node: self.key.node, generation };
         let inner = &mut *self.inner.borrow_mut();
+        inner.open = true;
         let turn = inner.turn(cx, stream, cipher, origin);
         self.set_load(inner.flights.len());
+        if let Some((number, since)) = inner.sample
+            && number < inner.submitted - inner.flights.len() as u64
+        {
+            inner.sample = None;
+            if inner.clogged.is_none() {
+                self.usage.sample(since.elapsed());
+            }
+        }
         self.account(inner.holds());
         if inner.clogged.is_some() {
             self.state.set(State::Retired);

@@ -22,3 +22,4 @@ pub(crate) mod recipient;
 pub(crate) mod refusal;
 mod replies;
 pub(crate) mod scripts;
+mod watch;

@@ -24,6 +24,7 @@ use super::pause::Pause;
 use super::pin::IdlePins;
 use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
+use super::watch::Watch;
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::topology::{Node, NodeId, Snapshot};
@@ -69,8 +70,8 @@ pub(crate) struct Pool {
     pub(super) lanes: RefCell<Vec<Rc<Lane>>>,
     /// The newest lane of each key: with users of their own there may be thousands.
     newest: RefCell<HashMap<LaneKey, Rc<Lane>>>,
-    /// Unanswered commands of each node.
-    pub(super) loads: RefCell<Vec<(NodeId, Rc<Cell<usize>>)>>,
+    /// How nodes serve this worker.
+    pub(super) watch: Watch,
     pub(super) idle_pins: RefCell<IdlePins>,
     /// Of clients whom the nodes know; none where Redan has users of its own.
     pub(super) logins: RefCell<Logins>,
@@ -122,7 +123,7 @@ impl Pool {
             cipher,
             lanes: RefCell::default(),
             newest: RefCell::default(),
-            loads: RefCell::default(),
+            watch: Watch::default(),
             idle_pins: RefCell::default(),
             logins: RefCell::default(),
             provers: Provers::default(),
@@ -147,6 +148,7 @@ impl Pool {
         });
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
+        tokio::task::spawn_local(super::watch::run(Rc::downgrade(&pool)));
         pool
     }
 
@@ -256,7 +258,7 @@ impl Pool {
             self.unserved_since.set(None);
         }
         self.fence(&new);
-        self.loads.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
+        self.follow(&new);
         self.node_counters.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
         self.idle_pins.borrow_mut().keep_only(new.master().map(|master| master.id));
         self.counters.topology_epoch_seen.of(self.view.index).set(new.epoch);
@@ -310,9 +312,10 @@ impl Pool {
         {
             return None;
         }
-        let lane = Lane::new(key, self.counters_of(node.id), self.load_of(node.id));
+        let lane = Lane::new(key, self.counters_of(node.id), self.usage_of(node.id));
         self.lanes.borrow_mut().push(Rc::clone(&lane));
         self.newest.borrow_mut().insert(key, Rc::clone(&lane));
+        self.keep_watch();
         tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), node.clone()));
         Some(lane)
     }
@@ -340,7 +343,7 @@ impl Pool {
         self.waiting_for_change.borrow_mut().push(waker.clone());
     }
 
-    pub(super) fn wake_waiting(&self) {
+    pub(crate) fn wake_waiting(&self) {
         for waker in self.waiting_for_change.take() {
             waker.wake();
         }
@@ -444,7 +447,11 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
         if lane.key.purpose == Purpose::Ordered {
             pool.note_acknowledged();
         }
-        lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get())
+        let end = lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get());
+        if lane.load() > 0 {
+            pool.keep_watch();
+        }
+        end
     })
     .await;
     pool.counters.lanes_open.decrement();
@@ -463,6 +470,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
             } else if lane.load() > 0 {
                 // What is unanswered and may be asked again goes to another node first: this one accepts connections
                 // and may break them over the same commands for ever.
+                lane.usage().note_lost();
                 pool.trouble(lane.key.node);
             } else {
                 pool.counters_of(lane.key.node).failures.increment();

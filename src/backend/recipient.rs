@@ -41,6 +41,8 @@ pub(crate) enum Fate<'a> {
     NotSent,
     /// It was sent; nobody knows.
     Unanswered,
+    /// A read whose answer did not come in time; if it still comes nobody gets it.
+    Late,
     /// Part of its reply has already gone to the client.
     Torn,
     /// The node refused the connection it would have gone over, in these words.
@@ -68,6 +70,9 @@ pub(crate) trait Recipient {
 
     /// The reply will not come.
     fn lost(&self, lost: Lost<'_>);
+
+    /// A read has been owed for as long as it takes to ask another node too.
+    fn slow(&self) {}
 
     /// Bytes that wait for the client.
     fn backlog(&self) -> usize;

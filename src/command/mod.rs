@@ -43,6 +43,11 @@ impl Spec {
         let least = u32::from(self.arity.unsigned_abs());
         if self.arity < 0 { arguments >= least } else { arguments == least }
     }
+
+    /// Of a read: nothing in its nature makes it run for seconds, as a script does, or what looks at every key.
+    pub(crate) fn is_short(&self) -> bool {
+        !matches!(self.name, "keys" | "sort_ro" | "eval_ro" | "evalsha_ro" | "fcall_ro")
+    }
 }
 
 /// What Redan must do about a command besides carrying it.

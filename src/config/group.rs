@@ -19,7 +19,13 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::V
 /// Faster probes than this cost the nodes more than they tell; slower ones than a minute watch nothing.
 const PROBE: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(60);
 
-pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option<Group> {
+const LEAST_READ_TIMEOUT: Duration = Duration::from_millis(20);
+/// Less than what a machine that is busy takes to run a program is no sign of a slow node, and the watch ticks four times as often.
+const LEAST_HEDGE: Duration = Duration::from_millis(4);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// `zone` is the one that Redan runs in.
+pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: Environment<'_>) -> Option<Group> {
     let name = section.required("name", "\"main\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
     let tls = tls(&section);
@@ -28,6 +34,16 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     let [probe_interval, probe_timeout, connect_timeout] =
         [("probe_interval", 500), ("probe_timeout", 1000), ("connect_timeout", 2000)]
             .map(|(key, default_ms)| section.duration(key, PROBE).unwrap_or_else(|| Duration::from_millis(default_ms)));
+    let read_timeout = section.duration("read_timeout", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(1));
+    if !read_timeout.is_zero() && read_timeout < LEAST_READ_TIMEOUT {
+        section
+            .error("read_timeout", "`read_timeout` is at least 20ms, which a healthy node may take; 0s waits for ever");
+    }
+
+    let hedge = section.duration("hedge", LEAST_HEDGE..=HOUR);
+    if hedge.is_some_and(|hedge| !read_timeout.is_zero() && hedge >= read_timeout) {
+        section.error("hedge", "after `read_timeout` a read is asked elsewhere anyway; make `hedge` shorter");
+    }
 
     let mut seeds: Vec<Seed> = Vec::new();
     let mut known = HashSet::new();
@@ -40,7 +56,18 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     }
     readable_password(&section, &seeds);
     section.close();
-    Some(Group { name: name?.text.to_owned(), seeds, access, probe_interval, probe_timeout, connect_timeout })
+    let read_timeout = Some(read_timeout).filter(|timeout| !timeout.is_zero());
+    Some(Group {
+        name: name?.text.to_owned(),
+        seeds,
+        access,
+        probe_interval,
+        probe_timeout,
+        connect_timeout,
+        read_timeout,
+        hedge,
+        zone: zone.cloned(),
+    })
 }
 
 impl Seed {
@@ -76,7 +103,7 @@ fn seed(
             if let Some(NodeTls { server_name: None, .. }) = access.tls {
                 verifiable(group, at, &host);
             }
-            Some(Seed { address: text.as_ref().into(), access: Arc::clone(access) })
+            Some(Seed::new(text.as_ref().into(), Arc::clone(access)))
         }
         DeValue::Table(table) => node(Section::open(group.source(), &keys::NODE, table, at), at, access, environment),
         other => {
@@ -113,9 +140,12 @@ fn node(section: Section<'_>, at: usize, group: &Access, environment: Environmen
     if let (Some(NodeTls { server_name: None, .. }), Some(host)) = (&tls, &host) {
         verifiable(&section, at, host);
     }
+    let weight = section.integer("weight", 0..=100).and_then(|weight| u32::try_from(weight).ok());
+    let zone = section.parsed("zone", values::zone);
     section.close();
     host?;
-    Some(Seed { address: address?.text.into(), access: Arc::new(Access { user, password, tls }) })
+    let seed = Seed::new(address?.text.into(), Arc::new(Access { user, password, tls }));
+    Some(Seed { weight: weight.unwrap_or(seed.weight), zone, ..seed })
 }
 
 /// Without `server_name`, the certificate must name the host of the address, so the host must be such a name.

@@ -24,8 +24,11 @@ pub(super) static FILE: Kind = Kind {
     refused: &[("link", "[[link]] is not supported by this version; remove it")],
 };
 
-pub(super) static REDAN: Kind =
-    Kind { title: "[redan]", keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory"], refused: &[] };
+pub(super) static REDAN: Kind = Kind {
+    title: "[redan]",
+    keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory", "zone"],
+    refused: &[],
+};
 
 pub(super) static LOG: Kind = Kind { title: "[redan] log", keys: &["format", "level"], refused: &[] };
 
@@ -44,6 +47,8 @@ pub(super) static LISTENER: Kind = Kind {
         "reads",
         "consistency",
         "max_lag",
+        "max_lag_bytes",
+        "master_reads_limit",
         "hold",
         "admin_commands",
         "allow",
@@ -77,6 +82,8 @@ pub(super) static GROUP: Kind = Kind {
         "probe_interval",
         "probe_timeout",
         "connect_timeout",
+        "read_timeout",
+        "hedge",
     ],
     refused: &[
         ("password", NO_PASSWORD_HERE),
@@ -89,7 +96,7 @@ pub(super) static GROUP: Kind = Kind {
 
 pub(super) static NODE: Kind = Kind {
     title: "[[group]] nodes",
-    keys: &["address", "user", "password_file", "password_env", "server_name", "tls"],
+    keys: &["address", "user", "password_file", "password_env", "server_name", "tls", "weight", "zone"],
     refused: &[("password", NO_PASSWORD_HERE)],
 };
 

@@ -14,7 +14,10 @@ use super::{
     Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, output, permissions,
     users, values,
 };
+use crate::reading::lag::LagLimit;
 
+/// 1 TiB: more is no limit.
+const MOST_LAG: u64 = 1 << 40;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86400);
 
@@ -35,6 +38,8 @@ enum Authentication {
 pub(super) struct Groups<'a> {
     pub(super) names: Vec<Option<&'a str>>,
     pub(super) groups: &'a [Option<Group>],
+    /// `[redan]` says which zone this is.
+    pub(super) has_zone: bool,
 }
 
 pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut UsersFiles) -> Option<Listener> {
@@ -51,7 +56,9 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
     let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]);
     let authentication =
         section.choice("authentication", &[("required", Authentication::Required), ("none", Authentication::None)]);
-    let (reads, consistency) = policy(&section);
+    let (reads, consistency) = policy(&section, known.has_zone);
+    let max_lag = max_lag(&section, reads);
+    let master_reads_limit = master_reads_limit(&section, reads);
     let hold = section.duration("hold", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(10));
     let allow_admin_commands = section.choice("admin_commands", &[("deny", false), ("allow", true)]).unwrap_or(false);
     let permissions = permissions::read(&section);
@@ -89,6 +96,8 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
         passthrough,
         reads,
         consistency,
+        max_lag,
+        master_reads_limit,
         hold,
         allow_admin_commands,
         permissions,
@@ -202,22 +211,25 @@ fn users_file(section: &Section<'_>, users_files: &mut UsersFiles) -> Option<Arc
     }
 }
 
-fn policy(section: &Section<'_>) -> (Reads, Consistency) {
+fn policy(section: &Section<'_>, has_zone: bool) -> (Reads, Consistency) {
     let reads = section.choice(
         "reads",
-        &[("replica", Reads::Replica), ("master", Reads::Master), ("any", Reads::Any), ("nearest", Reads::Nearest)],
+        &[
+            ("replica", Reads::Replica),
+            ("master", Reads::Master),
+            ("any", Reads::Any),
+            ("nearest", Reads::Nearest),
+            ("zone", Reads::Zone),
+            ("zone-any", Reads::ZoneAny),
+        ],
     );
-    let eventual = Consistency::Eventual { max_lag: None };
+    if matches!(reads, Some(Reads::Zone | Reads::ZoneAny)) && !has_zone {
+        section.error("reads", "nobody says which zone Redan runs in; add `zone` to [redan], or choose another policy");
+    }
     let consistency = section.choice(
         "consistency",
-        &[("session", Consistency::Session), ("eventual", eventual), ("strong", Consistency::Strong)],
+        &[("session", Consistency::Session), ("eventual", Consistency::Eventual), ("strong", Consistency::Strong)],
     );
-    let max_lag = section.duration("max_lag", Duration::from_millis(1)..=HOUR);
-    let eventual = matches!(consistency, Some(Consistency::Eventual { .. }));
-    // An unreadable `consistency` has been reported, and may have been meant as "eventual".
-    if section.has("max_lag") && !eventual && (consistency.is_some() || !section.has("consistency")) {
-        section.error("max_lag", "`max_lag` has a meaning only with `consistency = \"eventual\"`; remove one of them");
-    }
     match (consistency, reads) {
         (Some(Consistency::Strong), Some(reads)) if reads != Reads::Master => {
             section.error(
@@ -226,16 +238,37 @@ fn policy(section: &Section<'_>) -> (Reads, Consistency) {
             );
         }
         (Some(Consistency::Strong), _) => return (Reads::Master, Consistency::Strong),
-        (Some(Consistency::Eventual { .. }), Some(Reads::Master)) => {
+        (Some(Consistency::Eventual), Some(Reads::Master)) => {
             section.warn("reads", "with `reads = \"master\"` no read is ever late; `consistency` has no effect");
         }
         _ => {}
     }
-    let consistency = match consistency {
-        Some(Consistency::Eventual { .. }) => Consistency::Eventual { max_lag },
-        other => other.unwrap_or(Consistency::Session),
-    };
-    (reads.unwrap_or(Reads::Replica), consistency)
+    (reads.unwrap_or(Reads::Replica), consistency.unwrap_or(Consistency::Session))
+}
+
+/// Of all workers together; each gets its part when their number is known.
+fn master_reads_limit(section: &Section<'_>, reads: Reads) -> Option<u64> {
+    let limit = section.integer("master_reads_limit", 1..=100_000_000);
+    if section.has("master_reads_limit") && !matches!(reads, Reads::Replica | Reads::Zone) {
+        section.error(
+            "master_reads_limit",
+            "`master_reads_limit` is for reads that fall back to the master, and here it serves them anyway; remove it, or \
+             choose `reads = \"replica\"` or \"zone\"",
+        );
+    }
+    limit.and_then(|limit| u64::try_from(limit).ok())
+}
+
+fn max_lag(section: &Section<'_>, reads: Reads) -> LagLimit {
+    let time = section.duration("max_lag", Duration::from_millis(1)..=HOUR);
+    let bytes = section.size("max_lag_bytes", 1..=MOST_LAG);
+    // Whoever says nothing of either wants the default, which reads from replicas.
+    for key in ["max_lag", "max_lag_bytes"] {
+        if section.has(key) && reads == Reads::Master {
+            section.error(key, format!("every read goes to the master, so `{key}` has no meaning; remove one of them"));
+        }
+    }
+    LagLimit { time, bytes }
 }
 
 /// What clients say of themselves goes on to the nodes.

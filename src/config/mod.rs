@@ -29,6 +29,7 @@ pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
 
 use crate::command::permissions::Permissions;
+use crate::reading::lag::LagLimit;
 
 /// A whole `proxy.toml`.
 #[derive(Debug)]
@@ -74,6 +75,10 @@ pub(crate) struct Listener {
     pub(crate) passthrough: bool,
     pub(crate) reads: Reads,
     pub(crate) consistency: Consistency,
+    /// A replica further behind serves none of its reads.
+    pub(crate) max_lag: LagLimit,
+    /// Reads a second, of each worker, that go to the master because no replica can serve; `None`: as many as come.
+    pub(crate) master_reads_limit: Option<u64>,
     /// How long a command waits for a master before it is answered with an error.
     pub(crate) hold: Duration,
     /// Administrative commands go to the master instead of being refused.
@@ -89,6 +94,12 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// With each worker's part of what is bounded for all of them.
+    fn on(mut self, workers: usize) -> Self {
+        self.master_reads_limit = self.master_reads_limit.map(|limit| limit.div_ceil(workers.max(1) as u64));
+        self
+    }
+
     /// Nobody needs to log in.
     pub(crate) fn lets_anyone_in(&self) -> bool {
         self.users.is_none() && !self.passthrough
@@ -144,14 +155,18 @@ pub(crate) enum Reads {
     Master,
     Any,
     Nearest,
+    /// Replicas of Redan's own zone, then other replicas; the master when there is none.
+    Zone,
+    /// Replicas of Redan's own zone, then the master if it is there, then all.
+    ZoneAny,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consistency {
     /// A client sees its own writes and never goes back in time.
     Session,
-    /// Any healthy replica at most `max_lag` behind (`None`: however far).
-    Eventual { max_lag: Option<Duration> },
+    /// Any healthy replica.
+    Eventual,
     /// Every read goes to the master.
     Strong,
 }
@@ -168,20 +183,53 @@ pub(crate) struct Group {
     pub(crate) probe_timeout: Duration,
     /// Time to connect, with TLS handshake and authentication.
     pub(crate) connect_timeout: Duration,
+    /// A read that a node owes for so long is asked elsewhere; `None` waits for ever.
+    pub(crate) read_timeout: Option<Duration>,
+    /// A read that a node owes for so long is asked of another too; `None`: never.
+    pub(crate) hedge: Option<Duration>,
+    /// The zone that Redan runs in.
+    pub(crate) zone: Option<Arc<str>>,
 }
 
 impl Group {
+    /// The part of reads that the node at `address` gets, beside others'.
+    pub(crate) fn weight_of(&self, address: &str) -> u32 {
+        self.seed(address).map_or(WEIGHT, |seed| seed.weight)
+    }
+
+    /// The zone that the operator says the node at `address` runs in.
+    pub(crate) fn zone_of(&self, address: &str) -> Option<&str> {
+        self.seed(address)?.zone.as_deref()
+    }
+
+    fn seed(&self, address: &str) -> Option<&Seed> {
+        self.seeds.iter().find(|seed| &*seed.address == address)
+    }
+
     /// How to reach and authenticate to the node at `address`.
     pub(crate) fn access_to(&self, address: &str) -> &Arc<Access> {
-        self.seeds.iter().find(|seed| &*seed.address == address).map_or(&self.access, |seed| &seed.access)
+        self.seed(address).map_or(&self.access, |seed| &seed.access)
     }
 }
+
+/// The weight of a node that says none.
+const WEIGHT: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Seed {
     /// `host:port`.
     pub(crate) address: Arc<str>,
     pub(crate) access: Arc<Access>,
+    /// Of reads, beside other nodes'; 0: none while another can serve.
+    pub(crate) weight: u32,
+    /// `None`: what the node says.
+    pub(crate) zone: Option<Arc<str>>,
+}
+
+impl Seed {
+    pub(crate) const fn new(address: Arc<str>, access: Arc<Access>) -> Self {
+        Self { address, access, weight: WEIGHT, zone: None }
+    }
 }
 
 /// How Redan presents itself to a node.

@@ -76,9 +76,11 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         let advice = "run several processes, each with some of them";
         group_sections[limits::GROUPS].error("name", format!("more than {} groups; {advice}", limits::GROUPS));
     }
+    let zone = process.as_ref().and_then(|section| section.parsed("zone", values::zone));
     let groups: Vec<Option<Group>> =
-        group_sections.into_iter().map(|section| group::read(section, environment)).collect();
-    let known = listener::Groups { names, groups: &groups };
+        group_sections.into_iter().map(|section| group::read(section, zone.as_ref(), environment)).collect();
+    let has_zone = process.as_ref().is_some_and(|section| section.has("zone"));
+    let known = listener::Groups { names, groups: &groups, has_zone };
     let listeners: Vec<Option<Listener>> =
         listener_sections.into_iter().map(|section| listener::read(section, &known, &mut users_files)).collect();
     let process = process.map_or_else(Process::default, Process::read);
@@ -88,7 +90,10 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         max_memory: process.max_memory,
-        listeners: listeners.into_iter().map(|listener| listener.map(Arc::new)).collect::<Option<_>>()?,
+        listeners: listeners
+            .into_iter()
+            .map(|listener| Some(Arc::new(listener?.on(process.workers))))
+            .collect::<Option<_>>()?,
         groups: groups.into_iter().map(|group| group.map(Arc::new)).collect::<Option<_>>()?,
         warnings: Vec::new(),
     })

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::reading::lag::LagLimit;
 
 mod documents;
 
@@ -78,6 +79,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(listener.bind.to_string(), "127.0.0.1:6380");
     assert!(listener.tls.is_none() && listener.users.is_none() && !listener.allow_admin_commands);
     assert_eq!((listener.reads, listener.consistency), (Reads::Replica, Consistency::Session));
+    assert_eq!((listener.max_lag, listener.master_reads_limit), (LagLimit::default(), None));
     assert_eq!((listener.hold, listener.idle_timeout), (Duration::from_secs(10), None));
     assert_eq!((listener.max_clients, listener.output_limit), (10_000, OutputLimits::default()));
     assert_eq!(listener.tcp_keepalive, Some(Duration::from_secs(300)));
@@ -86,6 +88,9 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!((group.name.as_str(), &*group.seeds[0].address), ("main", "127.0.0.1:6379"));
     assert_eq!(group.probe_interval, Duration::from_millis(500));
     assert_eq!((group.probe_timeout, group.connect_timeout), (Duration::from_secs(1), Duration::from_secs(2)));
+    assert_eq!((group.read_timeout, group.zone.as_deref()), (Some(Duration::from_secs(1)), None));
+    assert_eq!(group.hedge, None);
+    assert_eq!((group.seeds[0].weight, group.seeds[0].zone.as_deref()), (10, None));
     assert!(group.access.user.is_none() && group.access.password.is_none() && group.access.tls.is_none());
 }
 
@@ -97,10 +102,16 @@ const FULL_LISTENERS: &str = r#"bind = "0.0.0.0:6380"
         reads = "nearest"
         consistency = "eventual"
         max_lag = "2s"
+        max_lag_bytes = "16mb"
         hold = "0s"
         admin_commands = "allow"
         max_clients = 7
         idle_timeout = "5m"
+        [[listener]]
+        name = "near"
+        bind = "127.0.0.1:6381"
+        reads = "zone"
+        master_reads_limit = 1000
         [[listener]]
         name = "local"
         bind = "unix:run/redis.sock"
@@ -109,7 +120,7 @@ const FULL_LISTENERS: &str = r#"bind = "0.0.0.0:6380"
         users = "users.toml""#;
 const FULL_GROUP: &str = r#"nodes = [
             "10.0.0.1:6379",
-            { address = "10.0.0.2:6379", password_env = "REDIS_PASSWORD" },
+            { address = "10.0.0.2:6379", password_env = "REDIS_PASSWORD", zone = "b", weight = 0 },
             { address = "redis-3:6379", server_name = "three.internal", user = "u", password_file = "secrets/redis" },
             { address = "10.0.0.4:6379", tls = { ca = "certs/ca.pem", cert = "certs/redan.pem", key = "certs/redan.key" } },
         ]
@@ -118,21 +129,26 @@ const FULL_GROUP: &str = r#"nodes = [
         tls = { ca = "certs/ca.pem", server_name = "redis.internal" }
         probe_interval = "1s"
         probe_timeout = "2s"
-        connect_timeout = "3s""#;
+        connect_timeout = "3s"
+        read_timeout = "0s"
+        hedge = "20ms""#;
 
 #[test]
 fn every_setting_arrives() {
     let directory = Directory::new();
-    let redan = "workers = 3\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1m\"\nlog = { format = \"json\", level = \"warn\" }";
+    let redan = "workers = 3\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1m\"\nlog = { format = \"json\", level = \"warn\" }\nzone = \"a\"";
     let text = file(redan, &format!("name = \"app\"\n{FULL_LISTENERS}"), FULL_GROUP);
     let config = directory.load(&text).unwrap();
     assert_eq!((config.workers, config.admin.unwrap().port()), (3, 0));
     assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "warn"));
     assert_eq!(config.shutdown_timeout, Duration::from_secs(60));
-    let [app, local] = &config.listeners[..] else { panic!("two listeners") };
+    let [app, near, local] = &config.listeners[..] else { panic!("three listeners") };
+    assert_eq!((near.reads, near.consistency), (Reads::Zone, Consistency::Session));
+    assert_eq!(near.master_reads_limit, Some(334), "each of three workers has its part");
     assert_eq!(app.tls.as_ref().unwrap().client_ca, Some(directory.0.path().join("certs/ca.pem")));
     assert_eq!((app.reads, app.hold, app.max_clients), (Reads::Nearest, Duration::ZERO, 7));
-    assert_eq!(app.consistency, Consistency::Eventual { max_lag: Some(Duration::from_secs(2)) });
+    assert_eq!(app.consistency, Consistency::Eventual);
+    assert_eq!(app.max_lag, LagLimit { time: Some(Duration::from_secs(2)), bytes: Some(16 << 20) });
     assert!(app.allow_admin_commands);
     assert_eq!(app.idle_timeout, Some(Duration::from_secs(300)));
     assert!(app.users.as_ref().unwrap().verify(b"app", b"foo").is_some());
@@ -140,6 +156,10 @@ fn every_setting_arrives() {
     assert_eq!(local.bind, Bind::Unix { path: directory.0.path().join("run/redis.sock"), mode: 0o770 });
     assert_eq!((local.reads, local.consistency), (Reads::Master, Consistency::Strong));
     let group = &config.groups[0];
+    assert_eq!((group.read_timeout, group.zone.as_deref()), (None, Some("a")));
+    assert_eq!(group.hedge, Some(Duration::from_millis(20)));
+    assert_eq!((group.weight_of("10.0.0.2:6379"), group.zone_of("10.0.0.2:6379")), (0, Some("b")));
+    assert_eq!((group.weight_of("10.0.0.4:6379"), group.zone_of("10.0.0.4:6379")), (10, None));
     let seen: Vec<_> = group
         .seeds
         .iter()
@@ -210,7 +230,7 @@ fn mistakes_in_redan() {
 #[test]
 fn mistakes_in_listeners() {
     let strong = "bind = \"127.0.0.1:1\"\nconsistency = \"strong\"\nreads = \"any\"";
-    let lag = "bind = \"127.0.0.1:1\"\nmax_lag = \"1s\"";
+    let lag = "bind = \"127.0.0.1:1\"\nconsistency = \"strong\"\nmax_lag = \"1s\"\nmax_lag_bytes = \"1mb\"";
     check(&[
         ("", "", NODES, &[(3, "lacks `bind`")]),
         ("", "bind = \"localhost:1\"", NODES, &[(4, "not an IP address")]),
@@ -221,7 +241,9 @@ fn mistakes_in_listeners() {
         ("", "bind = \"unix:x\"\nmode = 700", NODES, &[(5, "of type integer")]),
         ("", "bind = \"127.0.0.1:1\"\ngroup = \"mian\"", NODES, &[(5, "did you mean \"main\"?")]),
         ("", "bind = \"127.0.0.1:1\"\ngroup = \"other\"", NODES, &[(5, "write \"main\"")]),
-        ("", lag, NODES, &[(5, "only with `consistency = \"eventual\"`")]),
+        ("", lag, NODES, &[(6, "so `max_lag` has no meaning"), (7, "so `max_lag_bytes` has no meaning")]),
+        ("", "bind = \"127.0.0.1:1\"\nreads = \"any\"\nmaster_reads_limit = 5", NODES, &[(6, "serves them anyway")]),
+        ("", "bind = \"127.0.0.1:1\"\nreads = \"zone\"", NODES, &[(5, "add `zone` to [redan]")]),
         ("", strong, NODES, &[(6, "`reads` says otherwise")]),
         ("", "bind = \"127.0.0.1:1\"\nreads = \"replcia\"", NODES, &[(5, "(\"replica\"?)")]),
         ("", "bind = \"127.0.0.1:1\"\nmax_clients = 0", NODES, &[(5, "1 to 1000000")]),
@@ -353,6 +375,9 @@ fn mistakes_in_groups() {
         ("", BIND, line("tls = { cert = \"certs/ca.pem\" }"), &[(9, "lacks `ca`"), (9, "`cert` without `key`")]),
         ("", BIND, line("tls = { ca = \"certs/ca.pem\", server_name = \"a b\" }"), &[(9, "neither a DNS name")]),
         ("", BIND, line("probe_interval = \"1ms\""), &[(9, "20ms to 1m")]),
+        ("", BIND, line("read_timeout = \"1ms\""), &[(9, "at least 20ms")]),
+        ("", BIND, line("hedge = \"1ms\""), &[(9, "4ms to 1h")]),
+        ("", BIND, line("hedge = \"1s\""), &[(9, "make `hedge` shorter")]),
     ]);
 }
 

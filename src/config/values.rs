@@ -3,6 +3,7 @@
 //! Every function answers a value or one sentence, without the setting's name, that says what it would take.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `500ms`, `10s`, `5m`, `1h`, `2d`. A number without a unit is refused: half of the readers would take it for
@@ -32,6 +33,12 @@ pub(super) fn show_duration(duration: Duration) -> String {
         || if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") },
         |(factor, unit)| format!("{}{unit}", ms / factor),
     )
+}
+
+/// The name of a zone, as clouds and operators have them.
+pub(super) fn zone(text: &str) -> Result<Arc<str>, String> {
+    let plain = (1..=64).contains(&text.len()) && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    plain.then(|| text.into()).ok_or_else(|| format!("\"{text}\" is no zone; write 1 to 64 letters without spaces"))
 }
 
 /// `512b`, `64kb`, `32mb`, `2gb`, in either case: a whole number and a unit, in powers of 1024 as in redis.conf. A

@@ -18,7 +18,7 @@ pub(crate) mod support {
 }
 
 pub(crate) fn group(seeds: Vec<(String, Access)>, access: Access) -> Group {
-    let seeds = seeds.into_iter().map(|(address, access)| Seed { address: address.into(), access: Arc::new(access) });
+    let seeds = seeds.into_iter().map(|(address, access)| Seed::new(address.into(), Arc::new(access)));
     Group {
         name: "main".to_owned(),
         seeds: seeds.collect(),
@@ -26,6 +26,9 @@ pub(crate) fn group(seeds: Vec<(String, Access)>, access: Access) -> Group {
         probe_interval: Duration::from_millis(100),
         probe_timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_secs(5),
+        read_timeout: None,
+        hedge: None,
+        zone: None,
     }
 }
 

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::task;
 use std::time::Instant;
 
-use super::context::Context;
 use super::hello;
 use super::local::{self, Facts};
 use super::pinned::Pinned;
@@ -19,7 +18,8 @@ use crate::limits;
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::request::{Bounds, Frame, Request, RequestError, RequestScanner};
-use crate::route::{self, Read};
+use crate::route::{self, Candidates, Read, ReadRoute};
+use crate::topology::NodeId;
 
 /// What a batch asks of its lane.
 #[derive(Clone, Copy, Debug)]
@@ -250,22 +250,35 @@ impl Session {
                 self.end_hold(inner);
             }
         }
+        let moves = lane.as_ref().is_some_and(|lane| self.may_move(inner, lane));
         for item in items {
             let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
-                (_, Some(lane)) => self.ride(inner, lane, item, raw),
-                (_, None) => inner.answer(replay::failure(raw, &self.hold_error()), &self.context),
+                (_, Some(lane)) => self.ride(inner, lane, item, raw, moves),
+                (_, None) => inner.answer(replay::failure(raw, &self.unserved_error(inner)), &self.context),
             }
         }
         if let Some(lane) = lane {
-            self.count(&lane, items, plan);
+            self.count(&lane, items, plan, inner.reading.fell_back);
             inner.lane = Some(lane);
         }
         true
     }
 
-    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8]) {
+    /// Whether a read that this lane owes for too long could be asked elsewhere. One that only the master may serve, by the
+    /// listener's policy or for what the session has seen, could not.
+    fn may_move(&self, inner: &Inner, lane: &Lane) -> bool {
+        let reads = self.context.listener.reads;
+        let has_others = reads != Reads::Master && (route::allows_master(reads) || !self.is_at_master(lane));
+        has_others && lane.key.purpose == Purpose::Reads && inner.attempts == 0
+    }
+
+    fn is_at_master(&self, lane: &Lane) -> bool {
+        self.context.pool.snapshot().master().is_some_and(|master| master.id == lane.key.node)
+    }
+
+    fn ride(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<Lane>, item: &Item, raw: &[u8], moves: bool) {
         let sequence = inner.next;
         inner.next += 1;
         inner.in_lane += 1;
@@ -275,6 +288,7 @@ impl Session {
         }
         inner.mute_next();
         match item.care {
+            Care::None if moves && item.moves => lane.submit_read(self, sequence, raw),
             Care::None => lane.submit(self, sequence, raw, effect, item.replies),
             care => {
                 inner.fanned |= care == Care::Flush;
@@ -325,16 +339,19 @@ impl Session {
         local::answer(command, frame, raw, &mut inner.identity, &facts, reply);
     }
 
-    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>) {
-        let Context { pool, workspace, .. } = &*self.context;
-        let counters = &workspace.counters;
+    fn count(&self, lane: &Lane, items: &[Item], plan: &Plan<'_>, fell_back: bool) {
+        let counters = &self.context.workspace.counters;
         let writes = if plan.writes { items.iter().filter(|item| item.part == Part::Write).count() } else { 0 };
         let locals = items.iter().filter(|item| matches!(item.part, Part::Answer(_))).count();
         let reads = (items.len() - writes - locals) as u64;
         counters.commands_write.add(writes as u64);
         counters.commands_read.add(reads);
-        let to_master = pool.snapshot().master().is_some_and(|master| master.id == lane.key.node);
-        if to_master { &counters.reads_master } else { &counters.reads_replica }.add(reads);
+        if fell_back {
+            self.note_fallback(reads);
+        }
+        lane.counters().reads.add(reads);
+        self.context.pool.save_for_hedges(reads);
+        if self.is_at_master(lane) { &counters.reads_master } else { &counters.reads_replica }.add(reads);
     }
 
     /// The lane for a batch. While something is in flight it is the same lane, if that fits, or none.
@@ -344,21 +361,49 @@ impl Session {
         demand: Demand,
         cx: &task::Context<'_>,
     ) -> Result<Rc<Lane>, NoLane> {
+        let was_capped = std::mem::take(&mut inner.reading.capped);
+        let found =
+            if inner.in_lane > 0 { self.same_lane(inner, demand, cx) } else { self.next_lane(inner, demand, cx) };
+        if inner.reading.capped && !was_capped {
+            self.context.workspace.counters.reads_capped.increment();
+        }
+        found
+    }
+
+    fn same_lane(&self, inner: &mut Inner, demand: Demand, cx: &task::Context<'_>) -> Result<Rc<Lane>, NoLane> {
+        let alone = inner.fanned || inner.reading.hedge.is_some();
+        let lane = inner.lane.clone().filter(|_| !alone).ok_or(NoLane::Drain)?;
+        let at_master = self.is_at_master(&lane);
+        let fits = lane.serves()
+            && lane.key.dialect == inner.dialect
+            && match demand {
+                Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
+                Demand { needs_master: true, .. } => at_master,
+                _ => at_master || self.still_serves(&lane),
+            };
+        inner.reading.fell_back &= !demand.needs_master;
+        // Who has no more to spend on the master waits, with nothing in flight.
+        let may = !inner.reading.fell_back || self.may_fall_back(inner, cx);
+        if fits && may { Ok(lane) } else { Err(NoLane::Drain) }
+    }
+
+    /// A replica may serve the session's next read as it did the one before.
+    fn still_serves(&self, lane: &Lane) -> bool {
+        let (snapshot, lag) = (self.context.pool.snapshot(), self.context.lag());
+        let index = snapshot.nodes.iter().position(|node| node.id == lane.key.node);
+        !lane.usage().is_out() && index.is_some_and(|index| snapshot.nodes[index].readable.is_ok() && lag.admits(index))
+    }
+
+    /// With nothing in flight.
+    fn next_lane(
+        self: &Rc<Self>,
+        inner: &mut Inner,
+        demand: Demand,
+        cx: &task::Context<'_>,
+    ) -> Result<Rc<Lane>, NoLane> {
         let pool = &self.context.pool;
         let snapshot = pool.snapshot();
-        if inner.in_lane > 0 {
-            let lane = inner.lane.as_ref().filter(|_| !inner.fanned).ok_or(NoLane::Drain)?;
-            let at_master = snapshot.master().is_some_and(|master| master.id == lane.key.node);
-            let fits = lane.serves()
-                && lane.key.dialect == inner.dialect
-                && match demand {
-                    Demand { writes: true, .. } => at_master && lane.key.purpose == Purpose::Ordered,
-                    Demand { needs_master: true, .. } => at_master,
-                    _ => at_master || snapshot.node(lane.key.node).is_some_and(|node| node.readable.is_ok()),
-                };
-            return if fits { Ok(Rc::clone(lane)) } else { Err(NoLane::Drain) };
-        }
-        (inner.muted, inner.fanned) = (false, false);
+        (inner.muted, inner.fanned, inner.reading.fell_back) = (false, false, false);
         let purpose = if demand.writes { Purpose::Ordered } else { Purpose::Reads };
         let dialect = inner.dialect;
         let master = || {
@@ -368,12 +413,13 @@ impl Session {
         if demand.needs_master {
             return master();
         }
-        let listener = &self.context.listener;
-        let route = route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &snapshot);
-        match route.to {
+        let route = self.route_read(inner, inner.reading.avoid);
+        let reads = self.context.listener.reads;
+        let falls_back = match route.to {
             Read::Nodes(set) => {
-                // `nearest` allows the master, but while a nearer one only waits for its proof a session must not stay.
-                let far = listener.reads == Reads::Nearest && set.len() == 1 && snapshot.master == Some(set.at(0));
+                // These allow the master, but while a nearer one only waits for its proof a session must not stay.
+                let prefers_others = matches!(reads, Reads::Nearest | Reads::ZoneAny);
+                let far = prefers_others && set.len() == 1 && snapshot.master == Some(set.at(0));
                 if !far {
                     inner.kept_from_replicas = 0;
                     inner.patience = limits::PATIENCE;
@@ -381,15 +427,28 @@ impl Session {
                 if (far && self.waits_for_mark(inner, &route, cx)) || self.waits_to_choose(inner, &route, cx) {
                     return Err(NoLane::Mark);
                 }
-                pool.read_lane(&set, &snapshot, dialect).map_or_else(master, Ok)
-            }
-            Read::Master => {
-                if self.waits_for_mark(inner, &route, cx) {
-                    return Err(NoLane::Mark);
+                if let Some(lane) = pool.read_lane(&set, &snapshot, dialect) {
+                    return Ok(lane);
                 }
-                master()
+                // None of them can be reached.
+                !route::allows_master(reads)
             }
-            Read::Hold => Err(NoLane::Unserved),
+            Read::Master if self.waits_for_mark(inner, &route, cx) => return Err(NoLane::Mark),
+            Read::Master => route.fallback,
+            Read::Hold => return Err(NoLane::Unserved),
+        };
+        if falls_back && !self.may_fall_back(inner, cx) {
+            return Err(NoLane::Unserved);
         }
+        inner.reading.fell_back = falls_back;
+        master()
+    }
+
+    /// Where the session may read, but for one node.
+    pub(super) fn route_read(&self, inner: &Inner, avoid: Option<NodeId>) -> ReadRoute {
+        let (pool, listener) = (&self.context.pool, &self.context.listener);
+        let (snapshot, standings, lag) = (pool.snapshot(), pool.standings(), self.context.lag());
+        let nodes = Candidates { snapshot: &snapshot, standings: &standings, lag: &lag, avoid };
+        route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes)
     }
 }

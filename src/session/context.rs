@@ -2,12 +2,13 @@
 //!
 //! Made by the worker, one per listener; everything in it belongs to the worker's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::Session;
+use super::fallback::Fallbacks;
 use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
@@ -15,6 +16,7 @@ use crate::limits;
 use crate::memory::Account;
 use crate::metrics::{MemoryKind, WorkerCounters};
 use crate::rarely::Rarely;
+use crate::reading::lag::LagGate;
 use crate::throttle::Throttle;
 use crate::topology::edition::Edition;
 use crate::transport::CipherBuffer;
@@ -122,6 +124,26 @@ pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
+    /// Which replicas are near enough behind for this listener.
+    lag: RefCell<LagGate>,
+    pub(super) fallbacks: Fallbacks,
+}
+
+impl Context {
+    pub(crate) fn new(listener: Arc<config::Listener>, pool: Rc<Pool>, workspace: Rc<Workspace>) -> Self {
+        let lag = RefCell::new(LagGate::new(listener.max_lag));
+        let fallbacks = Fallbacks::new(listener.master_reads_limit);
+        Self { listener, pool, workspace, lag, fallbacks }
+    }
+
+    /// Which replicas of the present snapshot are near enough behind.
+    pub(super) fn lag(&self) -> Ref<'_, LagGate> {
+        let changes = self.pool.changes();
+        if !self.lag.borrow().knows(changes) {
+            self.lag.borrow_mut().follow(changes, &self.pool.snapshot());
+        }
+        self.lag.borrow()
+    }
 }
 
 impl Context {

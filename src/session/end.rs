@@ -12,6 +12,7 @@ impl Drop for EndOnDrop {
         if let Ok(mut inner) = self.0.inner.try_borrow_mut() {
             inner.let_go(&self.0.context);
             inner.lane = None;
+            inner.reading.hedge = None;
             inner.tracking = None;
             self.0.leave_all(&mut inner);
             inner.login = None;

@@ -127,7 +127,7 @@ impl Recipient for Part {
         if self.first {
             fanned.missed.replace(Some(match lost.fate {
                 Fate::Refused(words) => Missed::Refused(words.into()),
-                Fate::NotSent | Fate::Unanswered | Fate::Torn => Missed::NotSent,
+                Fate::NotSent | Fate::Unanswered | Fate::Late | Fate::Torn => Missed::NotSent,
             }));
         }
         fanned.one_less();

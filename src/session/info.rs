@@ -27,10 +27,12 @@ pub(super) fn section(context: &Context, client: u64) -> String {
         Reads::Master => "master",
         Reads::Any => "any",
         Reads::Nearest => "nearest",
+        Reads::Zone => "zone",
+        Reads::ZoneAny => "zone-any",
     };
     let consistency = match context.listener.consistency {
         Consistency::Session => "session",
-        Consistency::Eventual { .. } => "eventual",
+        Consistency::Eventual => "eventual",
         Consistency::Strong => "strong",
     };
     let mut text = String::from("# Redan\r\n");

@@ -16,7 +16,9 @@ mod cursor;
 mod elements;
 mod end;
 mod exec;
+mod fallback;
 mod fanned;
+mod hedge;
 mod hello;
 mod held;
 mod hold;
@@ -35,6 +37,7 @@ mod pinned_turn;
 mod plan;
 mod queued;
 mod recipient;
+mod reading;
 mod replay;
 mod scripts;
 mod special;
@@ -65,6 +68,7 @@ pub(crate) use self::identity::Peer;
 use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
+use self::reading::Reading;
 use self::replay::Stashed;
 use self::stash::Stash;
 use self::subscriptions::Subscriptions;
@@ -160,6 +164,7 @@ struct Inner {
     subscriptions: Option<Box<Subscriptions>>,
     /// A large reply has begun to go to the client: nothing may come between.
     mid_reply: bool,
+    reading: Reading,
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
@@ -232,6 +237,7 @@ impl Session {
             skip_replies: 0,
             subscriptions: None,
             mid_reply: false,
+            reading: Reading::default(),
             severed: None,
             hold: None,
             penance: None,
@@ -319,6 +325,9 @@ impl Session {
         }
         if inner.has_retries() && self.replay(inner, cx) == Flow::Wait {
             return Flow::Wait;
+        }
+        if inner.reading.hedge_due {
+            self.hedge(inner);
         }
         if inner.closing {
             return inner.wait_until_at_most(0);

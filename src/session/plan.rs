@@ -34,6 +34,8 @@ pub(crate) struct Item {
     pub(super) replies: u32,
     pub(super) part: Part,
     pub(super) care: Care,
+    /// A read that takes a server no time to speak of: unanswered, it may be asked elsewhere.
+    pub(super) moves: bool,
 }
 
 /// What the session's state has to say about its commands.
@@ -198,7 +200,8 @@ pub(super) fn plan<'a>(
         plan.rides |= !matches!(part, Part::Answer(_));
         plan.end += len;
         let care = if replies == 1 { arrived.care() } else { block_care };
-        items.push(Item { start, frame, len, replies, part, care });
+        let moves = part == Part::Read && care == Care::None && arrived.spec.is_some_and(Spec::is_short);
+        items.push(Item { start, frame, len, replies, part, care, moves });
         if care == Care::Flush {
             // Its answer waits for every node, and what stands behind it for that.
             plan.next = Next::Full;

@@ -18,6 +18,7 @@ impl Inner {
         if !self.retrying {
             self.retrying_since = None;
             self.attempts = 0;
+            self.reading.avoid = None;
         }
         if self.last_write.is_some_and(|write| write <= sequence) {
             self.last_write = None;
@@ -30,6 +31,7 @@ impl Inner {
 impl Recipient for Session {
     fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         inner.in_lane -= count as usize;
         inner.saw(origin, first + u64::from(count) - 1, &self.context);
         if first == inner.front {
@@ -49,6 +51,7 @@ impl Recipient for Session {
 
     fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         if sequence == inner.front {
             inner.emit(bytes, &self.context);
         } else {
@@ -71,6 +74,7 @@ impl Recipient for Session {
 
     fn judged(&self, origin: Origin, judged: Judged<'_>) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         inner.in_lane -= 1;
         self.judge(inner, origin, judged);
         inner.more_waits(&self.context);
@@ -81,6 +85,7 @@ impl Recipient for Session {
 
     fn lost(&self, lost: Lost<'_>) {
         let inner = &mut *self.inner.borrow_mut();
+        inner.end_hedge();
         inner.in_lane -= 1;
         if inner.is_revoked() {
             // As a server that closes the connections of a user that is gone.
@@ -92,6 +97,10 @@ impl Recipient for Session {
             (Fate::Torn, _) => inner.dead = true,
             (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
             (Fate::NotSent, _) => inner.stash_retry(&lost),
+            (Fate::Late, _) => {
+                inner.reading.avoid = inner.lane.as_ref().map(|lane| lane.key.node);
+                inner.stash_retry(&lost);
+            }
             // A read over which node after node dies is not sent to the next for ever.
             (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => inner.stash_retry(&lost),
             (Fate::Unanswered, _) => self.doubt(inner, &lost),
@@ -99,6 +108,13 @@ impl Recipient for Session {
         inner.emit_stashed(&self.context);
         inner.more_waits(&self.context);
         if inner.wants_turn() {
+            self.wake();
+        }
+    }
+
+    fn slow(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        if !std::mem::replace(&mut inner.reading.hedge_due, true) {
             self.wake();
         }
     }

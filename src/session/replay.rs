@@ -151,6 +151,8 @@ impl Session {
                 // What a replica refused the master takes at once; what the master refused waits for what control finds.
                 if from_master || !has_master {
                     self.pause(inner);
+                } else if refusal == Some(Refusal::NotReady) {
+                    pool.not_ready(origin.node);
                 } else {
                     pool.look();
                 }
@@ -283,7 +285,7 @@ impl Session {
     }
 
     pub(super) fn give_up(&self, inner: &mut Inner) {
-        let words = self.hold_error();
+        let words = self.unserved_error(inner);
         let mut stash = inner.stash.take();
         for (_, stashed) in &mut stash {
             if let Stashed::Retry { request, .. } = stashed {

@@ -60,6 +60,7 @@ pub(super) struct Member {
     /// Remembered while it is silent.
     pub(super) run_id: Option<Arc<str>>,
     pub(super) flavor: Flavor,
+    pub(super) zone: Option<Arc<str>>,
     pub(super) version: Option<Version>,
     pub(super) greeting: Option<Arc<Greeting>>,
     pub(super) role: Role,
@@ -111,6 +112,7 @@ impl Member {
             answered: false,
             run_id: None,
             flavor: Flavor::default(),
+            zone: None,
             version: None,
             greeting: None,
             role: Role::Unknown,
@@ -164,6 +166,7 @@ impl Member {
         if seen.version.is_some() {
             self.version = seen.version;
             self.flavor = seen.flavor;
+            self.zone.clone_from(&seen.zone);
         }
         if seen.greeting.is_some() {
             self.greeting.clone_from(&seen.greeting);

@@ -87,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) offsets_comparable: bool,
     /// Smoothed round trip of probes, for `reads = "nearest"`; `None` before the first answer.
     pub(crate) round_trip: Option<Duration>,
+    /// Where it says that it runs.
+    pub(crate) zone: Option<Arc<str>>,
     pub(crate) flavor: Flavor,
     /// `None` when the server would not tell.
     pub(crate) version: Option<Version>,

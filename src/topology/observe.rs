@@ -21,6 +21,8 @@ pub(crate) struct Observation {
     /// Changes at every start of the server; equal at two addresses means one server.
     pub(crate) run_id: Option<Arc<str>>,
     pub(crate) flavor: Flavor,
+    /// Where it runs (Valkey's `availability-zone`); `None` also where that is not set.
+    pub(crate) zone: Option<Arc<str>>,
     pub(crate) version: Option<Version>,
     /// What it answered to HELLO, if it was asked.
     pub(crate) greeting: Option<Arc<Greeting>>,
@@ -76,6 +78,7 @@ impl Observation {
             kind: Kind::Standalone,
             run_id: None,
             flavor: Flavor::Redis,
+            zone: None,
             version: None,
             greeting: None,
             replid: None,
@@ -161,6 +164,7 @@ fn take_server(seen: &mut Observation, raw: &mut Raw, key: &str, value: &str) {
             }
         }
         "run_id" => seen.run_id = Some(value.into()),
+        "availability_zone" if !value.is_empty() => seen.zone = Some(value.into()),
         "loading" => raw.loading = flag(value),
         "async_loading" => raw.async_loading = flag(value),
         _ if key.strip_prefix("db").is_some_and(|n| n.parse::<u32>().is_ok()) => {

@@ -341,6 +341,7 @@ impl Tracker {
             lag_bytes: distance.bytes,
             offsets_comparable: distance.comparable,
             round_trip: member.round_trip,
+            zone: member.zone.clone(),
             flavor: member.flavor,
             version: member.version,
             greeting: member.greeting.clone(),

@@ -104,7 +104,7 @@ impl Worker {
             // `Config` holds that a listener's group exists.
             let pool = Rc::clone(&pools[door.listener.group]);
             let workspace = Rc::clone(&workspace);
-            let context = Context { listener: door.listener, pool, workspace };
+            let context = Context::new(door.listener, pool, workspace);
             (Rc::new(context), door.tls.map(TlsAcceptor::from))
         };
         let doors = doors.into_iter().map(door).collect();

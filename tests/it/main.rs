@@ -29,6 +29,7 @@ mod permissions;
 mod pinned;
 mod protocol;
 mod pubsub;
+mod reads;
 mod remains;
 mod rolechange;
 mod scans;

@@ -133,6 +133,8 @@ fn tls_of_nodes_and_of_listeners() {
         passthrough: false,
         reads: Reads::Replica,
         consistency: Consistency::Session,
+        master_reads_limit: None,
+        max_lag: crate::reading::lag::LagLimit::default(),
         hold: Duration::from_secs(1),
         allow_admin_commands: false,
         permissions: None,

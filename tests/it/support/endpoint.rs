@@ -32,10 +32,17 @@ impl Endpoint {
 
     /// The same with lines of `[redan]`.
     pub(crate) fn start_process(process: &str, nodes: &[String], listener: &str, group: &str) -> Self {
+        Self::start_with_nodes(process, &format!("{nodes:?}"), listener, group)
+    }
+
+    /// The same with `nodes` as it stands in the file.
+    pub(crate) fn start_with_nodes(process: &str, nodes: &str, listener: &str, group: &str) -> Self {
+        // Often, unless the test says how often.
+        let probes = if group.contains("probe_interval") { "" } else { "probe_interval = \"100ms\"" };
         let toml = format!(
             "[redan]\n{process}\nadmin = \"127.0.0.1:0\"\nshutdown_timeout = \"1s\"\n\
              [[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"\n{listener}\n\
-             [[group]]\nname = \"main\"\nnodes = {nodes:?}\nprobe_interval = \"100ms\"\n{group}\n"
+             [[group]]\nname = \"main\"\nnodes = {nodes}\n{probes}\n{group}\n"
         );
         Self { proxy: Proxy::start(&toml) }
     }

@@ -50,6 +50,7 @@ struct State {
     /// Ports of replicas that a master lists.
     replicas: Vec<u16>,
     offset: u64,
+    zone: String,
     script: Script,
     /// How late it answers INFO.
     distance: Duration,
@@ -90,6 +91,7 @@ impl Fake {
             follows,
             replicas: Vec::new(),
             offset: 1000,
+            zone: String::new(),
             script: Arc::new(move |command| answer_with_own_port(command, port)),
             distance: Duration::ZERO,
             received: Vec::new(),
@@ -124,6 +126,16 @@ impl Fake {
     pub(crate) fn release(&self) {
         self.state().held = false;
         self.shared.released.notify_all();
+    }
+
+    /// What it says of the place it runs in.
+    pub(crate) fn set_zone(&self, zone: &str) {
+        self.state().zone = zone.to_owned();
+    }
+
+    /// It has applied the stream up to here; a master has written so much.
+    pub(crate) fn set_offset(&self, offset: u64) {
+        self.state().offset = offset;
     }
 
     /// Probes take so much longer to it.
@@ -248,6 +260,7 @@ fn info(state: &State, port: u16) -> String {
         "redis_mode:standalone".to_owned(),
         format!("run_id:{port:040}"),
         "loading:0".to_owned(),
+        format!("availability_zone:{}", state.zone),
         "async_loading:0".to_owned(),
         format!("master_replid:{HISTORY}"),
         format!("master_replid2:{:040}", 0),
