@@ -212,12 +212,19 @@ pub(crate) struct WorkerCounters {
     pub(crate) holds_total: Counter,
     /// Of `holds_total`: ended by the listener's `hold` with an error.
     pub(crate) holds_expired: Counter,
+    /// Waits that did not begin because of the listener's `hold_sessions`, and of its `hold_bytes`.
+    pub(crate) holds_refused_sessions: Counter,
+    pub(crate) holds_refused_bytes: Counter,
+    /// How long the session that has waited longest has waited, when the worker's timer last ran.
+    pub(crate) longest_hold_ms: Gauge,
     /// Commands sent again because their first sending was proven not executed, or were reads.
     pub(crate) replays: Counter,
     /// Scripts sent with their text to a node that did not know their digest.
     pub(crate) scripts_repaired: Counter,
     /// Commands whose outcome is unknown: written to a node that never answered.
     pub(crate) in_doubt: Counter,
+    /// Sessions closed because of such a command.
+    pub(crate) doubtful_clients_closed: Counter,
     /// Replies that said "not me" (`-READONLY`, `-LOADING`, …) and were not shown to the client.
     pub(crate) bounces: Counter,
     /// Questions for a replication offset, asked to release sessions that wait for their own writes.

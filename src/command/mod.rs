@@ -7,6 +7,7 @@ pub(crate) mod blocking;
 pub(crate) mod classify;
 pub(crate) mod learned;
 pub(crate) mod permissions;
+pub(crate) mod repeat;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;

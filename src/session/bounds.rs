@@ -2,7 +2,7 @@
 //!
 //! Looked at when more waits for the client, and once a second. How much all sessions hold together is `held.rs`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::{Inner, Session};
@@ -30,6 +30,15 @@ impl Session {
             inner.dead = true;
             self.wake();
         }
+    }
+}
+
+impl Session {
+    /// How long it has been waiting for a master.
+    pub(crate) fn held_for(&self, now: Instant) -> Duration {
+        let inner = self.inner.try_borrow();
+        let since = inner.ok().and_then(|inner| Some(inner.hold.as_ref()?.since));
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 

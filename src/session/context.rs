@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::Session;
+use super::holding::Holding;
 use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
@@ -121,4 +122,6 @@ pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
+    /// Of all workers: what the listener's sessions take that wait for a master.
+    pub(crate) holding: Arc<Holding>,
 }

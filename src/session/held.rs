@@ -50,6 +50,9 @@ impl Inner {
     /// it is one of the largest: then it is dead.
     pub(super) fn account(&mut self, context: &Context) {
         let (now, before) = (self.holds(), self.held);
+        if let Some(hold) = &mut self.hold {
+            hold.share.holds(now.total());
+        }
         if now == before {
             return;
         }

@@ -13,11 +13,13 @@ mod bounds;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod doubt;
 mod end;
 mod fanned;
 mod hello;
 mod held;
 mod hold;
+pub(crate) mod holding;
 mod identity;
 mod info;
 mod kill;
@@ -42,7 +44,7 @@ mod waiting;
 mod subscribe;
 mod subscriptions;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
@@ -51,9 +53,11 @@ use std::time::Instant;
 use self::batch::Routed;
 use self::clients::Asking;
 use self::context::Context;
+use self::doubt::Repeat;
 use self::held::Held;
 pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
+use self::holding::Exhausted;
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
 use self::login::Asked;
@@ -80,6 +84,8 @@ pub(crate) struct Session {
     context: Rc<Context>,
     inner: RefCell<Inner>,
     waker: RefCell<Option<Waker>>,
+    /// Why the command in front may not wait.
+    exhausted: Cell<Option<Exhausted>>,
 }
 
 /// Whether a step led to another, or waits for a wake-up that is arranged for.
@@ -113,6 +119,8 @@ struct Inner {
     stash: Stash,
     /// Commands in the stash wait to be sent again.
     retrying: bool,
+    /// Writes that are sent again although they may have been executed.
+    repeats: Vec<Repeat>,
     /// Since when commands have been refused or lost, and none answered.
     retrying_since: Option<Instant>,
     /// How often commands have been sent again since the last answer.
@@ -201,6 +209,7 @@ impl Session {
             in_lane: 0,
             stash: Stash::default(),
             retrying: false,
+            repeats: Vec::new(),
             retrying_since: None,
             attempts: 0,
             pause: None,
@@ -244,7 +253,7 @@ impl Session {
             closing: false,
             dead: false,
         };
-        Rc::new(Self { id, context, inner: RefCell::new(inner), waker: RefCell::new(None) })
+        Rc::new(Self { id, context, inner: RefCell::new(inner), waker: RefCell::default(), exhausted: Cell::default() })
     }
 
     /// The session's task: ends when the client is gone or was closed.

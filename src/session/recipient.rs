@@ -90,7 +90,7 @@ impl Recipient for Session {
         }
         match (lost.fate, lost.effect) {
             (Fate::Torn, _) => inner.dead = true,
-            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
+            (Fate::Refused(words), _) => self.give_up_on(inner, lost.sequence, lost.request, words),
             (Fate::NotSent, _) => inner.stash_retry(&lost),
             // A read over which node after node dies is not sent to the next for ever.
             (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => inner.stash_retry(&lost),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Demand, NoLane};
 use super::context::Context;
+use super::doubt::Repeated;
 use super::pinned::NOT_EXECUTED;
 use super::plan::Arrived;
 use super::scripts;
@@ -42,8 +43,8 @@ impl Inner {
     }
 
     fn insert(&mut self, sequence: u64, stashed: Stashed) {
-        // What comes for a client that is gone is not kept.
-        if !self.dead {
+        // What comes for a client that is gone is not kept, nor what stands behind the end of its connection.
+        if !self.dead && sequence < self.next {
             self.stash.insert(sequence, stashed);
         }
     }
@@ -57,10 +58,14 @@ impl Inner {
     }
 
     fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
+        if sequence >= self.next {
+            return;
+        }
         self.retrying = true;
         self.retrying_since.get_or_insert_with(Instant::now);
         let request = request.to_vec();
-        self.insert(sequence, Stashed::Retry { request, effect, to_master, unless_overtaken: None });
+        let unless_overtaken = None;
+        self.insert(sequence, Stashed::Retry { request, effect, to_master, unless_overtaken });
     }
 
     /// The same for a command that has another form, in which it is sent now.
@@ -77,6 +82,12 @@ impl Inner {
 
     /// Nothing is in flight: decides what of the stash stands and what is sent again.
     fn settle(&mut self, context: &Context) {
+        let executed = |(sequence, stashed): &(u64, Stashed)| {
+            matches!(stashed, Stashed::Suspended { effect: Effect::Write, .. }).then_some(*sequence)
+        };
+        if let Some(executed) = self.stash.iter().rev().find_map(executed) {
+            self.repeats_end(executed, context);
+        }
         let mut later_write_executed = false;
         let mut stash = self.stash.take();
         let mut refused_write_before = stash.iter().any(|(_, s)| is_write_to_retry(s));
@@ -155,7 +166,7 @@ impl Session {
                     pool.look();
                 }
                 if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
-                    inner.stash_error(sequence, request, NOT_EXECUTED);
+                    self.give_up_on(inner, sequence, request, NOT_EXECUTED);
                     inner.emit_stashed(&self.context);
                     return;
                 }
@@ -209,21 +220,6 @@ impl Session {
         Flow::Again
     }
 
-    /// A write was sent and will not be answered.
-    pub(super) fn doubt(&self, inner: &mut Inner, lost: &Lost<'_>) {
-        self.context.workspace.counters.in_doubt.increment();
-        let node = inner.lane.as_ref().map(|lane| lane.key.node);
-        inner.stash_error(lost.sequence, lost.request, &self.doubt_error(node));
-    }
-
-    pub(super) fn doubt_error(&self, node: Option<crate::topology::NodeId>) -> String {
-        let snapshot = self.context.pool.snapshot();
-        let address = node.and_then(|id| snapshot.node(id)).map_or("a node that has left", |node| &node.address);
-        format!(
-            "INDOUBT {address} closed the connection before it answered: the command may or may not have been executed"
-        )
-    }
-
     /// Sends again what waits for it, when nothing is in flight.
     pub(super) fn replay(self: &Rc<Self>, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
         if inner.in_lane > 0 {
@@ -270,7 +266,12 @@ impl Session {
             let replies = replies_to(request);
             let care = if replies == 1 { care_of(request) } else { Care::None };
             inner.fanned |= care == Care::Flush;
-            self.submit_adapted(lane, *sequence, care, request, *effect, replies);
+            if inner.repeats.iter().any(|(repeated, _)| repeated == sequence) {
+                let repeated = Rc::new(Repeated(Rc::clone(self)));
+                lane.submit(&repeated, *sequence, request, *effect, replies);
+            } else {
+                self.submit_adapted(lane, *sequence, care, request, *effect, replies);
+            }
             self.context.workspace.counters.replays.increment();
             false
         });
@@ -282,6 +283,7 @@ impl Session {
     }
 
     pub(super) fn give_up(&self, inner: &mut Inner) {
+        inner.repeats_end(u64::MAX, &self.context);
         let words = self.hold_error();
         let mut stash = inner.stash.take();
         for (_, stashed) in &mut stash {
@@ -311,7 +313,7 @@ fn demand_of(inner: &Inner, learned: &Learned) -> Demand {
 }
 
 /// How many replies a request has: a transaction that rode the lane in one piece has one for each of its commands.
-fn replies_to(request: &[u8]) -> u32 {
+pub(super) fn replies_to(request: &[u8]) -> u32 {
     let (mut at, mut replies) = (0, 0);
     while let Ok(Request::Command(frame)) = RequestScanner::new().scan(&request[at..], &Bounds::AUTHENTICATED) {
         at += frame.len;

@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod differential;
 mod documents;
+mod doubt;
 mod every_command;
 mod hostile;
 mod large;
