@@ -11,6 +11,7 @@ mod resp;
 mod command;
 mod topology;
 mod mark;
+mod assurance;
 mod rarely;
 mod route;
 mod throttle;

@@ -227,6 +227,16 @@ pub(crate) struct WorkerCounters {
     pub(crate) doubtful_clients_closed: Counter,
     /// Replies that said "not me" (`-READONLY`, `-LOADING`, …) and were not shown to the client.
     pub(crate) bounces: Counter,
+    /// Writes whose clients were told of them when enough replicas had them.
+    pub(crate) writes_assured: Counter,
+    /// Writes that too few replicas confirmed in time.
+    pub(crate) writes_not_durable: Counter,
+    /// Writes over which the master changed before that.
+    pub(crate) writes_lost: Counter,
+    /// Writes refused, unexecuted, for want of replicas.
+    pub(crate) writes_refused: Counter,
+    /// Microseconds that replies to writes were kept back for it, in total.
+    pub(crate) assurance_wait_us: Counter,
     /// Questions for a replication offset, asked to release sessions that wait for their own writes.
     pub(crate) marks_asked: Counter,
 

@@ -134,6 +134,17 @@ const SPLITS: &[Split] = &[
         &[("sessions", |w| w.holds_refused_sessions.get()), ("bytes", |w| w.holds_refused_bytes.get())],
     ),
     (
+        "redan_durable_writes",
+        "Writes on listeners with `durable`, by what came of them",
+        "outcome",
+        &[
+            ("assured", |w| w.writes_assured.get()),
+            ("late", |w| w.writes_not_durable.get()),
+            ("unknown", |w| w.writes_lost.get()),
+            ("refused", |w| w.writes_refused.get()),
+        ],
+    ),
+    (
         "redan_tls_handshakes",
         "TLS handshakes with clients",
         "outcome",
@@ -197,6 +208,10 @@ impl Numbers {
         let gap = self.0.workers.iter().map(|worker| worker.subscription_gap_us.get()).fold(0, u64::wrapping_add);
         let help = "Seconds without all subscriptions after a node was lost or moved away from";
         counter(out, "redan_subscription_gap_seconds", help, [(vec![], Duration::from_micros(gap).into())])?;
+
+        let waited = self.0.workers.iter().map(|worker| worker.assurance_wait_us.get()).fold(0, u64::wrapping_add);
+        let help = "Seconds that replies to writes were kept back until replicas had them";
+        counter(out, "redan_durable_wait_seconds", help, [(vec![], Duration::from_micros(waited).into())])?;
 
         let rejected = self.0.workers.iter().map(|worker| worker.sessions_rejected.get()).fold(0, u64::wrapping_add);
         let rejected = rejected.wrapping_add(self.0.acceptor.rejected.get());

@@ -49,6 +49,8 @@ pub(super) static LISTENER: Kind = Kind {
         "hold_bytes",
         "in_doubt",
         "retry",
+        "durable",
+        "durable_timeout",
         "admin_commands",
         "allow",
         "deny",

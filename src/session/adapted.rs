@@ -135,7 +135,7 @@ impl Session {
         }
         let Adaptation { adapter, request } = self.adaptation(care, raw, lane.key.node);
         let Some(adapter) = adapter else {
-            lane.submit(self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
+            self.hand_over(lane, self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
             return;
         };
         let original = request.is_some().then(|| raw.to_vec());
@@ -146,7 +146,7 @@ impl Session {
             gathered: RefCell::default(),
             passing: Cell::new(false),
         };
-        lane.submit(&Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
+        self.hand_over(lane, &Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task;
 use std::time::Instant;
 
+use super::assured::TOO_FEW_REPLICAS;
 use super::context::Context;
 use super::hello;
 use super::local::{self, Facts};
@@ -250,9 +251,13 @@ impl Session {
                 self.end_hold(inner);
             }
         }
+        let refuses = plan.writes && self.lacks_replicas();
         for item in items {
             let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
+                (Part::Write, Some(_)) if refuses && self.refuses_write(raw) => {
+                    inner.answer(replay::failure(raw, TOO_FEW_REPLICAS), &self.context);
+                }
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
                 (_, Some(lane)) => self.ride(inner, lane, item, raw),
                 (_, None) => inner.answer(replay::failure(raw, &self.hold_error()), &self.context),
@@ -275,7 +280,7 @@ impl Session {
         }
         inner.mute_next();
         match item.care {
-            Care::None => lane.submit(self, sequence, raw, effect, item.replies),
+            Care::None => self.hand_over(lane, self, sequence, raw, effect, item.replies),
             care => {
                 inner.fanned |= care == Care::Flush;
                 self.submit_adapted(lane, sequence, care, raw, effect, item.replies);

@@ -49,14 +49,18 @@ impl Inner {
         let waits_for_redan =
             self.hold.is_some() || self.pause.is_some() || self.penance.is_some() || self.asked.is_some();
         let waits_for_messages = self.subscriptions.is_some() || !self.mode.may_idle_out();
-        self.owes_nothing() && !waits_for_redan && !waits_for_messages && self.output.is_empty()
+        self.owes_nothing()
+            && !self.is_keeping_back()
+            && !waits_for_redan
+            && !waits_for_messages
+            && self.output.is_empty()
     }
 
     /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
     pub(super) fn more_waits(&mut self, context: &Context) {
         let class = if self.is_subscribed() { ClientClass::Pubsub } else { self.class };
         let limit = context.listener.output_limit.of(class);
-        let waiting = self.output.len() + self.stash.replies() + self.deferred();
+        let waiting = self.output.len() + self.stash.replies() + self.deferred() + self.kept_of_one();
         if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
             let what = if class == ClientClass::Pubsub { "messages" } else { "replies" };
             self.close_as_slow(context, &format!("{waiting} bytes of {what} wait for it"));

@@ -40,7 +40,7 @@ impl Inner {
         };
         Held {
             input: bytes(self.input.capacity()),
-            output: bytes(self.output.capacity() + self.deferred()),
+            output: bytes(self.output.capacity() + self.deferred() + self.gate.as_ref().map_or(0, |gate| gate.bytes())),
             stash: bytes(self.stash.bytes()),
             pins,
         }
@@ -76,6 +76,7 @@ impl Inner {
         self.input = Vec::new();
         self.stash.clear();
         self.drop_deferred();
+        self.gate = None;
         self.account(context);
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::adapted::Adapter;
+use super::assured_pins::Assures;
 use super::stand_in::StandIns;
 use super::subscribe::only_listens;
 use super::{Flow, Inner, ReplyMode, Session};
@@ -92,6 +93,8 @@ pub(super) struct Pinned {
     pub(super) expected: VecDeque<Expect>,
     pub(super) in_multi: bool,
     pub(super) watching: bool,
+    /// Which of `expected` tell of writes, where that matters.
+    pub(super) assures: Assures,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
     /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
@@ -173,6 +176,7 @@ impl Pinned {
             expected: VecDeque::new(),
             in_multi: false,
             watching: false,
+            assures: Assures::default(),
             for_session: false,
             irreplaceable: false,
             subscribes: false,

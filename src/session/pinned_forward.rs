@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
+use super::assured::TOO_FEW_REPLICAS;
 use super::fanned::flush_elsewhere;
 use super::local::{speaks_of_others, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
@@ -40,7 +41,7 @@ impl Session {
         let mut used = 0;
         let mut moved = false;
         let result = loop {
-            if !pinned.takes_more() || inner.closing || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
+            if !pinned.takes_more() || inner.takes_no_more() || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
                 break Ok(());
             }
             if pinned.to_set_up {
@@ -67,8 +68,10 @@ impl Session {
                 Ok(Request::Command(frame)) => {
                     let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
                     let arrived = arrived.under(inner.permissions.as_deref());
+                    let before = (pinned.in_multi, pinned.expected.len());
                     match self.forward_command(inner, pinned, &arrived, cx) {
                         Step::Sent => {
+                            self.sent_over_pin(pinned, &arrived, before);
                             if inner.reply_mode == ReplyMode::SkipNext {
                                 inner.reply_mode = ReplyMode::On;
                                 inner.muted = true;
@@ -163,6 +166,7 @@ impl Session {
         }
         pinned.writes_queued |= pinned.in_multi && matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
         match kind {
+            _ if self.is_refused(inner, pinned, arrived) => self.refuse(inner, pinned, TOO_FEW_REPLICAS),
             Kind::Refused(Refused::Ambiguous) => self.refuse(inner, pinned, &unknown(raw)),
             Kind::Refused(Refused::Forbidden) => self.refuse(inner, pinned, &forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => {

@@ -47,17 +47,24 @@ impl Session {
             let value = &input[start..pinned.scanned];
             if !scanned.done {
                 let length = value.len() as u64 + pinned.pin.scanner.outstanding();
+                let begun = pinned.in_piece;
                 if length > limits::GATHERED_REPLY as u64
                     && let Some(piece) = pinned.piece(value, length)
                 {
                     pinned.journal = None;
+                    self.before_pinned(inner, pinned, value, begun);
                     inner.emit(&piece, &self.context);
+                    inner.more_comes(true);
                     inner.mid_reply(true, self);
                     start = pinned.scanned;
                 }
                 break Ok(());
             }
-            if let Err(after) = self.reply_came(inner, pinned, value) {
+            let (begun, expected) = (pinned.in_piece, pinned.expected.len());
+            self.before_pinned(inner, pinned, value, begun);
+            let came = self.reply_came(inner, pinned, value);
+            self.after_pinned(inner, pinned, expected);
+            if let Err(after) = came {
                 break Err(after);
             }
             start = pinned.scanned;

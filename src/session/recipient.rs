@@ -33,6 +33,7 @@ impl Recipient for Session {
         inner.in_lane -= count as usize;
         inner.saw(origin, first + u64::from(count) - 1, &self.context);
         if first == inner.front {
+            inner.in_turn(first);
             inner.front += u64::from(count);
             inner.emit(bytes, &self.context);
             if !inner.stash.is_empty() {
@@ -50,7 +51,9 @@ impl Recipient for Session {
     fn piece(&self, origin: Origin, sequence: u64, bytes: &[u8], last: bool) {
         let inner = &mut *self.inner.borrow_mut();
         if sequence == inner.front {
+            inner.in_turn(sequence);
             inner.emit(bytes, &self.context);
+            inner.more_comes(!last);
         } else {
             // A command before it was refused and must be asked again first, and this answer is too large to be kept.
             inner.dead = true;

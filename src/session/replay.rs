@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task;
 use std::time::{Duration, Instant};
 
+use super::assured::TOO_FEW_REPLICAS;
 use super::batch::{Demand, NoLane};
 use super::context::Context;
 use super::doubt::Repeated;
@@ -186,6 +187,7 @@ impl Session {
         } else {
             inner.saw(origin, sequence, &self.context);
             if sequence == inner.front {
+                inner.in_turn(sequence);
                 inner.front += 1;
                 inner.emit(reply, &self.context);
                 inner.emit_stashed(&self.context);
@@ -255,10 +257,16 @@ impl Session {
 
     fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<crate::backend::lane::Lane>) {
         let mut stash = inner.stash.take();
-        stash.retain(|(sequence, stashed)| {
+        let refuses = stash.iter().any(|(_, stashed)| is_write_to_retry(stashed)) && self.lacks_replicas();
+        stash.retain_mut(|(sequence, stashed)| {
             let Stashed::Retry { request, effect, .. } = stashed else {
                 return true;
             };
+            if refuses && *effect == Effect::Write && !inner.is_repeated(*sequence) && self.refuses_write(request) {
+                let bytes = failure(request, TOO_FEW_REPLICAS);
+                *stashed = Stashed::Answers { count: 1, bytes };
+                return true;
+            }
             if *effect == Effect::Write {
                 inner.last_write = Some(*sequence);
             }
@@ -268,7 +276,7 @@ impl Session {
             inner.fanned |= care == Care::Flush;
             if inner.repeats.iter().any(|(repeated, _)| repeated == sequence) {
                 let repeated = Rc::new(Repeated(Rc::clone(self)));
-                lane.submit(&repeated, *sequence, request, *effect, replies);
+                self.hand_over(lane, &repeated, *sequence, request, *effect, replies);
             } else {
                 self.submit_adapted(lane, *sequence, care, request, *effect, replies);
             }
@@ -280,6 +288,7 @@ impl Session {
         // Their replies come in order like any others. `retrying_since` stands until one comes: a node that refuses
         // for ever is not asked for ever.
         inner.retrying = false;
+        inner.emit_stashed(&self.context);
     }
 
     pub(super) fn give_up(&self, inner: &mut Inner) {
@@ -324,8 +333,13 @@ pub(super) fn replies_to(request: &[u8]) -> u32 {
 
 /// The answer to a request that failed as a whole: an error, of a transaction as EXEC's answer.
 pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
+    failure_of(replies_to(request), words)
+}
+
+/// The same for a request that has so many replies.
+pub(super) fn failure_of(replies: u32, words: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for before_exec in 1..replies_to(request) {
+    for before_exec in 1..replies {
         encode::simple(&mut bytes, if before_exec == 1 { "OK" } else { "QUEUED" });
     }
     encode::error(&mut bytes, words);

@@ -140,6 +140,8 @@ impl Session {
         }
         if inner.mid_reply {
             inner.subscriptions.get_or_insert_default().deferred.extend_from_slice(bytes);
+        } else if inner.kept_back_unmuted(bytes) {
+            return;
         } else if inner.output.send(bytes, &mut inner.stream, &self.context.workspace).is_err() {
             inner.dead = true;
             return;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["limits", "rarely", "throttle"],
     &["resp"],
     &["command", "topology"],
-    &["mark"],
+    &["assurance", "mark"],
     &["route"],
     // The shell, bottom.
     &["config", "metrics"],

@@ -13,6 +13,7 @@ mod demo;
 mod differential;
 mod documents;
 mod doubt;
+mod durable;
 mod every_command;
 mod hostile;
 mod large;
