@@ -12,6 +12,7 @@ mod command;
 mod topology;
 mod mark;
 mod reading;
+mod assurance;
 mod rarely;
 mod route;
 mod throttle;

@@ -220,14 +220,31 @@ pub(crate) struct WorkerCounters {
     pub(crate) holds_total: Counter,
     /// Of `holds_total`: ended by the listener's `hold` with an error.
     pub(crate) holds_expired: Counter,
+    /// Waits that did not begin because of the listener's `hold_sessions`, and of its `hold_bytes`.
+    pub(crate) holds_refused_sessions: Counter,
+    pub(crate) holds_refused_bytes: Counter,
+    /// How long the session that has waited longest has waited, when the worker's timer last ran.
+    pub(crate) longest_hold_ms: Gauge,
     /// Commands sent again because their first sending was proven not executed, or were reads.
     pub(crate) replays: Counter,
     /// Scripts sent with their text to a node that did not know their digest.
     pub(crate) scripts_repaired: Counter,
     /// Commands whose outcome is unknown: written to a node that never answered.
     pub(crate) in_doubt: Counter,
+    /// Sessions closed because of such a command.
+    pub(crate) doubtful_clients_closed: Counter,
     /// Replies that said "not me" (`-READONLY`, `-LOADING`, …) and were not shown to the client.
     pub(crate) bounces: Counter,
+    /// Writes whose clients were told of them when enough replicas had them.
+    pub(crate) writes_assured: Counter,
+    /// Writes that too few replicas confirmed in time.
+    pub(crate) writes_not_durable: Counter,
+    /// Writes over which the master changed before that.
+    pub(crate) writes_lost: Counter,
+    /// Writes refused, unexecuted, for want of replicas.
+    pub(crate) writes_refused: Counter,
+    /// Microseconds that replies to writes were kept back for it, in total.
+    pub(crate) assurance_wait_us: Counter,
     /// Questions for a replication offset, asked to release sessions that wait for their own writes.
     pub(crate) marks_asked: Counter,
 

@@ -75,6 +75,9 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     }),
     ("redan_replays", "Commands sent again, because they were not executed or were reads", |w| w.replays.get()),
     ("redan_in_doubt", "Commands whose outcome is unknown", |w| w.in_doubt.get()),
+    ("redan_in_doubt_clients_closed", "Clients disconnected because of such a command", |w| {
+        w.doubtful_clients_closed.get()
+    }),
     ("redan_bounces", "Replies not shown to clients because they said: not me, not now", |w| w.bounces.get()),
     ("redan_marks_asked", "Questions for a replication offset", |w| w.marks_asked.get()),
     ("redan_reads_fallback", "Reads sent to the master because no replica could serve", |w| w.reads_fallback.get()),
@@ -127,6 +130,23 @@ const SPLITS: &[Split] = &[
         "Bytes exchanged with clients, without encryption",
         "direction",
         &[("in", |w| w.bytes_in.get()), ("out", |w| w.bytes_out.get())],
+    ),
+    (
+        "redan_holds_refused",
+        "Commands answered at once because no more clients may wait for a master, by the budget that is used up",
+        "budget",
+        &[("sessions", |w| w.holds_refused_sessions.get()), ("bytes", |w| w.holds_refused_bytes.get())],
+    ),
+    (
+        "redan_durable_writes",
+        "Writes on listeners with `durable`, by what came of them",
+        "outcome",
+        &[
+            ("assured", |w| w.writes_assured.get()),
+            ("late", |w| w.writes_not_durable.get()),
+            ("unknown", |w| w.writes_lost.get()),
+            ("refused", |w| w.writes_refused.get()),
+        ],
     ),
     (
         "redan_tls_handshakes",
@@ -186,9 +206,16 @@ impl Numbers {
         gauge(out, "redan_memory_bytes", "What buffers of clients hold now, by kind", memory)?;
         let bound = self.0.memory.bound().map(|bound| (vec![], Value::Whole(bound)));
         gauge(out, "redan_memory_limit_bytes", "What they may hold together", bound)?;
+        let longest = self.0.workers.iter().map(|worker| worker.longest_hold_ms.get()).max().unwrap_or(0);
+        let help = "How long the client that has waited longest for a master has waited";
+        gauge(out, "redan_hold_longest_seconds", help, [(vec![], Duration::from_millis(longest).into())])?;
         let gap = self.0.workers.iter().map(|worker| worker.subscription_gap_us.get()).fold(0, u64::wrapping_add);
         let help = "Seconds without all subscriptions after a node was lost or moved away from";
         counter(out, "redan_subscription_gap_seconds", help, [(vec![], Duration::from_micros(gap).into())])?;
+
+        let waited = self.0.workers.iter().map(|worker| worker.assurance_wait_us.get()).fold(0, u64::wrapping_add);
+        let help = "Seconds that replies to writes were kept back until replicas had them";
+        counter(out, "redan_durable_wait_seconds", help, [(vec![], Duration::from_micros(waited).into())])?;
 
         let rejected = self.0.workers.iter().map(|worker| worker.sessions_rejected.get()).fold(0, u64::wrapping_add);
         let rejected = rejected.wrapping_add(self.0.acceptor.rejected.get());

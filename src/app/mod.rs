@@ -109,7 +109,7 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let door = |listener: &Arc<Listener>| {
         let tls = listener.tls.as_ref().map(server::server_config).transpose();
         let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
-        Ok(Door { listener: Arc::clone(listener), tls: tls.map_err(failed)? })
+        Ok(Door { listener: Arc::clone(listener), tls: tls.map_err(failed)?, holding: Arc::default() })
     };
     let dialer = |group: &Arc<Group>| {
         let failed = |error| StartError::GroupTls { group: group.name.clone(), error };

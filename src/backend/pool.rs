@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::acknowledged::{Acknowledged, Turns};
+use super::assure::{self, Assurer};
 use super::dial::{DialError, Dialect, Dialer};
 use super::hub::Hub;
 use super::hub::registry::Registry;
@@ -84,6 +85,7 @@ pub(crate) struct Pool {
     /// Asked for since the last round began.
     pub(super) mark_request: Cell<bool>,
     pub(super) waiting_for_mark: RefCell<Vec<Waker>>,
+    pub(super) assurer: Assurer,
     /// When the epoch changed last.
     master_since: Cell<Instant>,
     /// Snapshots taken over so far.
@@ -133,6 +135,7 @@ impl Pool {
             mark_wanted: Notify::new(),
             mark_request: Cell::new(false),
             waiting_for_mark: RefCell::default(),
+            assurer: Assurer::new(),
             master_since: Cell::new(Instant::now()),
             changes: Cell::new(0),
             waiting_for_change: RefCell::default(),
@@ -149,6 +152,7 @@ impl Pool {
         pool.topology_changed();
         tokio::task::spawn_local(super::marker::run(Rc::downgrade(&pool)));
         tokio::task::spawn_local(super::watch::run(Rc::downgrade(&pool)));
+        tokio::task::spawn_local(assure::run(Rc::downgrade(&pool)));
         pool
     }
 
@@ -239,11 +243,12 @@ impl Pool {
         for node in &new.nodes {
             let known = self.snapshot.borrow().node(node.id).map(|before| before.interruptions);
             if known.is_some_and(|known| known != node.interruptions) {
-                self.marks.borrow_mut().interrupt(node.id);
+                self.interrupted(node.id);
             }
         }
         self.marks.borrow_mut().retain(|id| new.node(id).is_some());
         self.generation.set(self.marks.borrow().current());
+        self.assurer.topology_changed(&new, self.generation.get());
         if new.epoch != self.snapshot.borrow().epoch {
             self.master_since.set(Instant::now());
             self.learning.learned.borrow_mut().forget_all();
@@ -436,7 +441,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
         Err(DialError::Unreachable(words)) => {
             tracing::warn!("no connection for commands: {words}");
             pool.last_failure.replace(words);
-            pool.marks.borrow_mut().interrupt(lane.key.node);
+            pool.interrupted(lane.key.node);
             pool.trouble(lane.key.node);
             return;
         }
@@ -461,7 +466,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
         End::Broken(words) => {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
             // It may have been restarted, and be back before a probe sees it.
-            pool.marks.borrow_mut().interrupt(lane.key.node);
+            pool.interrupted(lane.key.node);
             if lane.key.dialect.user != UserKey::GROUP {
                 // The node closes the connections of a user that is deleted; it is well, and others need it.
                 pool.counters_of(lane.key.node).failures.increment();

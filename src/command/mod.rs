@@ -7,6 +7,7 @@ pub(crate) mod blocking;
 pub(crate) mod classify;
 pub(crate) mod learned;
 pub(crate) mod permissions;
+pub(crate) mod repeat;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,11 @@ pub(crate) struct Spec {
 /// server's hash table: some ending behind the NUL always hits. Nobody could say what such a command does.
 pub(crate) fn is_ambiguous(name: &[u8], second: Option<&[u8]>) -> bool {
     name.contains(&0) || second.is_some_and(|second| second.contains(&0) && lookup(name, None).is_some())
+}
+
+/// Whether a command that is carried as a write is one: messages are gone when they are delivered, and scripts are not data.
+pub(crate) fn leaves_data(name: &[u8]) -> bool {
+    ![&b"PUBLISH"[..], b"SPUBLISH", b"SCRIPT"].iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 /// Beyond every row.

@@ -12,7 +12,7 @@ use super::report::Source;
 use super::section::Section;
 use super::{
     Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, output, permissions,
-    users, values,
+    users, values, writes,
 };
 use crate::reading::lag::LagLimit;
 
@@ -60,6 +60,8 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
     let max_lag = max_lag(&section, reads);
     let master_reads_limit = master_reads_limit(&section, reads);
     let hold = section.duration("hold", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(10));
+    let hold_budget = writes::hold_budget(&section);
+    let writes = writes::read(&section);
     let allow_admin_commands = section.choice("admin_commands", &[("deny", false), ("allow", true)]).unwrap_or(false);
     let permissions = permissions::read(&section);
     let max_clients = section.integer("max_clients", 1..=1_000_000).unwrap_or(10_000);
@@ -99,6 +101,8 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
         max_lag,
         master_reads_limit,
         hold,
+        hold_budget,
+        writes,
         allow_admin_commands,
         permissions,
         max_clients,

@@ -15,6 +15,7 @@ mod report;
 mod section;
 mod users;
 mod values;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
+pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;
 use crate::reading::lag::LagLimit;
@@ -81,6 +83,8 @@ pub(crate) struct Listener {
     pub(crate) master_reads_limit: Option<u64>,
     /// How long a command waits for a master before it is answered with an error.
     pub(crate) hold: Duration,
+    pub(crate) hold_budget: HoldBudget,
+    pub(crate) writes: Writes,
     /// Administrative commands go to the master instead of being refused.
     pub(crate) allow_admin_commands: bool,
     /// `None`: no command is forbidden.

@@ -167,7 +167,7 @@ impl Session {
             Adaptation { adapter: self.for_block(raw, replies, lane.key.node), request: None }
         };
         let Some(adapter) = adapter else {
-            lane.submit(self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
+            self.hand_over(lane, self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
             return;
         };
         let original = request.is_some().then(|| raw.to_vec());
@@ -178,7 +178,7 @@ impl Session {
             gathered: RefCell::default(),
             passing: Cell::new(false),
         };
-        lane.submit(&Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
+        self.hand_over(lane, &Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task;
 use std::time::Instant;
 
+use super::assured::TOO_FEW_REPLICAS;
 use super::hello;
 use super::local::{self, Facts};
 use super::pinned::Pinned;
@@ -251,9 +252,13 @@ impl Session {
             }
         }
         let moves = lane.as_ref().is_some_and(|lane| self.may_move(inner, lane));
+        let refuses = plan.writes && self.lacks_replicas();
         for item in items {
             let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
+                (Part::Write, Some(_)) if refuses && self.refuses_write(raw) => {
+                    inner.answer(replay::failure(raw, TOO_FEW_REPLICAS), &self.context);
+                }
                 (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
                 (_, Some(lane)) => self.ride(inner, lane, item, raw, moves),
                 (_, None) => inner.answer(replay::failure(raw, &self.unserved_error(inner)), &self.context),
@@ -289,7 +294,7 @@ impl Session {
         inner.mute_next();
         match item.care {
             Care::None if moves && item.moves => lane.submit_read(self, sequence, raw),
-            Care::None => lane.submit(self, sequence, raw, effect, item.replies),
+            Care::None => self.hand_over(lane, self, sequence, raw, effect, item.replies),
             care => {
                 inner.fanned |= care == Care::Flush;
                 self.submit_adapted(lane, sequence, care, raw, effect, item.replies);

@@ -2,7 +2,7 @@
 //!
 //! Looked at when more waits for the client, and once a second. How much all sessions hold together is `held.rs`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::{Inner, Session};
@@ -40,6 +40,15 @@ impl Session {
     }
 }
 
+impl Session {
+    /// How long it has been waiting for a master.
+    pub(crate) fn held_for(&self, now: Instant) -> Duration {
+        let inner = self.inner.try_borrow();
+        let since = inner.ok().and_then(|inner| Some(inner.hold.as_ref()?.since));
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
 impl Inner {
     /// It waits for its client alone. As in Redis a client that blocks, has subscriptions or watches with MONITOR may be
     /// silent for ever, and one in the middle of a transaction may not; a wait of Redan's own is not the client's fault.
@@ -47,14 +56,18 @@ impl Inner {
         let waits_for_redan =
             self.hold.is_some() || self.pause.is_some() || self.penance.is_some() || self.asked.is_some();
         let waits_for_messages = self.subscriptions.is_some() || !self.mode.may_idle_out();
-        self.owes_nothing() && !waits_for_redan && !waits_for_messages && self.output.is_empty()
+        self.owes_nothing()
+            && !self.is_keeping_back()
+            && !waits_for_redan
+            && !waits_for_messages
+            && self.output.is_empty()
     }
 
     /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
     pub(super) fn more_waits(&mut self, context: &Context) {
         let class = if self.is_subscribed() { ClientClass::Pubsub } else { ClientClass::Normal };
         let limit = context.listener.output_limit.of(class);
-        let waiting = self.output.len() + self.stash.replies() + self.deferred();
+        let waiting = self.output.len() + self.stash.replies() + self.deferred() + self.kept_of_one();
         if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
             let what = if class == ClientClass::Pubsub { "messages" } else { "replies" };
             self.close_as_slow(context, &format!("{waiting} bytes of {what} wait for it"));

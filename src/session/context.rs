@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::Session;
 use super::fallback::Fallbacks;
+use super::holding::Holding;
 use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
@@ -124,16 +125,23 @@ pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
+    /// Of all workers: what the listener's sessions take that wait for a master.
+    pub(super) holding: Arc<Holding>,
     /// Which replicas are near enough behind for this listener.
     lag: RefCell<LagGate>,
     pub(super) fallbacks: Fallbacks,
 }
 
 impl Context {
-    pub(crate) fn new(listener: Arc<config::Listener>, pool: Rc<Pool>, workspace: Rc<Workspace>) -> Self {
+    pub(crate) fn new(
+        listener: Arc<config::Listener>,
+        pool: Rc<Pool>,
+        workspace: Rc<Workspace>,
+        holding: Arc<Holding>,
+    ) -> Self {
         let lag = RefCell::new(LagGate::new(listener.max_lag));
         let fallbacks = Fallbacks::new(listener.master_reads_limit);
-        Self { listener, pool, workspace, lag, fallbacks }
+        Self { listener, pool, workspace, holding, lag, fallbacks }
     }
 
     /// Which replicas of the present snapshot are near enough behind.
@@ -144,9 +152,7 @@ impl Context {
         }
         self.lag.borrow()
     }
-}
 
-impl Context {
     /// The program whose words and options count: the master's.
     pub(super) fn edition(&self) -> Edition {
         Edition::of(self.pool.snapshot().spokesman())

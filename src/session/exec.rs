@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{self, Poll};
 
+use super::assured::Written;
 use super::clients::Outcome;
 use super::local::speaks_of_others;
 use super::login::Turn;
@@ -32,6 +33,8 @@ pub(super) struct Settling {
     out: Vec<u8>,
     /// CLIENT REPLY SKIP: the command behind EXEC is not answered.
     skips_next: bool,
+    /// The transaction wrote, and its client is told when that is assured.
+    written: Option<Written>,
 }
 
 impl Settling {
@@ -75,6 +78,7 @@ impl Session {
             stand_ins: stand_ins.into_items(),
             out: Vec::new(),
             skips_next: false,
+            written: inner.gate.as_mut().and_then(|gate| gate.next.take()),
         };
         settling.say(inner, &reply[..first]);
         pinned.settling = Some(Box::new(settling));
@@ -115,10 +119,22 @@ impl Session {
             inner.reply_mode = ReplyMode::SkipNext;
         }
         inner.muted = false;
-        self.give(inner, pinned, &settling.out);
+        self.give_assured(inner, pinned, &settling.out, settling.written);
         inner.muted = inner.reply_mode == ReplyMode::Off;
         self.transaction_is_over(inner);
         Poll::Ready(())
+    }
+
+    fn give_assured(self: &Rc<Self>, inner: &mut Inner, pinned: &mut Pinned, reply: &[u8], written: Option<Written>) {
+        let Some(written) = written else {
+            return self.give(inner, pinned, reply);
+        };
+        inner.gate.get_or_insert_default().next = Some(written);
+        self.give(inner, pinned, reply);
+        if let Some(gate) = &mut inner.gate {
+            gate.next = None;
+        }
+        self.arm(inner);
     }
 
     /// Redan's word in place of `element`; `Err`: it must be waited for.

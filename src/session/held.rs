@@ -40,7 +40,7 @@ impl Inner {
         };
         Held {
             input: bytes(self.input.capacity()),
-            output: bytes(self.output.capacity() + self.deferred()),
+            output: bytes(self.output.capacity() + self.deferred() + self.gate.as_ref().map_or(0, |gate| gate.bytes())),
             stash: bytes(self.stash.bytes()),
             pins,
         }
@@ -50,6 +50,9 @@ impl Inner {
     /// it is one of the largest: then it is dead.
     pub(super) fn account(&mut self, context: &Context) {
         let (now, before) = (self.holds(), self.held);
+        if let Some(hold) = &mut self.hold {
+            hold.share.holds(now.total());
+        }
         if now == before {
             return;
         }
@@ -73,6 +76,7 @@ impl Inner {
         self.input = Vec::new();
         self.stash.clear();
         self.drop_deferred();
+        self.gate = None;
         self.account(context);
     }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task;
 use std::time::Instant;
 
+use super::holding::{Exhausted, Share};
 use super::{Flow, Inner, Session};
 use crate::limits;
 use crate::route;
@@ -14,20 +15,31 @@ pub(super) type Sleeping = Pin<Box<tokio::time::Sleep>>;
 
 pub(super) struct Hold {
     timer: Sleeping,
+    pub(super) since: Instant,
+    pub(super) share: Share,
 }
 
 impl Session {
-    /// The session's next command cannot be routed now. `Again` once it has waited as long as it may: the caller
-    /// then answers with [`Self::hold_error`].
+    /// The session's next command cannot be routed now. `Again` once it has waited as long as it may, or at once where no
+    /// more may wait: the caller then answers with [`Self::hold_error`].
     pub(super) fn hold(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
         let counters = &self.context.workspace.counters;
-        let hold = inner.hold.get_or_insert_with(|| {
-            counters.holds_total.increment();
-            counters.holds_now.increment();
-            // What the group has been missing for long is not waited for again by every command.
-            let since = self.context.pool.unserved_since().unwrap_or_else(Instant::now);
-            Box::new(Hold { timer: Box::pin(tokio::time::sleep_until((since + self.context.listener.hold).into())) })
-        });
+        self.exhausted.set(None);
+        let hold = match &mut inner.hold {
+            Some(hold) => hold,
+            none => match self.begin_hold() {
+                Ok(hold) => none.insert(Box::new(hold)),
+                Err(exhausted) => {
+                    match exhausted {
+                        Exhausted::Sessions(_) => &counters.holds_refused_sessions,
+                        Exhausted::Bytes(_) => &counters.holds_refused_bytes,
+                    }
+                    .increment();
+                    self.exhausted.set(Some(exhausted));
+                    return Flow::Again;
+                }
+            },
+        };
         if hold.timer.as_mut().poll(cx).is_ready() {
             counters.holds_expired.increment();
             self.end_hold(inner);
@@ -37,7 +49,21 @@ impl Session {
         Flow::Wait
     }
 
+    fn begin_hold(&self) -> Result<Hold, Exhausted> {
+        let listener = &self.context.listener;
+        let share = self.context.holding.enter(&listener.hold_budget)?;
+        let counters = &self.context.workspace.counters;
+        counters.holds_total.increment();
+        counters.holds_now.increment();
+        let since = Instant::now();
+        // What the group has been missing for long is not waited for again by every command.
+        let missing_since = self.context.pool.unserved_since().unwrap_or(since);
+        let timer = Box::pin(tokio::time::sleep_until((missing_since + listener.hold).into()));
+        Ok(Hold { timer, since, share })
+    }
+
     pub(super) fn end_hold(&self, inner: &mut Inner) {
+        self.exhausted.set(None);
         if inner.hold.take().is_some() {
             self.context.workspace.counters.holds_now.decrement();
         }
@@ -56,7 +82,16 @@ impl Session {
                 failure.as_str(),
             ),
         };
-        format!("LOADING Redan {problem} for {:.1} s: {reason}", waited.as_secs_f64())
+        let seconds = waited.as_secs_f64();
+        match self.exhausted.get() {
+            None => format!("LOADING Redan {problem} for {seconds:.1} s: {reason}"),
+            Some(Exhausted::Sessions(limit)) => format!(
+                "LOADING Redan {problem} for {seconds:.1} s, and as many clients wait as may (hold_sessions = {limit}): {reason}"
+            ),
+            Some(Exhausted::Bytes(limit)) => format!(
+                "LOADING Redan {problem} for {seconds:.1} s, and clients that wait hold as much as they may (hold_bytes = {limit}): {reason}"
+            ),
+        }
     }
 
     /// The session is kept from replicas only because it goes on reading from the master: after a while it waits for

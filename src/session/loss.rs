@@ -4,6 +4,7 @@
 
 use super::pinned::{Expect, Pinned, Severed};
 use super::{Inner, ReplyMode, Session};
+use crate::config::InDoubt;
 use crate::resp::encode;
 
 impl Session {
@@ -89,6 +90,10 @@ impl Session {
                 Expect::Drop | Expect::Barrier | Expect::Login | Expect::Tracking { .. } => continue,
                 Expect::Reply | Expect::Shutdown | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
+                    if self.context.listener.writes.in_doubt == InDoubt::Disconnect {
+                        inner.disconnect_at(inner.next, &self.context);
+                        return;
+                    }
                     encode::error(&mut reply, &self.doubt_error(Some(node)));
                 }
             }

@@ -6,6 +6,8 @@
 //! order, its reads behind its writes, and its view from going back in time.
 
 mod adapted;
+mod assured;
+mod assured_pins;
 mod audience;
 mod barrier;
 mod batch;
@@ -13,6 +15,7 @@ mod bounds;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod doubt;
 mod elements;
 mod end;
 mod exec;
@@ -22,6 +25,7 @@ mod hedge;
 mod hello;
 mod held;
 mod hold;
+pub(crate) mod holding;
 mod identity;
 mod info;
 mod kill;
@@ -45,31 +49,34 @@ mod stand_in;
 mod stash;
 pub(crate) mod switchboard;
 mod tracking;
+mod turn;
 mod upload;
 mod waiting;
 mod watched;
 mod subscribe;
 mod subscriptions;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
+use self::assured::Gate;
 use self::batch::Routed;
 use self::clients::Asking;
 use self::context::Context;
+use self::doubt::Repeat;
 use self::held::Held;
 pub(crate) use self::held::relieve;
 use self::hold::{Hold, Sleeping};
+use self::holding::Exhausted;
 use self::identity::Identity;
 pub(crate) use self::identity::Peer;
 use self::login::Asked;
 use self::output::Output;
 use self::pinned::{Mode, Severed};
 use self::reading::Reading;
-use self::replay::Stashed;
 use self::stash::Stash;
 use self::subscriptions::Subscriptions;
 use self::tracking::Tracking;
@@ -89,6 +96,8 @@ pub(crate) struct Session {
     context: Rc<Context>,
     inner: RefCell<Inner>,
     waker: RefCell<Option<Waker>>,
+    /// Why the command in front may not wait.
+    exhausted: Cell<Option<Exhausted>>,
 }
 
 /// Whether a step led to another, or waits for a wake-up that is arranged for.
@@ -120,8 +129,12 @@ struct Inner {
     in_lane: usize,
     /// Answers that are not at the front, and commands to be sent again. Ordered by sequence.
     stash: Stash,
+    /// Keeps back replies to writes that are not assured yet.
+    gate: Option<Box<Gate>>,
     /// Commands in the stash wait to be sent again.
     retrying: bool,
+    /// Writes that are sent again although they may have been executed.
+    repeats: Vec<Repeat>,
     /// Since when commands have been refused or lost, and none answered.
     retrying_since: Option<Instant>,
     /// How often commands have been sent again since the last answer.
@@ -212,7 +225,9 @@ impl Session {
             front: 0,
             in_lane: 0,
             stash: Stash::default(),
+            gate: None,
             retrying: false,
+            repeats: Vec::new(),
             retrying_since: None,
             attempts: 0,
             pause: None,
@@ -258,7 +273,7 @@ impl Session {
             closing: false,
             dead: false,
         };
-        Rc::new(Self { id, context, inner: RefCell::new(inner), waker: RefCell::new(None) })
+        Rc::new(Self { id, context, inner: RefCell::new(inner), waker: RefCell::default(), exhausted: Cell::default() })
     }
 
     /// The session's task: ends when the client is gone or was closed.
@@ -280,6 +295,9 @@ impl Session {
         inner.wake_at = None;
         let mut steps = 0;
         while !inner.dead && !inner.is_revoked() {
+            if inner.gate.is_some() {
+                self.release(inner);
+            }
             let workspace = &self.context.workspace;
             match inner.output.poll_flush(cx, &mut inner.stream, workspace) {
                 Poll::Ready(Err(_)) => break,
@@ -329,7 +347,7 @@ impl Session {
         if inner.reading.hedge_due {
             self.hedge(inner);
         }
-        if inner.closing {
+        if inner.takes_no_more() {
             return inner.wait_until_at_most(0);
         }
         if inner.discarding.is_some() && self.discard(inner) {
@@ -447,58 +465,12 @@ impl Inner {
 
     /// Closing, and everything was answered (and, as the caller knows, sent).
     fn is_finished(&self) -> bool {
-        self.closing && self.owes_nothing() && self.mode.owes_nothing()
+        self.closing && self.owes_nothing() && self.mode.owes_nothing() && !self.is_keeping_back()
     }
 
     fn wait_until_at_most(&mut self, in_lane: usize) -> Flow {
         self.wake_at = Some(in_lane);
         Flow::Wait
-    }
-
-    /// Appends an answer of Redan's own in its turn.
-    fn answer(&mut self, reply: Vec<u8>, context: &Context) {
-        let sequence = self.next;
-        self.next += 1;
-        let muted = match self.reply_mode {
-            ReplyMode::On => false,
-            ReplyMode::Off => true,
-            ReplyMode::SkipNext => {
-                self.reply_mode = ReplyMode::On;
-                true
-            }
-        };
-        let reply = if muted { Vec::new() } else { reply };
-        if sequence == self.front {
-            self.front += 1;
-            self.output.append(&reply, &context.workspace);
-            context.workspace.give_back(reply);
-        } else {
-            self.stash.insert(sequence, Stashed::Answers { count: 1, bytes: reply });
-        }
-        self.more_waits(context);
-    }
-
-    /// Bytes whose turn it is.
-    fn emit(&mut self, bytes: &[u8], context: &Context) {
-        if self.muted || self.dead {
-            return;
-        }
-        if self.output.send(bytes, &mut self.stream, &context.workspace).is_err() {
-            self.dead = true;
-        } else if !self.output.is_empty() {
-            self.more_waits(context);
-        }
-    }
-
-    /// Answers in the stash whose turn has come.
-    fn emit_stashed(&mut self, context: &Context) {
-        while let Some((sequence, Stashed::Answers { .. })) = self.stash.front()
-            && *sequence == self.front
-            && let Some((_, Stashed::Answers { count, bytes })) = self.stash.pop_front()
-        {
-            self.front += u64::from(count);
-            self.emit(&bytes, context);
-        }
     }
 
     /// Whether the session's task has something to do now.

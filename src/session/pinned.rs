@@ -10,6 +10,7 @@ use std::pin;
 use std::sync::Arc;
 
 use super::adapted::Adapter;
+use super::assured_pins::Assures;
 use super::exec::Settling;
 use super::queued::Becoming;
 use super::stand_in::StandIns;
@@ -94,6 +95,8 @@ pub(super) struct Pinned {
     pub(super) expected: VecDeque<Expect>,
     pub(super) in_multi: bool,
     pub(super) watched: Watched,
+    /// Which of `expected` tell of writes, where that matters.
+    pub(super) assures: Assures,
     /// Kept until the session ends, and never lent again.
     pub(super) for_session: bool,
     /// What it is kept for is known and cannot be had again without the client: tracking, MONITOR, a database.
@@ -171,6 +174,7 @@ impl Pinned {
             expected: VecDeque::new(),
             in_multi: false,
             watched: Watched::default(),
+            assures: Assures::default(),
             for_session: false,
             irreplaceable: false,
             doomed: false,

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task;
 
 use super::adapted::Adaptation;
+use super::assured::TOO_FEW_REPLICAS;
 use super::local::{is_unknown, speaks_of_others, unknown_subcommand, wrong_arity};
 use super::pinned::{After, Expect, Pinned};
 use super::plan::Arrived;
@@ -40,7 +41,7 @@ impl Session {
         let mut used = 0;
         let mut moved = false;
         let result = loop {
-            if !pinned.takes_more() || inner.closing || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
+            if !pinned.takes_more() || inner.takes_no_more() || pinned.pin.backlog() > limits::OUTPUT_PAUSE {
                 break Ok(());
             }
             if pinned.to_set_up {
@@ -108,8 +109,10 @@ impl Session {
         }
         let arrived = Arrived::new(rest, frame, &self.context.pool.learned());
         let arrived = arrived.under(inner.permissions.as_deref());
+        let before = (pinned.in_multi, pinned.expected.len());
         let step = self.forward_command(inner, pinned, &arrived, cx);
         if matches!(step, Step::Sent) {
+            self.sent_over_pin(pinned, &arrived, before);
             if inner.reply_mode == ReplyMode::SkipNext {
                 inner.reply_mode = ReplyMode::On;
                 inner.muted = true;
@@ -166,7 +169,10 @@ impl Session {
         if pinned.tracks {
             self.note_for_tracking(inner, pinned, arrived);
         }
-        let refused = self.not_carried(arrived);
+        let refused = match self.is_refused(inner, pinned, arrived) {
+            true => Some(TOO_FEW_REPLICAS.to_owned()),
+            false => self.not_carried(arrived),
+        };
         if pinned.in_multi {
             pinned.writes_queued |= matches!(kind, Kind::Write | Kind::WriteUnlessBlock);
             return match refused {

@@ -62,17 +62,24 @@ impl Session {
                     tracing::warn!("closed client {}: {TOO_LARGE_FOR_EXEC}", inner.identity.peer.remote());
                     inner.dead = true;
                 }
+                let begun = pinned.in_piece;
                 if length > limits::GATHERED_REPLY as u64
                     && let Some(piece) = pinned.piece(value, length)
                 {
                     pinned.journal = None;
+                    self.before_pinned(inner, pinned, value, begun);
                     inner.emit(&piece, &self.context);
+                    inner.more_comes(true);
                     inner.mid_reply(true, self);
                     start = pinned.scanned;
                 }
                 break Ok(());
             }
-            if let Err(after) = self.reply_came(inner, pinned, value, cx) {
+            let (begun, expected) = (pinned.in_piece, pinned.expected.len());
+            self.before_pinned(inner, pinned, value, begun);
+            let came = self.reply_came(inner, pinned, value, cx);
+            self.after_pinned(inner, pinned, expected);
+            if let Err(after) = came {
                 break Err(after);
             }
             start = pinned.scanned;

@@ -35,6 +35,7 @@ impl Recipient for Session {
         inner.in_lane -= count as usize;
         inner.saw(origin, first + u64::from(count) - 1, &self.context);
         if first == inner.front {
+            inner.in_turn(first);
             inner.front += u64::from(count);
             inner.emit(bytes, &self.context);
             if !inner.stash.is_empty() {
@@ -53,7 +54,9 @@ impl Recipient for Session {
         let inner = &mut *self.inner.borrow_mut();
         inner.end_hedge();
         if sequence == inner.front {
+            inner.in_turn(sequence);
             inner.emit(bytes, &self.context);
+            inner.more_comes(!last);
         } else {
             // A command before it was refused and must be asked again first, and this answer is too large to be kept.
             inner.dead = true;
@@ -95,7 +98,7 @@ impl Recipient for Session {
         }
         match (lost.fate, lost.effect) {
             (Fate::Torn, _) => inner.dead = true,
-            (Fate::Refused(words), _) => inner.stash_error(lost.sequence, lost.request, words),
+            (Fate::Refused(words), _) => self.give_up_on(inner, lost.sequence, lost.request, words),
             (Fate::NotSent, _) => inner.stash_retry(&lost),
             (Fate::Late, _) => {
                 inner.reading.avoid = inner.lane.as_ref().map(|lane| lane.key.node);

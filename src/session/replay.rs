@@ -10,8 +10,10 @@ use std::rc::Rc;
 use std::task;
 use std::time::{Duration, Instant};
 
+use super::assured::TOO_FEW_REPLICAS;
 use super::batch::{Demand, NoLane};
 use super::context::Context;
+use super::doubt::Repeated;
 use super::pinned::NOT_EXECUTED;
 use super::plan::Arrived;
 use super::scripts;
@@ -42,8 +44,8 @@ impl Inner {
     }
 
     fn insert(&mut self, sequence: u64, stashed: Stashed) {
-        // What comes for a client that is gone is not kept.
-        if !self.dead {
+        // What comes for a client that is gone is not kept, nor what stands behind the end of its connection.
+        if !self.dead && sequence < self.next {
             self.stash.insert(sequence, stashed);
         }
     }
@@ -57,10 +59,14 @@ impl Inner {
     }
 
     fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
+        if sequence >= self.next {
+            return;
+        }
         self.retrying = true;
         self.retrying_since.get_or_insert_with(Instant::now);
         let request = request.to_vec();
-        self.insert(sequence, Stashed::Retry { request, effect, to_master, unless_overtaken: None });
+        let unless_overtaken = None;
+        self.insert(sequence, Stashed::Retry { request, effect, to_master, unless_overtaken });
     }
 
     /// The same for a command that has another form, in which it is sent now.
@@ -77,6 +83,12 @@ impl Inner {
 
     /// Nothing is in flight: decides what of the stash stands and what is sent again.
     fn settle(&mut self, context: &Context) {
+        let executed = |(sequence, stashed): &(u64, Stashed)| {
+            matches!(stashed, Stashed::Suspended { effect: Effect::Write, .. }).then_some(*sequence)
+        };
+        if let Some(executed) = self.stash.iter().rev().find_map(executed) {
+            self.repeats_end(executed, context);
+        }
         let mut later_write_executed = false;
         let mut stash = self.stash.take();
         let mut refused_write_before = stash.iter().any(|(_, s)| is_write_to_retry(s));
@@ -157,7 +169,7 @@ impl Session {
                     pool.look();
                 }
                 if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
-                    inner.stash_error(sequence, request, NOT_EXECUTED);
+                    self.give_up_on(inner, sequence, request, NOT_EXECUTED);
                     inner.emit_stashed(&self.context);
                     return;
                 }
@@ -177,6 +189,7 @@ impl Session {
         } else {
             inner.saw(origin, sequence, &self.context);
             if sequence == inner.front {
+                inner.in_turn(sequence);
                 inner.front += 1;
                 inner.emit(reply, &self.context);
                 inner.emit_stashed(&self.context);
@@ -209,21 +222,6 @@ impl Session {
         }
         inner.pause = None;
         Flow::Again
-    }
-
-    /// A write was sent and will not be answered.
-    pub(super) fn doubt(&self, inner: &mut Inner, lost: &Lost<'_>) {
-        self.context.workspace.counters.in_doubt.increment();
-        let node = inner.lane.as_ref().map(|lane| lane.key.node);
-        inner.stash_error(lost.sequence, lost.request, &self.doubt_error(node));
-    }
-
-    pub(super) fn doubt_error(&self, node: Option<crate::topology::NodeId>) -> String {
-        let snapshot = self.context.pool.snapshot();
-        let address = node.and_then(|id| snapshot.node(id)).map_or("a node that has left", |node| &node.address);
-        format!(
-            "INDOUBT {address} closed the connection before it answered: the command may or may not have been executed"
-        )
     }
 
     /// Sends again what waits for it, when nothing is in flight.
@@ -261,10 +259,16 @@ impl Session {
 
     fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<crate::backend::lane::Lane>) {
         let mut stash = inner.stash.take();
-        stash.retain(|(sequence, stashed)| {
+        let refuses = stash.iter().any(|(_, stashed)| is_write_to_retry(stashed)) && self.lacks_replicas();
+        stash.retain_mut(|(sequence, stashed)| {
             let Stashed::Retry { request, effect, .. } = stashed else {
                 return true;
             };
+            if refuses && *effect == Effect::Write && !inner.is_repeated(*sequence) && self.refuses_write(request) {
+                let bytes = failure(request, TOO_FEW_REPLICAS);
+                *stashed = Stashed::Answers { count: 1, bytes };
+                return true;
+            }
             if *effect == Effect::Write {
                 inner.last_write = Some(*sequence);
             }
@@ -273,7 +277,12 @@ impl Session {
             // A whole transaction may publish.
             let care = if replies == 1 { care_of(request) } else { Care::Publish };
             inner.fanned |= care == Care::Flush;
-            self.submit_adapted(lane, *sequence, care, request, *effect, replies);
+            if inner.repeats.iter().any(|(repeated, _)| repeated == sequence) {
+                let repeated = Rc::new(Repeated(Rc::clone(self)));
+                self.hand_over(lane, &repeated, *sequence, request, *effect, replies);
+            } else {
+                self.submit_adapted(lane, *sequence, care, request, *effect, replies);
+            }
             self.context.workspace.counters.replays.increment();
             false
         });
@@ -282,9 +291,11 @@ impl Session {
         // Their replies come in order like any others. `retrying_since` stands until one comes: a node that refuses
         // for ever is not asked for ever.
         inner.retrying = false;
+        inner.emit_stashed(&self.context);
     }
 
     pub(super) fn give_up(&self, inner: &mut Inner) {
+        inner.repeats_end(u64::MAX, &self.context);
         let words = self.unserved_error(inner);
         let mut stash = inner.stash.take();
         for (_, stashed) in &mut stash {
@@ -314,7 +325,7 @@ fn demand_of(inner: &Inner, learned: &Learned) -> Demand {
 }
 
 /// How many replies a request has: a transaction that rode the lane in one piece has one for each of its commands.
-fn replies_to(request: &[u8]) -> u32 {
+pub(super) fn replies_to(request: &[u8]) -> u32 {
     let (mut at, mut replies) = (0, 0);
     while let Ok(Request::Command(frame)) = RequestScanner::new().scan(&request[at..], &Bounds::AUTHENTICATED) {
         at += frame.len;
@@ -325,8 +336,13 @@ fn replies_to(request: &[u8]) -> u32 {
 
 /// The answer to a request that failed as a whole: an error, of a transaction as EXEC's answer.
 pub(super) fn failure(request: &[u8], words: &str) -> Vec<u8> {
+    failure_of(replies_to(request), words)
+}
+
+/// The same for a request that has so many replies.
+pub(super) fn failure_of(replies: u32, words: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for before_exec in 1..replies_to(request) {
+    for before_exec in 1..replies {
         encode::simple(&mut bytes, if before_exec == 1 { "OK" } else { "QUEUED" });
     }
     encode::error(&mut bytes, words);

@@ -61,6 +61,28 @@ impl Stash {
         front
     }
 
+    /// Whether what stands at this place waits to be sent again.
+    pub(super) fn has_retry(&self, sequence: u64) -> bool {
+        self.items.iter().any(|(place, stashed)| *place == sequence && matches!(stashed, Stashed::Retry { .. }))
+    }
+
+    pub(super) fn has_retries(&self) -> bool {
+        self.items.iter().any(|(_, stashed)| matches!(stashed, Stashed::Retry { .. }))
+    }
+
+    pub(super) fn remove(&mut self, sequence: u64) {
+        let mut items = self.take();
+        items.retain(|(place, _)| *place != sequence);
+        self.put(items);
+    }
+
+    /// Drops what stands at this place and behind it.
+    pub(super) fn truncate(&mut self, sequence: u64) {
+        let mut items = self.take();
+        items.retain(|(place, _)| *place < sequence);
+        self.put(items);
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

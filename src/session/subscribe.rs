@@ -180,7 +180,9 @@ impl Session {
         if inner.reply_mode == ReplyMode::SkipNext {
             inner.reply_mode = ReplyMode::On;
         }
-        inner.output.append(&out, workspace);
+        if !inner.kept_back_unmuted(&out) {
+            inner.output.append(&out, workspace);
+        }
         workspace.give_back(out);
     }
 

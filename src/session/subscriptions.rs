@@ -204,6 +204,8 @@ impl Session {
         let waits = inner.holds_back();
         if waits {
             inner.subscriptions.get_or_insert_default().deferred.extend_from_slice(bytes);
+        } else if inner.kept_back_unmuted(bytes) {
+            return;
         } else if inner.output.send(bytes, &mut inner.stream, &self.context.workspace).is_err() {
             inner.dead = true;
             return;

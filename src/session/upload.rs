@@ -1,5 +1,6 @@
 //! Commands too long to be gathered: sent on over a pin as they come.
 
+use super::assured::TOO_FEW_REPLICAS;
 use super::pinned::{After, Expect, Pinned};
 use super::special::{admin_refused, forbidden};
 use super::{Inner, Session};
@@ -41,7 +42,9 @@ impl Session {
             pinned.spoiled |= kind.is_none_or(|kind| matches!(kind, Kind::Pin(_) | Kind::Admin(_)));
             pinned.journal = None;
             pinned.queued += u32::from(pinned.in_multi);
+            let before = (pinned.in_multi, pinned.expected.len());
             pinned.expected.push_back(if pinned.in_multi { Expect::Opening } else { Expect::Reply });
+            self.began_over_pin(pinned, kind, before);
             self.context.workspace.counters.commands_pinned.increment();
         }
         let n = inner.scanner.passed(rest.len());
@@ -66,6 +69,11 @@ impl Session {
             return Err(forbidden(spec, name.of(buf)));
         }
         match spec.map(|spec| spec.kind) {
+            Some(Kind::Write | Kind::WriteUnlessBlock | Kind::Pin(Pin::Blocking))
+                if self.lacks_replicas() && self.refuses_name(name.of(buf)) =>
+            {
+                Err(TOO_FEW_REPLICAS.to_owned())
+            }
             Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
                 Err(admin_refused(spec, name.of(buf)))
             }

@@ -37,6 +37,7 @@ use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
 use crate::session::clients::answer;
 use crate::session::context::{Context, Live, Workspace};
+use crate::session::holding::Holding;
 use crate::session::switchboard::{Question, Switchboard};
 use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
@@ -68,6 +69,8 @@ pub(crate) struct Setup {
 pub(crate) struct Door {
     pub(crate) listener: Arc<Listener>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Shared by all workers.
+    pub(crate) holding: Arc<Holding>,
 }
 
 /// Serves until drained or stopped; returns how many sessions were cut off. To be called on a thread of its own.
@@ -104,7 +107,7 @@ impl Worker {
             // `Config` holds that a listener's group exists.
             let pool = Rc::clone(&pools[door.listener.group]);
             let workspace = Rc::clone(&workspace);
-            let context = Context::new(door.listener, pool, workspace);
+            let context = Context::new(door.listener, pool, workspace, door.holding);
             (Rc::new(context), door.tls.map(TlsAcceptor::from))
         };
         let doors = doors.into_iter().map(door).collect();
@@ -141,9 +144,12 @@ impl Worker {
         let now = Instant::now();
         let age = now.saturating_duration_since(self.started);
         self.counters.heartbeat_ms.set(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let mut longest_hold = Duration::ZERO;
         for session in self.live.borrow().values() {
             session.tick(now);
+            longest_hold = longest_hold.max(session.held_for(now));
         }
+        self.counters.longest_hold_ms.set(u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX));
         for pool in &self.pools {
             pool.tick(now);
         }

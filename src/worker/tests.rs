@@ -47,7 +47,7 @@ fn setup() -> Setup {
         registry: Default::default(),
         scripts: Default::default(),
     };
-    let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None }];
+    let doors = vec![Door { listener: Arc::clone(&config.listeners[0]), tls: None, holding: Arc::default() }];
     let (counters, throttle) = (Arc::default(), Arc::default());
     let memory = Memory::new(None, std::slice::from_ref(&counters));
     Setup {

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["limits", "rarely", "throttle"],
     &["resp"],
     &["command", "topology"],
-    &["mark", "reading"],
+    &["assurance", "mark", "reading"],
     &["route"],
     // The shell, bottom.
     &["config", "metrics"],

@@ -12,6 +12,8 @@ mod config;
 mod demo;
 mod differential;
 mod documents;
+mod doubt;
+mod durable;
 mod every_command;
 mod hostile;
 mod large;

@@ -1,7 +1,9 @@
 //! What `redan check` says about real servers.
 
 use super::*;
-use crate::config::{Access, Bind, Consistency, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads};
+use crate::config::{
+    Access, Bind, Consistency, HoldBudget, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads, Writes,
+};
 use crate::control::tests::support::certs::Certs;
 use crate::control::tests::support::redis::Redis;
 use crate::control::tests::{group, with_password, with_tls};
@@ -136,6 +138,8 @@ fn tls_of_nodes_and_of_listeners() {
         master_reads_limit: None,
         max_lag: crate::reading::lag::LagLimit::default(),
         hold: Duration::from_secs(1),
+        hold_budget: HoldBudget::default(),
+        writes: Writes::default(),
         allow_admin_commands: false,
         permissions: None,
         max_clients: 1,

@@ -15,6 +15,7 @@ struct Shared {
     held: Mutex<bool>,
     released: Condvar,
     stopped: AtomicBool,
+    cut: AtomicBool,
 }
 
 pub(crate) struct Relay {
@@ -32,6 +33,7 @@ impl Relay {
             held: Mutex::new(false),
             released: Condvar::new(),
             stopped: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
         });
         let (target, accepting) = (master.address(), Arc::clone(&shared));
         thread::spawn(move || {
@@ -59,6 +61,11 @@ impl Relay {
     /// Nothing arrives until [`Self::release`].
     pub(crate) fn hold(&self) {
         *self.shared.held.lock().expect("no thread of the relay panics") = true;
+    }
+
+    /// What is on its way is lost, as with a machine that dies.
+    pub(crate) fn cut(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn release(&self) {
@@ -103,8 +110,8 @@ fn deliver(words: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream, shared: &Sha
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let held = shared.held.lock().expect("no thread of the relay panics");
         drop(shared.released.wait_while(held, |held| *held).expect("no thread of the relay panics"));
-        if to.write_all(&bytes).is_err() {
-            return;
+        if shared.cut.load(Ordering::SeqCst) || to.write_all(&bytes).is_err() {
+            break;
         }
     }
     let _ = to.shutdown(Shutdown::Both);
