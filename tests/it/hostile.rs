@@ -235,32 +235,27 @@ fn a_client_that_never_reads_is_bounded_and_closed() {
     // On the way of reads the others are led past it, so they have many turns before it is closed. On the way of writes
     // they must keep their places until then: it may take nothing for 2 s, which is looked at once a second.
     for (first, least_turns) in [(&b""[..], 20), (&command(&["SET", "k", "v"]), 0)] {
-        let (redis, endpoint) = single();
+        let (_redis, endpoint) = single();
         let mut writing = Bystander::new(&endpoint);
         writing.client.ok(&["SET", "big", &"x".repeat(1_000_000)]);
         let mut reading = endpoint.client();
         let mut greedy = endpoint.client();
         greedy.raw(&[first, &command(&["GET", "big"]).repeat(1000)].concat());
         let start = Instant::now();
-        let (mut slowest, mut at_the_node, mut turns) = (Duration::ZERO, Duration::ZERO, 0);
+        let (mut slowest, mut turns) = (Duration::ZERO, 0);
         while endpoint.metric("redan_slow_clients_closed_total") == 0.0 {
             turns += 1;
             let asked = Instant::now();
             writing.is_well();
             assert_eq!(reading.integer(&["STRLEN", "big"]), 1_000_000);
             slowest = slowest.max(asked.elapsed());
-            // What the machine costs without Redan, where many want the processor.
-            let asked = Instant::now();
-            redis.ok(&["PING"]);
-            at_the_node = at_the_node.max(asked.elapsed());
             assert!(start.elapsed() < Duration::from_secs(60), "it is still connected");
             thread::sleep(Duration::from_millis(10));
         }
         writing.is_well();
         assert!(turns >= least_turns, "others had {turns} turns while it took nothing");
         // 3.5 s on a quiet machine.
-        let most = Duration::from_secs(10) + 4 * at_the_node;
-        assert!(slowest < most, "another client waited for {slowest:?}, at the node itself {at_the_node:?}");
+        assert!(slowest < Duration::from_secs(10), "another client waited for {slowest:?}");
         let peak = endpoint.peak_memory();
         assert!(peak < 64 << 20, "{} MiB were resident", peak >> 20);
         eventually("its session is gone", || endpoint.metric("redan_sessions") == 2.0);
