@@ -249,7 +249,7 @@ fn a_client_that_never_reads_is_bounded_and_closed() {
             writing.is_well();
             assert_eq!(reading.integer(&["STRLEN", "big"]), 1_000_000);
             slowest = slowest.max(asked.elapsed());
-            assert!(start.elapsed() < Duration::from_secs(20), "it is still connected");
+            assert!(start.elapsed() < Duration::from_secs(60), "it is still connected");
             thread::sleep(Duration::from_millis(10));
         }
         writing.is_well();
