@@ -27,6 +27,7 @@ use std::time::Duration;
 
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
+pub(crate) use values::duration;
 
 use crate::command::permissions::Permissions;
 

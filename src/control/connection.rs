@@ -99,12 +99,14 @@ impl Connection {
     }
 
     /// Sends the commands in one write and reads one reply for each.
-    pub(super) async fn ask(&mut self, commands: &[&[&str]]) -> io::Result<Vec<Value>> {
+    pub(super) async fn ask<W: AsRef<[u8]>>(&mut self, commands: &[&[W]]) -> io::Result<Vec<Value>> {
         let mut out = Vec::new();
         for command in commands {
             out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-            for word in *command {
-                out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+            for word in command.iter().map(AsRef::as_ref) {
+                out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                out.extend_from_slice(word);
+                out.extend_from_slice(b"\r\n");
             }
         }
         self.stream.write_all(&out).await?;

@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::GroupControl;
 use super::probe::Probe;
+use super::promoting::Promoting;
 use crate::config::Group;
 use crate::topology::member::FailureKind;
 use crate::topology::tracker::{Action, Event, Level, Tracker};
@@ -35,7 +36,8 @@ pub(super) async fn watch(control: GroupControl) {
     let (pace, _) = watch::channel(Pace { interval: SEARCHING, looks: 0 });
     // Each node has one answer under way at most, and the tracker bounds the nodes.
     let (events, mut arrived) = mpsc::channel(64);
-    let mut watch = Watch { control, tracker, pace, events, tasks: JoinSet::new(), nodes: HashMap::new() };
+    let promoting = Promoting::new();
+    let mut watch = Watch { control, tracker, pace, events, tasks: JoinSet::new(), nodes: HashMap::new(), promoting };
     for address in watch.tracker.addresses().cloned().collect::<Vec<_>>() {
         watch.begin(address);
     }
@@ -46,18 +48,21 @@ pub(super) async fn watch(control: GroupControl) {
         tokio::select! {
             Some(event) = arrived.recv() => watch.handle(event),
             Some(ended) = watch.tasks.join_next() => watch.revive(ended),
+            Some(promotion) = watch.control.promotions.recv() => watch.promote(promotion),
+            Some(happened) = watch.promoting.next() => watch.goes_on(happened),
             () = watch.control.look.notified(), if !wanted => wanted = true,
             () = tokio::time::sleep_until(next_look), if wanted => {
                 (wanted, looked) = (false, Instant::now());
-                watch.pace.send_modify(|pace| pace.looks += 1);
+                watch.look();
             }
         }
     }
 }
 
-struct Watch {
-    control: GroupControl,
-    tracker: Tracker,
+pub(super) struct Watch {
+    pub(super) control: GroupControl,
+    pub(super) tracker: Tracker,
+    pub(super) promoting: Promoting,
     pace: watch::Sender<Pace>,
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
@@ -74,7 +79,18 @@ impl Watch {
     }
 
     fn handle(&mut self, event: Event) {
-        for action in self.tracker.handle(Instant::now(), event) {
+        let actions = self.tracker.handle(Instant::now(), event);
+        self.perform(actions);
+        self.release_when_proven();
+    }
+
+    /// Asks every node now.
+    pub(super) fn look(&self) {
+        self.pace.send_modify(|pace| pace.looks += 1);
+    }
+
+    pub(super) fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
             match action {
                 Action::Probe(address) => self.begin(address),
                 Action::Forget(address) => {

@@ -60,6 +60,7 @@ impl Watched {
             published: Box::new(move |_| {
                 counted.fetch_add(1, Ordering::Relaxed);
             }),
+            promotions: mpsc::channel(1).1,
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

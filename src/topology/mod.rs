@@ -9,6 +9,7 @@ mod history;
 pub(crate) mod member;
 pub(crate) mod observe;
 mod proof;
+pub(crate) mod succession;
 pub(crate) mod tracker;
 
 use std::fmt;

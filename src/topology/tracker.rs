@@ -17,6 +17,7 @@ use super::observe::{Kind, Observation};
 use super::proof::{Past, decide};
 use super::{Node, NodeId, Role, Snapshot};
 
+mod withhold;
 mod words;
 
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough
@@ -60,6 +61,10 @@ pub(crate) struct Tracker {
     next_id: u32,
     /// The last proven master, kept while there is none.
     past: Option<Past>,
+    /// Who is the master by the last answers, also while that is withheld.
+    proven: Option<NodeId>,
+    /// Why workers are not to know a master now although one may be proven.
+    withheld: Option<Arc<str>>,
     current: Option<NodeId>,
     epoch: u64,
     reason: Arc<str>,
@@ -76,6 +81,8 @@ impl Tracker {
             members: Vec::new(),
             next_id: 0,
             past: None,
+            proven: None,
+            withheld: None,
             current: None,
             epoch: 0,
             reason: "no node has been asked yet".into(),
@@ -259,9 +266,10 @@ impl Tracker {
 
     /// Asks for the proof and keeps the memory of it.
     fn elect(&mut self, fresh: NodeId, actions: &mut Vec<Action>) {
-        let verdict = decide(&self.members, self.past.as_ref());
+        let mut verdict = decide(&self.members, self.past.as_ref());
         let before = self.current;
-        let mut changed = verdict.master != before;
+        let mut changed = verdict.master != self.proven;
+        self.proven = verdict.master;
         if let Some(master) = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id)) {
             let renewed = self.past.as_ref().is_none_or(|past| !past.is_same_history(master));
             if renewed {
@@ -274,13 +282,18 @@ impl Tracker {
                 past.update(master);
             }
         }
+        if let Some(reason) = &self.withheld {
+            verdict.master = None;
+            verdict.reason = reason.to_string();
+        }
+        changed = changed && self.withheld.is_none() || verdict.master != before;
         self.current = verdict.master;
         if changed {
             self.epoch += 1;
         }
         // While a master goes on, the reason it was accepted for says more than that it goes on.
         if changed || self.current.is_none() {
-            words::decided(before.is_some(), &verdict, &self.reason, actions);
+            words::decided(before.is_some(), self.withheld.is_some(), &verdict, &self.reason, actions);
             self.reason = verdict.reason.into();
         }
         if verdict.alarm != self.alarm {

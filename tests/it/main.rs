@@ -26,6 +26,7 @@ mod ordering;
 mod passthrough;
 mod permissions;
 mod pinned;
+mod promote;
 mod protocol;
 mod pubsub;
 mod remains;
