@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Section, Text};
-use super::{Access, Group, NodeTls, Secret, Seed, files, keys, values};
+use super::{Access, Group, NodeTls, Secret, Seed, changes, files, keys, values};
 
 /// Reads an environment variable; an argument so that tests need not change the process's environment.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
@@ -39,8 +39,18 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
         seeds.extend(seed);
     }
     readable_password(&section, &seeds);
+    let (failover, fence) = (changes::failover(&section), changes::fence(&section));
     section.close();
-    Some(Group { name: name?.text.to_owned(), seeds, access, probe_interval, probe_timeout, connect_timeout })
+    Some(Group {
+        name: name?.text.to_owned(),
+        seeds,
+        access,
+        probe_interval,
+        probe_timeout,
+        connect_timeout,
+        failover,
+        fence,
+    })
 }
 
 impl Seed {

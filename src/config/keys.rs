@@ -77,6 +77,11 @@ pub(super) static GROUP: Kind = Kind {
         "probe_interval",
         "probe_timeout",
         "connect_timeout",
+        "failover",
+        "down_after",
+        "fence",
+        "fence_after",
+        "min_replicas",
     ],
     refused: &[
         ("password", NO_PASSWORD_HERE),

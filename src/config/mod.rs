@@ -3,6 +3,7 @@
 //! `read` reads the file, collects every error with its line and makes these types. Nothing else
 //! may construct them, save tests. Secrets print as `***`.
 
+mod changes;
 mod files;
 mod group;
 mod keys;
@@ -30,6 +31,7 @@ pub(crate) use read::load;
 pub(crate) use values::duration;
 
 use crate::command::permissions::Permissions;
+use crate::topology::fence::FenceSettings;
 
 /// A whole `proxy.toml`.
 #[derive(Debug)]
@@ -169,6 +171,9 @@ pub(crate) struct Group {
     pub(crate) probe_timeout: Duration,
     /// Time to connect, with TLS handshake and authentication.
     pub(crate) connect_timeout: Duration,
+    /// Redan puts another master in the place of one that is gone for so long; `None` never does.
+    pub(crate) failover: Option<Duration>,
+    pub(crate) fence: Option<FenceSettings>,
 }
 
 impl Group {

@@ -10,6 +10,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use super::GroupControl;
 use super::probe::Probe;
 use super::promoting::Promoting;
+use super::rescue::carry_out;
 use crate::config::Group;
 use crate::topology::member::FailureKind;
 use crate::topology::tracker::{Action, Event, Level, Tracker};
@@ -32,12 +33,21 @@ struct Pace {
 /// Watches the group for ever.
 pub(super) async fn watch(control: GroupControl) {
     let seeds = control.config.seeds.iter().map(|seed| seed.address.clone());
-    let tracker = Tracker::new(seeds, Instant::now());
+    let tracker = Tracker::new(seeds, Instant::now()).acting(control.config.fence, control.config.failover);
     let (pace, _) = watch::channel(Pace { interval: SEARCHING, looks: 0 });
     // Each node has one answer under way at most, and the tracker bounds the nodes.
     let (events, mut arrived) = mpsc::channel(64);
     let promoting = Promoting::new();
-    let mut watch = Watch { control, tracker, pace, events, tasks: JoinSet::new(), nodes: HashMap::new(), promoting };
+    let mut watch = Watch {
+        control,
+        tracker,
+        pace,
+        events,
+        tasks: JoinSet::new(),
+        orders: JoinSet::new(),
+        nodes: HashMap::new(),
+        promoting,
+    };
     for address in watch.tracker.addresses().cloned().collect::<Vec<_>>() {
         watch.begin(address);
     }
@@ -48,6 +58,8 @@ pub(super) async fn watch(control: GroupControl) {
         tokio::select! {
             Some(event) = arrived.recv() => watch.handle(event),
             Some(ended) = watch.tasks.join_next() => watch.revive(ended),
+            // Whatever came of it, the nodes have to be asked.
+            Some(_) = watch.orders.join_next() => watch.look(),
             Some(promotion) = watch.control.promotions.recv() => watch.promote(promotion),
             Some(happened) = watch.promoting.next() => watch.goes_on(happened),
             () = watch.control.look.notified(), if !wanted => wanted = true,
@@ -66,6 +78,8 @@ pub(super) struct Watch {
     pace: watch::Sender<Pace>,
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
+    /// What nodes are being told.
+    orders: JoinSet<()>,
     nodes: HashMap<Arc<str>, AbortHandle>,
 }
 
@@ -101,6 +115,9 @@ impl Watch {
                 Action::Publish(snapshot) => {
                     self.control.snapshot.store(snapshot.clone());
                     (self.control.published)(&snapshot);
+                }
+                Action::Order(order) => {
+                    self.orders.spawn(carry_out(order, Arc::clone(&self.control.config)));
                 }
                 Action::Say(level, text) => say(&self.control.config.name, level, &text),
             }

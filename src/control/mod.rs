@@ -9,6 +9,7 @@ mod group;
 mod order;
 pub(crate) mod probe;
 mod promoting;
+mod rescue;
 mod switch;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub(crate) use connection::Auth;
+pub(crate) use rescue::is_heard_by_sentinels;
 pub(crate) use switch::{Ending, Promotion};
 
 use crate::config::Group;

@@ -106,7 +106,7 @@ impl Watch {
             Happened::Wish(Wish::Hold(published)) => {
                 let Some(now) = &mut self.promoting.now else { return };
                 now.held_since = Some(Instant::now());
-                let actions = self.tracker.withhold(&now.reason);
+                let actions = self.tracker.withhold(Instant::now(), &now.reason);
                 self.perform(actions);
                 // The task that waits for it may have been ended.
                 let _ = published.send(());
@@ -140,7 +140,7 @@ impl Watch {
         let Some(now) = &mut self.promoting.now else { return };
         let Some(since) = now.held_since.take() else { return };
         let teller = Arc::clone(&now.teller);
-        let actions = self.tracker.release();
+        let actions = self.tracker.release(Instant::now());
         self.perform(actions);
         teller.say(&format!("writes were held for {} ms", since.elapsed().as_millis()));
     }

@@ -26,6 +26,8 @@ pub(crate) fn group(seeds: Vec<(String, Access)>, access: Access) -> Group {
         probe_interval: Duration::from_millis(100),
         probe_timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_secs(5),
+        failover: None,
+        fence: None,
     }
 }
 

@@ -4,11 +4,13 @@
 //! `route` and `backend` read them. A snapshot is never changed after it was published.
 
 pub(crate) mod address;
+pub(crate) mod fence;
 mod health;
 mod history;
 pub(crate) mod member;
 pub(crate) mod observe;
 mod proof;
+pub(crate) mod rescue;
 pub(crate) mod succession;
 pub(crate) mod tracker;
 

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address::is_meaningful;
+use super::fence::{Fence, FenceSettings};
 use super::health::{distance, judge, settle};
 use super::history::History;
 use super::member::{Failure, FailureKind, Member, parent_of};
 use super::observe::{Kind, Observation};
 use super::proof::{Past, decide};
+use super::rescue::{Order, Rescue};
 use super::{Node, NodeId, Role, Snapshot};
 
 mod withhold;
@@ -43,6 +45,8 @@ pub(crate) enum Action {
     /// Stop probing this address.
     Forget(Arc<str>),
     Publish(Arc<Snapshot>),
+    /// Tell a node to change: only where `failover = "auto"`.
+    Order(Order),
     /// Log this sentence.
     Say(Level, String),
 }
@@ -65,6 +69,8 @@ pub(crate) struct Tracker {
     proven: Option<NodeId>,
     /// Why workers are not to know a master now although one may be proven.
     withheld: Option<Arc<str>>,
+    fence: Fence,
+    rescue: Option<Rescue>,
     current: Option<NodeId>,
     epoch: u64,
     reason: Arc<str>,
@@ -83,6 +89,8 @@ impl Tracker {
             past: None,
             proven: None,
             withheld: None,
+            fence: Fence::new(None),
+            rescue: None,
             current: None,
             epoch: 0,
             reason: "no node has been asked yet".into(),
@@ -96,6 +104,13 @@ impl Tracker {
             }
         }
         tracker
+    }
+
+    /// What Redan may do about the master by itself: close a fence, and put another one in its place.
+    pub(crate) fn acting(mut self, fence: Option<FenceSettings>, failover: Option<Duration>) -> Self {
+        self.fence = Fence::new(fence);
+        self.rescue = failover.map(Rescue::new);
+        self
     }
 
     /// Every address that is probed now.
@@ -135,9 +150,10 @@ impl Tracker {
         };
         let Some(fresh) = fresh else { return actions };
         self.forget(now, &mut actions);
-        self.elect(fresh, &mut actions);
+        self.elect(now, fresh, &mut actions);
         self.judge_all(fresh, &mut actions);
         self.publish(&mut actions);
+        self.rescue(now, &mut actions);
         actions
     }
 
@@ -265,7 +281,7 @@ impl Tracker {
     }
 
     /// Asks for the proof and keeps the memory of it.
-    fn elect(&mut self, fresh: NodeId, actions: &mut Vec<Action>) {
+    fn elect(&mut self, now: Instant, fresh: NodeId, actions: &mut Vec<Action>) {
         let mut verdict = decide(&self.members, self.past.as_ref());
         let before = self.current;
         let mut changed = verdict.master != self.proven;
@@ -282,11 +298,14 @@ impl Tracker {
                 past.update(master);
             }
         }
-        if let Some(reason) = &self.withheld {
+        let proven = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id));
+        let fenced = self.fence.holds(now, proven);
+        if let Some(reason) = self.withheld.as_ref().map(ToString::to_string).or(fenced) {
             verdict.master = None;
-            verdict.reason = reason.to_string();
+            verdict.reason = reason;
+            changed = false;
         }
-        changed = changed && self.withheld.is_none() || verdict.master != before;
+        changed |= verdict.master != before;
         self.current = verdict.master;
         if changed {
             self.epoch += 1;

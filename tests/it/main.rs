@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod auth;
+mod auto_failover;
 mod blocking;
 mod certificates;
 mod check;
@@ -13,6 +14,7 @@ mod demo;
 mod differential;
 mod documents;
 mod every_command;
+mod fence;
 mod hostile;
 mod large;
 mod layers;

@@ -1,9 +1,11 @@
-//! What is kept from the workers although it is proven: a master whose writes are held while another takes over.
+//! What the tracker does about the master beside proving it: withholds it while another takes over, orders a failover.
 //!
 //! Pure. `control` withholds and releases; proof and health go on beneath, so that the end of it is seen.
 
+use std::time::Instant;
+
 use super::super::succession::{self, Plan};
-use super::{Action, Tracker};
+use super::{Action, Level, Tracker};
 use crate::topology::NodeId;
 
 impl Tracker {
@@ -26,22 +28,34 @@ impl Tracker {
     }
 
     /// From now on no snapshot has a master, for this reason: new writes are held, reads go on from replicas.
-    pub(crate) fn withhold(&mut self, reason: &str) -> Vec<Action> {
+    pub(crate) fn withhold(&mut self, now: Instant, reason: &str) -> Vec<Action> {
         self.withheld = Some(reason.into());
-        self.show()
+        self.show(now)
     }
 
     /// Whoever is proven is the master again.
-    pub(crate) fn release(&mut self) -> Vec<Action> {
+    pub(crate) fn release(&mut self, now: Instant) -> Vec<Action> {
         self.withheld = None;
-        self.show()
+        self.show(now)
     }
 
-    fn show(&mut self) -> Vec<Action> {
+    /// What has to be told to the nodes. Nothing during a planned switch, which tells them itself.
+    pub(super) fn rescue(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.withheld.is_some() {
+            return;
+        }
+        let Some(rescue) = &mut self.rescue else { return };
+        let decision = rescue.decide(now, &self.members, self.past.as_ref(), self.proven);
+        let level = |alarm| if alarm { Level::Error } else { Level::Warn };
+        actions.extend(decision.words.into_iter().map(|(text, alarm)| Action::Say(level(alarm), text)));
+        actions.extend(decision.orders.into_iter().map(Action::Order));
+    }
+
+    fn show(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         let fresh = self.past.as_ref().map(|past| past.node);
         if let Some(fresh) = fresh {
-            self.elect(fresh, &mut actions);
+            self.elect(now, fresh, &mut actions);
             self.judge_all(fresh, &mut actions);
             self.publish(&mut actions);
         }
