@@ -71,12 +71,12 @@ pub(crate) async fn examine(config: &Config) -> Report {
 }
 
 /// A group after the last round.
-struct Seen {
-    tracker: Tracker,
-    answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
+pub(super) struct Seen {
+    pub(super) tracker: Tracker,
+    pub(super) answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
 }
 
-async fn look(group: &Arc<Group>) -> Seen {
+pub(super) async fn look(group: &Arc<Group>) -> Seen {
     let seeds = group.seeds.iter().map(|seed| seed.address.clone());
     let mut tracker = Tracker::new(seeds, Instant::now());
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();

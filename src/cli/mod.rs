@@ -8,6 +8,7 @@ mod demo;
 mod logging;
 mod passwd;
 mod promote;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ enum Command {
     },
     /// Make another node the master, through the running Redan: no write is lost and no client is told
     Promote(Promote),
+    /// Compare the data of a group's nodes, by counts and by a sample of the keys
+    Verify(Verify),
     /// Start a small replication group on this machine with Redan in front of it, to try it out
     Demo(Demo),
     /// Make the line that a users file holds for a password, read from the terminal or from standard input
@@ -56,6 +59,22 @@ enum Command {
         #[arg(long)]
         generate: bool,
     },
+}
+
+/// The arguments of `redan verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The group's name
+    group: String,
+    /// The configuration file
+    #[arg(long, default_value = "proxy.toml")]
+    config: PathBuf,
+    /// How many keys to compare, at most, of each database
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    keys: u32,
+    /// Print one JSON object instead of sentences
+    #[arg(long)]
+    json: bool,
 }
 
 /// The arguments of `redan promote`.
@@ -98,6 +117,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Run { file } => serve(&file),
         Command::Check { file } => with_config(&file, check_configuration),
+        Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Demo(demo) => demo::run(&demo),
         Command::Passwd { generate } => passwd::run(generate),

@@ -37,6 +37,8 @@ pub(crate) enum Auth {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
+    /// A reply that is longer than this ends the connection.
+    pub(super) longest: usize,
     /// The TLS version, as text; `None` for plaintext.
     pub(super) tls: Option<String>,
     pub(super) auth: Auth,
@@ -71,7 +73,7 @@ impl Connection {
     }
 
     fn over(stream: Box<dyn Stream>, tls: Option<String>) -> Self {
-        Self { stream, buffer: BytesMut::new(), tls, auth: Auth::NotSent }
+        Self { stream, buffer: BytesMut::new(), longest: REPLY, tls, auth: Auth::NotSent }
     }
 
     async fn authenticate(&mut self, access: &Access) -> Result<(), Failure> {
@@ -125,8 +127,11 @@ impl Connection {
                         return Ok(replies);
                     }
                 }
-                None if self.buffer.len() > REPLY => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the node's reply is longer than 1 MiB"));
+                None if self.buffer.len() > self.longest => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the node's reply is longer than any that was asked for",
+                    ));
                 }
                 None => {
                     if self.stream.read_buf(&mut self.buffer).await? == 0 {

@@ -6,7 +6,7 @@
 
 mod connection;
 mod group;
-mod order;
+pub(crate) mod order;
 pub(crate) mod probe;
 mod promoting;
 mod rescue;

@@ -1,6 +1,6 @@
 //! Telling a node something: the connection over which `control` changes the group, apart from the probes'.
 //!
-//! Used by [`super::switch`] and [`super::rescue`]. Each sentence of an error names the node. It must never be used to ask
+//! Used by [`super::switch`], [`super::rescue`], and `redan verify`, which only reads. Each sentence of an error names the node. It must never be used to ask
 //! what a probe asks again and again.
 
 use std::time::Duration;
@@ -12,15 +12,19 @@ use crate::topology::Role;
 use crate::topology::observe::{Observation, from_info};
 use crate::topology::succession::{Station, Whereabouts};
 
+/// Servers hold values of 512 MB, and a whole list of such has no bound at all.
+const VALUE: usize = 1 << 30;
+const VALUE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A connection to one node.
-pub(super) struct Line {
-    pub(super) station: Station,
+pub(crate) struct Line {
+    pub(crate) station: Station,
     connection: Connection,
     patience: Duration,
 }
 
 impl Line {
-    pub(super) async fn open(station: &Station, group: &Group) -> Result<Self, String> {
+    pub(crate) async fn open(station: &Station, group: &Group) -> Result<Self, String> {
         let access = group.access_to(&station.address);
         let connection = Connection::open(&station.address, access, group.connect_timeout).await;
         let connection = connection.map_err(|failure| format!("{}: {}", station.address, failure.text))?;
@@ -28,13 +32,23 @@ impl Line {
     }
 
     /// The replies to `commands`, errors among them.
-    pub(super) async fn ask(&mut self, commands: &[&[&str]]) -> Result<Vec<Value>, String> {
+    pub(crate) async fn ask<W: AsRef<[u8]>>(&mut self, commands: &[&[W]]) -> Result<Vec<Value>, String> {
         let address = &self.station.address;
         match tokio::time::timeout(self.patience, self.connection.ask(commands)).await {
             Ok(Ok(replies)) => Ok(replies),
             Ok(Err(error)) => Err(format!("{address}: {}", broken(&error).text)),
-            Err(_) => Err(format!("{address} has not answered {} within {:?}", commands[0][0], self.patience)),
+            Err(_) => {
+                let name = String::from_utf8_lossy(commands[0][0].as_ref());
+                Err(format!("{address} has not answered {name} within {:?}", self.patience))
+            }
         }
+    }
+
+    /// Takes replies of any length that a value can have, and waits for them.
+    pub(crate) fn for_values(mut self) -> Self {
+        self.connection.longest = VALUE;
+        self.patience = VALUE_PATIENCE.max(self.patience);
+        self
     }
 
     /// One command that must not be answered with an error.

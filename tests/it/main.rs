@@ -39,4 +39,5 @@ mod sessions;
 mod shutdown;
 mod support;
 mod tracking;
+mod verify;
 mod versions;
