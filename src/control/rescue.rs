@@ -8,7 +8,7 @@ use super::order::Line;
 use crate::config::Group;
 use crate::resp::value::Value;
 use crate::topology::Role;
-use crate::topology::rescue::Order;
+use crate::topology::rescue::{Order, hears_master};
 use crate::topology::succession::Station;
 
 /// Where Sentinels that watch the same group hear of each other.
@@ -21,7 +21,7 @@ pub(super) async fn carry_out(order: Order, group: Arc<Group>) {
                 let mut line = Line::open(who, &group).await?;
                 if !at_once {
                     let seen = line.replication().await?;
-                    if seen.role != Role::Replica || seen.link_up == Some(true) {
+                    if seen.role != Role::Replica || hears_master(&seen) {
                         return Err(format!("{} has a master again", who.address));
                     }
                     if hears_sentinels(&mut line).await {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::address::{is_meaningful, split_host_port};
 use super::member::{FailureKind, Member, follows, parent_of};
+use super::observe::Observation;
 use super::proof::Past;
 use super::succession::{Station, Whereabouts, whereabouts};
 use super::{NodeId, Role};
@@ -24,6 +25,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// A link that carries a ping every 10 s and has carried none for 2 s more is dead, although the replica calls it up.
 const SILENCE_S: u64 = 12;
+
+/// Whether the replica's link to its master carries anything.
+pub(crate) fn hears_master(said: &Observation) -> bool {
+    said.link_up == Some(true) && said.last_io.is_none_or(|silence| silence <= SILENCE_S)
+}
 
 /// What a node is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,11 +335,8 @@ fn belongs(member: &Member, past: &Past) -> bool {
 
 fn sees_master(member: &Member, down_after: Duration) -> bool {
     let Some(said) = &member.said else { return false };
-    match said.link_up {
-        Some(true) => said.last_io.is_none_or(|silence| silence <= SILENCE_S),
-        // Down, but only just: whole seconds, rounded down.
-        _ => said.link_down_for.is_some_and(|seconds| seconds + 1 < down_after.as_secs()),
-    }
+    // Or it is down, but only just: whole seconds, rounded down.
+    hears_master(said) || said.link_down_for.is_some_and(|seconds| seconds + 1 < down_after.as_secs())
 }
 
 /// While it copies an empty master (`emptied`) it has its data until it loads what it copied.
