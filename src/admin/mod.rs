@@ -1,19 +1,23 @@
-//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz` over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, and `POST /promote`, over HTTP/1.1.
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
-//! command. It reads what other threads publish and must never change it.
+//! command. It reads what other threads publish and must never change it; what `redan promote` asks for it hands on to
+//! control.
 
 mod exposition;
 mod health;
 mod prometheus;
+mod promote;
 
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -31,8 +35,10 @@ use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::topology::Snapshot;
 
+pub(crate) use promote::{Ask, Promote};
+use promote::{LONGEST, Told};
+
 /// What the endpoint reads. Made once by `app`.
-#[derive(Debug)]
 pub(crate) struct AdminState {
     /// When the process started, on the clock that workers write their heartbeats by.
     pub(crate) started: Instant,
@@ -47,6 +53,14 @@ pub(crate) struct AdminState {
     pub(crate) listening: Arc<AtomicBool>,
     /// The process is on its way out.
     pub(crate) draining: Arc<AtomicBool>,
+    /// Where a promotion is handed on.
+    pub(crate) promote: Promote,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("started_at", &self.started_at).finish_non_exhaustive()
+    }
 }
 
 impl AdminState {
@@ -78,8 +92,8 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
             () = &mut stop => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&state), Arc::clone(&registry)));
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer, Arc::clone(&state), Arc::clone(&registry)));
                 }
                 Err(error) => {
                     tracing::warn!("the admin endpoint cannot accept a connection: {error}");
@@ -91,10 +105,21 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
 }
 
 /// One connection carries one request: then its time limit is the request's, and no idle connection is kept.
-async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Registry>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>, registry: Arc<Registry>) {
+    let promotes = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&promotes);
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(&request, &state, &registry);
-        async move { Ok::<_, Infallible>(response) }
+        let (state, registry) = (Arc::clone(&state), Arc::clone(&registry));
+        let noted = Arc::clone(&noted);
+        async move {
+            if request.method() != Method::POST || request.uri().path() != "/promote" {
+                return Ok::<_, Infallible>(answer(&request, &state, &registry).map(Told::Whole));
+            }
+            let told = promote::promote(request, peer, &state).await;
+            noted.store(told.is_ok(), Ordering::Relaxed);
+            let refused = |(status, words)| text(status, words + "\n").map(Told::Whole);
+            Ok(told.unwrap_or_else(refused))
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -102,7 +127,13 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Reg
         .keep_alive(false)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
-    match tokio::time::timeout(CONNECTION_TIME, http.serve_connection(TokioIo::new(stream), service)).await {
+    let serving = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let mut served = tokio::time::timeout(CONNECTION_TIME, &mut serving).await;
+    if served.is_err() && promotes.load(Ordering::Relaxed) {
+        served = tokio::time::timeout(LONGEST, &mut serving).await;
+    }
+    match served {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!("a client of the admin endpoint misbehaved: {error}"),
         Err(_) => tracing::debug!("a client of the admin endpoint took longer than {CONNECTION_TIME:?}"),
@@ -113,19 +144,26 @@ type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
+    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote") {
         return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
     }
+    if path == "/promote" {
+        return not_allowed("POST");
+    }
     if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
+        return not_allowed("GET, HEAD");
     }
     match path {
         "/metrics" => metrics(registry, request.headers().get(ACCEPT)),
         "/healthz" => verdict(&health::unhealthy(state)),
         _ => verdict(&health::unready(state)),
     }
+}
+
+fn not_allowed(methods: &'static str) -> Answer {
+    let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {}\n", methods.replace(", ", " and ")));
+    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    refusal
 }
 
 fn verdict(reasons: &[String]) -> Answer {

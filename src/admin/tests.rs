@@ -58,6 +58,7 @@ fn state() -> AdminState {
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),
+        promote: Box::new(|_| false),
     }
 }
 
@@ -221,4 +222,42 @@ fn silent_clients_neither_block_others_nor_prevent_the_stop() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         silent
     });
+}
+
+/// The whole exchange for a promotion with these lines of the head.
+fn promotion(promote: Promote, head: &str, body: &str) -> String {
+    let state = AdminState { promote, ..state() };
+    let length = body.len();
+    let request = format!("POST /promote HTTP/1.0\r\nHost: redan\r\nContent-Length: {length}\r\n{head}\r\n{body}");
+    with_endpoint(Arc::new(state), async |address| exchange(address, request.as_bytes()).await)
+}
+
+#[test]
+fn a_promotion_is_handed_on_and_told_of_line_by_line() {
+    let promote: Promote = Box::new(|ask: Ask| {
+        assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "[::1]:6379", Duration::from_millis(50)));
+        ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
+    });
+    let answer = promotion(promote, "Redan-Command: promote\r\n", "group=main&node=[::1]:6379&timeout_ms=50");
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\none\ndone: two\n"), "{answer}");
+}
+
+#[test]
+fn what_a_browser_could_send_promotes_nobody() {
+    let whole = "group=main&node=10.0.0.2:6379";
+    let guard = "Redan-Command: promote\r\n";
+    for (head, body, status) in [
+        ("", whole, 403),
+        ("Redan-Command: promote\r\nOrigin: http://127.0.0.1:9180\r\n", whole, 403),
+        (guard, "group=main", 400),
+        (guard, "group=main&node=10.0.0.2:6379&timeout_ms=1h", 400),
+        (guard, "group=other&node=10.0.0.2:6379", 404),
+    ] {
+        let promote: Promote = Box::new(|ask| panic!("handed on: {ask:?}"));
+        let answer = promotion(promote, head, body);
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{head:?} {body:?}: {answer}");
+    }
+    let answer = promotion(Box::new(|_| false), guard, whole);
+    assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
+    assert!(get(state(), "/promote").starts_with("HTTP/1.1 405"));
 }

@@ -21,7 +21,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::AdminState;
+use crate::admin::{AdminState, Promote};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
@@ -137,11 +137,13 @@ fn start(config: Config) -> Result<Bound, StartError> {
     let views = shared.views(dialers);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
+    // A second switch is refused by whoever carries out the first.
+    let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config))?;
+        start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
     }
-    start::control(&config, &views, &mailboxes)?;
+    start::control(&config, &views, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -222,7 +224,7 @@ impl Shared {
         dialers.into_iter().enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Config) -> AdminState {
+    fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
         AdminState {
             started: self.started,
@@ -233,6 +235,7 @@ impl Shared {
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
+            promote,
         }
     }
 }

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::thread::vital;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, Ask, Promote};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Group, Listener};
-use crate::control::{self, GroupControl};
+use crate::control::{self, GroupControl, Promotion};
 use crate::net::Listening;
 use crate::session::switchboard::{Question, Switchboard};
 use crate::worker::{self, Letters, Mailbox};
@@ -46,17 +46,23 @@ pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartErr
 }
 
 /// Watches the groups until the process ends: a failover during a drain must not cost answers.
-pub(super) fn control(config: &Config, views: &[GroupView], workers: &[Mailbox]) -> Result<(), StartError> {
-    let group = |(group, view): (&Arc<Group>, &GroupView)| {
+pub(super) fn control(
+    config: &Config,
+    views: &[GroupView],
+    workers: &[Mailbox],
+    promotions: Vec<mpsc::Receiver<Promotion>>,
+) -> Result<(), StartError> {
+    let group = |((group, view), promotions): ((&Arc<Group>, &GroupView), _)| {
         let (workers, index) = (workers.to_vec(), view.index);
         GroupControl {
             config: Arc::clone(group),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
             published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
+            promotions,
         }
     };
-    let groups: Vec<GroupControl> = config.groups.iter().zip(views).map(group).collect();
+    let groups: Vec<GroupControl> = config.groups.iter().zip(views).zip(promotions).map(group).collect();
     let watch = move || {
         drive(async {
             control::run(groups, pending()).await;
@@ -64,6 +70,13 @@ pub(super) fn control(config: &Config, views: &[GroupView], workers: &[Mailbox])
         })
     };
     vital("redan-control".to_owned(), watch).map_err(refused)
+}
+
+/// The way by which the admin endpoint hands a promotion to the group's watch.
+pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
+    Box::new(move |Ask { group, node, timeout, progress }| {
+        askers[group].try_send(Promotion { node, timeout, progress }).is_ok()
+    })
 }
 
 /// The way by which a session of one worker asks all of them.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Group};
-use crate::control::Auth;
 use crate::control::probe::{Answer, Means, Probe};
+use crate::control::{Auth, is_heard_by_sentinels};
 use crate::tls;
 use crate::topology::address::is_loopback;
 use crate::topology::member::{Failure, FailureKind};
@@ -65,17 +65,18 @@ pub(crate) async fn examine(config: &Config) -> Report {
     for group in &config.groups {
         let seen = look(group).await;
         report.add(group, &seen);
+        report.beside_sentinels(group, &seen).await;
     }
     report
 }
 
 /// A group after the last round.
-struct Seen {
-    tracker: Tracker,
-    answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
+pub(super) struct Seen {
+    pub(super) tracker: Tracker,
+    pub(super) answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
 }
 
-async fn look(group: &Arc<Group>) -> Seen {
+pub(super) async fn look(group: &Arc<Group>) -> Seen {
     let seeds = group.seeds.iter().map(|seed| seed.address.clone());
     let mut tracker = Tracker::new(seeds, Instant::now());
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
@@ -102,7 +103,7 @@ async fn look(group: &Arc<Group>) -> Seen {
                 match action {
                     Action::Probe(found) => due.push(found),
                     Action::Forget(gone) => drop(answers.remove(&gone)),
-                    Action::Publish(_) | Action::Say(..) => {}
+                    Action::Publish(_) | Action::Order(_) | Action::Say(..) => {}
                 }
             }
             if tracker.addresses().any(|known| *known == address) {
@@ -147,6 +148,23 @@ impl Report {
             }
         }
         self.notes.extend(seen.tracker.unplaced().map(str::to_owned));
+    }
+
+    /// Two who promote replicas undo each other's work.
+    async fn beside_sentinels(&mut self, group: &Group, seen: &Seen) {
+        if group.failover.is_none() {
+            return;
+        }
+        for address in seen.answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(address, _)| address) {
+            if is_heard_by_sentinels(address, group).await {
+                self.wrong.push(format!(
+                    "group '{}': Sentinels watch {address} and `failover` is \"auto\": only one of the two may choose the master, \
+                     so set `failover = \"off\"`",
+                    group.name
+                ));
+                return;
+            }
+        }
     }
 
     /// What an answering node does wrong.

@@ -7,9 +7,13 @@ pub(crate) mod check;
 mod demo;
 mod logging;
 mod passwd;
+mod promote;
+mod verify;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -18,6 +22,8 @@ use crate::config::{self, Config};
 
 /// EX_CONFIG: the operator corrects the configuration; starting again before that is useless.
 const WRONG_CONFIGURATION: u8 = 78;
+/// EX_UNAVAILABLE: what is needed cannot be reached.
+const UNAVAILABLE: u8 = 69;
 /// EX_SOFTWARE: whose fault it is, is Redan's.
 const DEFECT: u8 = 70;
 
@@ -41,6 +47,10 @@ enum Command {
         /// The configuration file, proxy.toml by custom
         file: PathBuf,
     },
+    /// Make another node the master, through the running Redan: no write is lost and no client is told
+    Promote(Promote),
+    /// Compare the data of a group's nodes, by counts and by a sample of the keys
+    Verify(Verify),
     /// Start a small replication group on this machine with Redan in front of it, to try it out
     Demo(Demo),
     /// Make the line that a users file holds for a password, read from the terminal or from standard input
@@ -49,6 +59,40 @@ enum Command {
         #[arg(long)]
         generate: bool,
     },
+}
+
+/// The arguments of `redan verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The group's name
+    group: String,
+    /// The configuration file
+    #[arg(long, default_value = "proxy.toml")]
+    config: PathBuf,
+    /// How many keys to compare, at most, of each database
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    keys: u32,
+    /// Print one JSON object instead of sentences
+    #[arg(long)]
+    json: bool,
+}
+
+/// The arguments of `redan promote`.
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    /// The group's name
+    group: String,
+    /// The node that is to become the master, as Redan knows it: host:port
+    node: String,
+    /// The configuration file of the running Redan, for its `admin` address
+    #[arg(long, default_value = "proxy.toml")]
+    config: PathBuf,
+    /// The address itself; the configuration file is not read then
+    #[arg(long, value_name = "IP:PORT")]
+    admin: Option<SocketAddr>,
+    /// Give up, and put everything back, after so long
+    #[arg(long, default_value = "10s", value_parser = config::duration)]
+    timeout: Duration,
 }
 
 /// The arguments of `redan demo`.
@@ -73,6 +117,8 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Run { file } => serve(&file),
         Command::Check { file } => with_config(&file, check_configuration),
+        Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
+        Command::Promote(arguments) => promote::run(&arguments),
         Command::Demo(demo) => demo::run(&demo),
         Command::Passwd { generate } => passwd::run(generate),
     }

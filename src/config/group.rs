@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Section, Text};
-use super::{Access, Group, NodeTls, Secret, Seed, files, keys, values};
+use super::{Access, Group, NodeTls, Secret, Seed, changes, files, keys, values};
 
 /// Reads an environment variable; an argument so that tests need not change the process's environment.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
@@ -55,6 +55,7 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
         seeds.extend(seed);
     }
     readable_password(&section, &seeds);
+    let (failover, fence) = (changes::failover(&section), changes::fence(&section));
     section.close();
     let read_timeout = Some(read_timeout).filter(|timeout| !timeout.is_zero());
     Some(Group {
@@ -67,6 +68,8 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
         read_timeout,
         hedge,
         zone: zone.cloned(),
+        failover,
+        fence,
     })
 }
 

@@ -90,6 +90,11 @@ pub(super) static GROUP: Kind = Kind {
         "connect_timeout",
         "read_timeout",
         "hedge",
+        "failover",
+        "down_after",
+        "fence",
+        "fence_after",
+        "min_replicas",
     ],
     refused: &[
         ("password", NO_PASSWORD_HERE),

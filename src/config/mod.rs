@@ -3,6 +3,7 @@
 //! `read` reads the file, collects every error with its line and makes these types. Nothing else
 //! may construct them, save tests. Secrets print as `***`.
 
+mod changes;
 mod files;
 mod group;
 mod keys;
@@ -28,10 +29,12 @@ use std::time::Duration;
 
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
+pub(crate) use values::duration;
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;
 use crate::reading::lag::LagLimit;
+use crate::topology::fence::FenceSettings;
 
 /// A whole `proxy.toml`.
 #[derive(Debug)]
@@ -193,6 +196,9 @@ pub(crate) struct Group {
     pub(crate) hedge: Option<Duration>,
     /// The zone that Redan runs in.
     pub(crate) zone: Option<Arc<str>>,
+    /// Redan puts another master in the place of one that is gone for so long; `None` never does.
+    pub(crate) failover: Option<Duration>,
+    pub(crate) fence: Option<FenceSettings>,
 }
 
 impl Group {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// `500ms`, `10s`, `5m`, `1h`, `2d`. A number without a unit is refused: half of the readers would take it for
 /// seconds, the other half for milliseconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("\"{text}\" is not a duration; write a whole number and a unit: 500ms, 10s, 5m, 1h or 2d");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

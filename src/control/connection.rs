@@ -37,6 +37,8 @@ pub(crate) enum Auth {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     buffer: BytesMut,
+    /// A reply that is longer than this ends the connection.
+    pub(super) longest: usize,
     /// The TLS version, as text; `None` for plaintext.
     pub(super) tls: Option<String>,
     pub(super) auth: Auth,
@@ -71,7 +73,7 @@ impl Connection {
     }
 
     fn over(stream: Box<dyn Stream>, tls: Option<String>) -> Self {
-        Self { stream, buffer: BytesMut::new(), tls, auth: Auth::NotSent }
+        Self { stream, buffer: BytesMut::new(), longest: REPLY, tls, auth: Auth::NotSent }
     }
 
     async fn authenticate(&mut self, access: &Access) -> Result<(), Failure> {
@@ -99,12 +101,14 @@ impl Connection {
     }
 
     /// Sends the commands in one write and reads one reply for each.
-    pub(super) async fn ask(&mut self, commands: &[&[&str]]) -> io::Result<Vec<Value>> {
+    pub(super) async fn ask<W: AsRef<[u8]>>(&mut self, commands: &[&[W]]) -> io::Result<Vec<Value>> {
         let mut out = Vec::new();
         for command in commands {
             out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-            for word in *command {
-                out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+            for word in command.iter().map(AsRef::as_ref) {
+                out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+                out.extend_from_slice(word);
+                out.extend_from_slice(b"\r\n");
             }
         }
         self.stream.write_all(&out).await?;
@@ -123,8 +127,11 @@ impl Connection {
                         return Ok(replies);
                     }
                 }
-                None if self.buffer.len() > REPLY => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the node's reply is longer than 1 MiB"));
+                None if self.buffer.len() > self.longest => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the node's reply is longer than any that was asked for",
+                    ));
                 }
                 None => {
                     if self.stream.read_buf(&mut self.buffer).await? == 0 {

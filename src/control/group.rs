@@ -9,6 +9,8 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::GroupControl;
 use super::probe::Probe;
+use super::promoting::Promoting;
+use super::rescue::carry_out;
 use crate::config::Group;
 use crate::topology::member::FailureKind;
 use crate::topology::tracker::{Action, Event, Level, Tracker};
@@ -31,11 +33,21 @@ struct Pace {
 /// Watches the group for ever.
 pub(super) async fn watch(control: GroupControl) {
     let seeds = control.config.seeds.iter().map(|seed| seed.address.clone());
-    let tracker = Tracker::new(seeds, Instant::now());
+    let tracker = Tracker::new(seeds, Instant::now()).acting(control.config.fence, control.config.failover);
     let (pace, _) = watch::channel(Pace { interval: SEARCHING, looks: 0 });
     // Each node has one answer under way at most, and the tracker bounds the nodes.
     let (events, mut arrived) = mpsc::channel(64);
-    let mut watch = Watch { control, tracker, pace, events, tasks: JoinSet::new(), nodes: HashMap::new() };
+    let promoting = Promoting::new();
+    let mut watch = Watch {
+        control,
+        tracker,
+        pace,
+        events,
+        tasks: JoinSet::new(),
+        orders: JoinSet::new(),
+        nodes: HashMap::new(),
+        promoting,
+    };
     for address in watch.tracker.addresses().cloned().collect::<Vec<_>>() {
         watch.begin(address);
     }
@@ -46,21 +58,28 @@ pub(super) async fn watch(control: GroupControl) {
         tokio::select! {
             Some(event) = arrived.recv() => watch.handle(event),
             Some(ended) = watch.tasks.join_next() => watch.revive(ended),
+            // Whatever came of it, the nodes have to be asked.
+            Some(_) = watch.orders.join_next() => watch.look(),
+            Some(promotion) = watch.control.promotions.recv() => watch.promote(promotion),
+            Some(happened) = watch.promoting.next() => watch.goes_on(happened),
             () = watch.control.look.notified(), if !wanted => wanted = true,
             () = tokio::time::sleep_until(next_look), if wanted => {
                 (wanted, looked) = (false, Instant::now());
-                watch.pace.send_modify(|pace| pace.looks += 1);
+                watch.look();
             }
         }
     }
 }
 
-struct Watch {
-    control: GroupControl,
-    tracker: Tracker,
+pub(super) struct Watch {
+    pub(super) control: GroupControl,
+    pub(super) tracker: Tracker,
+    pub(super) promoting: Promoting,
     pace: watch::Sender<Pace>,
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
+    /// What nodes are being told.
+    orders: JoinSet<()>,
     nodes: HashMap<Arc<str>, AbortHandle>,
 }
 
@@ -74,7 +93,18 @@ impl Watch {
     }
 
     fn handle(&mut self, event: Event) {
-        for action in self.tracker.handle(Instant::now(), event) {
+        let actions = self.tracker.handle(Instant::now(), event);
+        self.perform(actions);
+        self.release_when_proven();
+    }
+
+    /// Asks every node now.
+    pub(super) fn look(&self) {
+        self.pace.send_modify(|pace| pace.looks += 1);
+    }
+
+    pub(super) fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
             match action {
                 Action::Probe(address) => self.begin(address),
                 Action::Forget(address) => {
@@ -85,6 +115,9 @@ impl Watch {
                 Action::Publish(snapshot) => {
                     self.control.snapshot.store(snapshot.clone());
                     (self.control.published)(&snapshot);
+                }
+                Action::Order(order) => {
+                    self.orders.spawn(carry_out(order, Arc::clone(&self.control.config)));
                 }
                 Action::Say(level, text) => say(&self.control.config.name, level, &text),
             }

@@ -1,20 +1,27 @@
 //! Keeps the snapshot of every group true: probes the nodes, feeds the tracker, publishes what it decides.
 //!
 //! `app` runs it on a thread and a runtime of its own, because a late probe looks like a dead master. It
-//! decides nothing itself and never touches connections of the data path.
+//! decides nothing itself and never touches connections of the data path. It changes the group only when it is told to:
+//! by `redan promote`, or by the tracker where `failover = "auto"`.
 
 mod connection;
 mod group;
+pub(crate) mod order;
 pub(crate) mod probe;
+mod promoting;
+mod rescue;
+mod switch;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub(crate) use connection::Auth;
+pub(crate) use rescue::is_heard_by_sentinels;
+pub(crate) use switch::{Ending, Promotion};
 
 use crate::config::Group;
 use crate::topology::Snapshot;
@@ -30,6 +37,8 @@ pub(crate) struct GroupControl {
     pub(crate) look: Arc<Notify>,
     /// Called after each new snapshot, to poke the workers.
     pub(crate) published: Published,
+    /// Switches that somebody asks for.
+    pub(crate) promotions: mpsc::Receiver<Promotion>,
 }
 
 /// Runs until `stop` is ready. Returns before that only when a group is watched no longer: a defect, which the caller

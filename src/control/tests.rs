@@ -29,6 +29,8 @@ pub(crate) fn group(seeds: Vec<(String, Access)>, access: Access) -> Group {
         read_timeout: None,
         hedge: None,
         zone: None,
+        failover: None,
+        fence: None,
     }
 }
 
@@ -63,6 +65,7 @@ impl Watched {
             published: Box::new(move |_| {
                 counted.fetch_add(1, Ordering::Relaxed);
             }),
+            promotions: mpsc::channel(1).1,
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -6,11 +6,14 @@
 pub(crate) mod address;
 pub(crate) mod edition;
 pub(crate) mod greeting;
+pub(crate) mod fence;
 mod health;
 mod history;
 pub(crate) mod member;
 pub(crate) mod observe;
 mod proof;
+pub(crate) mod rescue;
+pub(crate) mod succession;
 pub(crate) mod tracker;
 
 use std::fmt;

@@ -60,6 +60,8 @@ pub(crate) struct ListedReplica {
     pub(crate) address: String,
     pub(crate) online: bool,
     pub(crate) offset: Option<u64>,
+    /// Whole seconds since it last acknowledged what it has; `None` where that is not said (ROLE).
+    pub(crate) lag: Option<u64>,
 }
 
 /// Which kind of server answered. Only `Standalone` can be a member of a group.
@@ -216,6 +218,7 @@ fn listed(text: &str) -> Option<ListedReplica> {
         address: join_host_port(host, port),
         online: field("state") == Some("online"),
         offset: field("offset").and_then(|text| text.parse().ok()),
+        lag: field("lag").and_then(|text| text.parse().ok()),
     })
 }
 
@@ -250,7 +253,7 @@ fn listed_by_role(item: &Value) -> Option<ListedReplica> {
     let port = u16::try_from(parts.get(1)?.integer()?).ok().filter(|&port| port != 0)?;
     let address = join_host_port(parts.first()?.text()?, port);
     // ROLE lists only replicas that are online.
-    Some(ListedReplica { address, online: true, offset: parts.get(2).and_then(offset) })
+    Some(ListedReplica { address, online: true, offset: parts.get(2).and_then(offset), lag: None })
 }
 
 impl Observation {

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address::is_meaningful;
+use super::fence::{Fence, FenceSettings};
 use super::health::{distance, judge, settle};
 use super::history::History;
 use super::member::{Failure, FailureKind, Member, parent_of};
 use super::observe::{Kind, Observation};
 use super::proof::{Past, decide};
+use super::rescue::{Order, Rescue};
 use super::{Node, NodeId, Role, Snapshot};
 
+mod withhold;
 mod words;
 
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough
@@ -42,6 +45,8 @@ pub(crate) enum Action {
     /// Stop probing this address.
     Forget(Arc<str>),
     Publish(Arc<Snapshot>),
+    /// Tell a node to change: only where `failover = "auto"`.
+    Order(Order),
     /// Log this sentence.
     Say(Level, String),
 }
@@ -60,6 +65,12 @@ pub(crate) struct Tracker {
     next_id: u32,
     /// The last proven master, kept while there is none.
     past: Option<Past>,
+    /// Who is the master by the last answers, also while that is withheld.
+    proven: Option<NodeId>,
+    /// Why workers are not to know a master now although one may be proven.
+    withheld: Option<Arc<str>>,
+    fence: Fence,
+    rescue: Option<Rescue>,
     current: Option<NodeId>,
     epoch: u64,
     reason: Arc<str>,
@@ -76,6 +87,10 @@ impl Tracker {
             members: Vec::new(),
             next_id: 0,
             past: None,
+            proven: None,
+            withheld: None,
+            fence: Fence::new(None),
+            rescue: None,
             current: None,
             epoch: 0,
             reason: "no node has been asked yet".into(),
@@ -89,6 +104,13 @@ impl Tracker {
             }
         }
         tracker
+    }
+
+    /// What Redan may do about the master by itself: close a fence, and put another one in its place.
+    pub(crate) fn acting(mut self, fence: Option<FenceSettings>, failover: Option<Duration>) -> Self {
+        self.fence = Fence::new(fence);
+        self.rescue = failover.map(Rescue::new);
+        self
     }
 
     /// Every address that is probed now.
@@ -128,9 +150,10 @@ impl Tracker {
         };
         let Some(fresh) = fresh else { return actions };
         self.forget(now, &mut actions);
-        self.elect(fresh, &mut actions);
+        self.elect(now, fresh, &mut actions);
         self.judge_all(fresh, &mut actions);
         self.publish(&mut actions);
+        self.rescue(now, &mut actions);
         actions
     }
 
@@ -258,10 +281,11 @@ impl Tracker {
     }
 
     /// Asks for the proof and keeps the memory of it.
-    fn elect(&mut self, fresh: NodeId, actions: &mut Vec<Action>) {
-        let verdict = decide(&self.members, self.past.as_ref());
+    fn elect(&mut self, now: Instant, fresh: NodeId, actions: &mut Vec<Action>) {
+        let mut verdict = decide(&self.members, self.past.as_ref());
         let before = self.current;
-        let mut changed = verdict.master != before;
+        let mut changed = verdict.master != self.proven;
+        self.proven = verdict.master;
         if let Some(master) = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id)) {
             let renewed = self.past.as_ref().is_none_or(|past| !past.is_same_history(master));
             if renewed {
@@ -274,13 +298,21 @@ impl Tracker {
                 past.update(master);
             }
         }
+        let proven = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id));
+        let fenced = self.fence.holds(now, proven);
+        if let Some(reason) = self.withheld.as_ref().map(ToString::to_string).or(fenced) {
+            verdict.master = None;
+            verdict.reason = reason;
+            changed = false;
+        }
+        changed |= verdict.master != before;
         self.current = verdict.master;
         if changed {
             self.epoch += 1;
         }
         // While a master goes on, the reason it was accepted for says more than that it goes on.
         if changed || self.current.is_none() {
-            words::decided(before.is_some(), &verdict, &self.reason, actions);
+            words::decided(before.is_some(), self.withheld.is_some(), &verdict, &self.reason, actions);
             self.reason = verdict.reason.into();
         }
         if verdict.alarm != self.alarm {

@@ -87,3 +87,16 @@ fn everything_wrong_is_said_at_once() {
     let (said, code) = check("nodes = []", &[]);
     assert_eq!(code, 78, "a wrong configuration is not a wrong group: {said}");
 }
+
+#[test]
+fn sentinels_and_a_failover_of_redan_are_too_many() {
+    let a = Redis::start();
+    let nodes = format!("nodes = [\"{}\"]\nfailover = \"auto\"", a.address());
+    let (said, code) = check(&nodes, &[]);
+    assert!(code == 0, "{code}: {said}");
+    // A Sentinel listens there to hear of the others.
+    let _sentinel = a.send(&["SUBSCRIBE", "__sentinel__:hello"]);
+    eventually("it is subscribed", || a.command(&["PUBSUB", "NUMSUB", "__sentinel__:hello"]).contains(":1"));
+    let (said, code) = check(&nodes, &[]);
+    assert!(code == 1 && said.contains("only one of the two may choose the master"), "{code}: {said}");
+}

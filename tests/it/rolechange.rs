@@ -83,8 +83,9 @@ const WAYS: [(&str, Way); 6] = [
     ("script", with_a_script),
 ];
 
-/// 24 clients that increment and read their own counters until `event` has happened; what each was acknowledged.
-fn count_through(endpoint: &Endpoint, event: impl FnOnce(&dyn Fn())) -> Vec<(String, u64)> {
+/// 24 clients that increment and read their own counters until `event` has happened; what each was acknowledged. Several
+/// endpoints share them.
+pub(crate) fn count_through(endpoints: &[&Endpoint], event: impl FnOnce(&dyn Fn())) -> Vec<(String, u64)> {
     let stopped = AtomicBool::new(false);
     let done = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -92,6 +93,7 @@ fn count_through(endpoint: &Endpoint, event: impl FnOnce(&dyn Fn())) -> Vec<(Str
         let clients: Vec<_> = (0..24)
             .map(|number| {
                 let (stop, done) = (&stopped, &done);
+                let endpoint = endpoints[number / WAYS.len() % endpoints.len()];
                 let (name, way) = WAYS[number % WAYS.len()];
                 let work = move || {
                     let key = format!("{name} {number}");
@@ -124,7 +126,7 @@ fn count_through(endpoint: &Endpoint, event: impl FnOnce(&dyn Fn())) -> Vec<(Str
 #[test]
 fn the_master_moves_and_nobody_notices() {
     let group = Group::start("");
-    let acknowledged = count_through(&group.endpoint, |progress| {
+    let acknowledged = count_through(&[&group.endpoint], |progress| {
         progress();
         for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 2), (2, 1)] {
             group.move_master(from, to);
@@ -144,7 +146,7 @@ fn the_master_moves_and_nobody_notices() {
 #[test]
 fn a_coordinated_failover_loses_nothing() {
     let group = Group::start("");
-    let acknowledged = count_through(&group.endpoint, |progress| {
+    let acknowledged = count_through(&[&group.endpoint], |progress| {
         progress();
         for (from, to) in [(0, 1), (1, 0)] {
             let port = group.servers[to].port().to_string();

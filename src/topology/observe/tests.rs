@@ -19,7 +19,7 @@ fn a_master_of_3_0_has_no_history_name() {
     assert_eq!(seen.keys, None, "the keyspace was not asked for");
     assert_eq!(
         seen.replicas,
-        Some(vec![ListedReplica { address: "127.0.0.1:7002".into(), online: true, offset: Some(294) }])
+        Some(vec![ListedReplica { address: "127.0.0.1:7002".into(), online: true, offset: Some(294), lag: Some(1) }])
     );
     assert_eq!((seen.version, seen.loading, seen.announced), (None, None, None));
 }
@@ -96,7 +96,7 @@ fn role_of_master_replica_and_sentinel() {
     assert_eq!((seen.role, seen.offset), (Role::Master, Some(3_129_659)));
     assert_eq!(
         seen.replicas,
-        Some(vec![ListedReplica { address: "10.0.0.2:6379".into(), online: true, offset: Some(3_129_242) }])
+        Some(vec![ListedReplica { address: "10.0.0.2:6379".into(), online: true, offset: Some(3_129_242), lag: None }])
     );
 
     let of = |state: &str, offset: i64| {

@@ -212,7 +212,12 @@ impl Life {
         let role = if server.parent.is_some() { Role::Replica } else { Role::Master };
         let replicas = (0..self.servers.len())
             .filter(|&other| self.servers[other].parent == Some(index) && self.servers[other].state == 0)
-            .map(|other| ListedReplica { address: address(other).to_string(), online: true, offset: None });
+            .map(|other| ListedReplica {
+                address: address(other).to_string(),
+                online: true,
+                offset: None,
+                lag: Some(0),
+            });
         Observation {
             role,
             run_id: Some(server.run.to_string().into()),
@@ -283,7 +288,7 @@ impl Life {
                         self.flying.remove(&address);
                     }
                     Action::Publish(snapshot) => self.check(snapshot),
-                    Action::Say(..) => {}
+                    Action::Order(_) | Action::Say(..) => {}
                 }
             }
         }

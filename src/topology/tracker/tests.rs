@@ -2,7 +2,9 @@
 
 mod discovery;
 mod health;
+mod fence;
 mod proof;
+mod rescue;
 
 use super::*;
 use crate::topology::Version;
@@ -67,6 +69,7 @@ impl Says {
             address: (*address).to_owned(),
             online: true,
             offset: None,
+            lag: Some(0),
         });
         self.with(|seen| seen.replicas = Some(list.collect()))
     }
@@ -86,6 +89,7 @@ struct World {
     said: Vec<(Level, String)>,
     probes: Vec<String>,
     forgotten: Vec<String>,
+    orders: Vec<Order>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -94,7 +98,7 @@ impl World {
         let now = Instant::now();
         let tracker = Tracker::new(seeds.iter().map(|&seed| Arc::from(seed)), now);
         let snapshot = Arc::new(Snapshot::unknown());
-        Self { tracker, now, said: Vec::new(), probes: Vec::new(), forgotten: Vec::new(), snapshot }
+        Self { tracker, now, said: Vec::new(), probes: Vec::new(), forgotten: Vec::new(), orders: Vec::new(), snapshot }
     }
 
     fn event(&mut self, event: Event) {
@@ -104,6 +108,7 @@ impl World {
                 Action::Probe(address) => self.probes.push(address.to_string()),
                 Action::Forget(address) => self.forgotten.push(address.to_string()),
                 Action::Publish(snapshot) => self.snapshot = snapshot,
+                Action::Order(order) => self.orders.push(order),
                 Action::Say(level, text) => self.said.push((level, text)),
             }
         }

@@ -68,10 +68,12 @@ fn version(member: &Member) -> String {
     }
 }
 
-/// The master came, went, or the reason for having none changed.
-pub(super) fn decided(had: bool, verdict: &Verdict, before: &str, actions: &mut Vec<Action>) {
+/// The master came, went, or the reason for having none changed. `meant`: Redan itself holds writes back.
+pub(super) fn decided(had: bool, meant: bool, verdict: &Verdict, before: &str, actions: &mut Vec<Action>) {
     let reason = &verdict.reason;
     match verdict.master {
+        None if meant && reason == before => {}
+        None if meant => actions.push(Action::Say(Level::Info, format!("writes are held: {reason}"))),
         Some(_) => actions.push(Action::Say(Level::Info, format!("writes are served: {reason}"))),
         None if had => actions.push(Action::Say(Level::Error, format!("writes are held: {reason}"))),
         None if reason != before && !reason.starts_with("waiting") => {

@@ -75,6 +75,11 @@ impl Endpoint {
         self.proxy.address(1)
     }
 
+    /// Of the admin endpoint.
+    pub(crate) fn admin(&self) -> String {
+        self.proxy.address(0)
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(&self.address())
     }

@@ -1,0 +1,120 @@
+//! `POST /promote`: the one thing that the admin endpoint lets one change. It hands the wish to control and passes on what
+//! control tells of it, line by line.
+//!
+//! A browser must never get it done for a page that somebody looks at: such requests carry `Origin`, and none carries
+//! the header that is asked for here without permission. And nobody who reaches the address from another machine, where
+//! only the metrics are meant for them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{HeaderName, ORIGIN};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use super::AdminState;
+
+/// A wish, on its way to control.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// The group's place in the configuration.
+    pub(crate) group: usize,
+    pub(crate) node: String,
+    pub(crate) timeout: Duration,
+    /// Each step, a line; the last one begins with how it ended.
+    pub(crate) progress: mpsc::UnboundedSender<String>,
+}
+
+/// Hands it on; `false`: nobody takes it.
+pub(crate) type Promote = Box<dyn Fn(Ask) -> bool + Send + Sync>;
+
+/// No page can send it to another origin without being allowed to.
+pub(super) static GUARD: HeaderName = HeaderName::from_static("redan-command");
+
+/// `group=…&node=…&timeout_ms=…` is less than 400 bytes.
+const BODY_BYTES: usize = 4096;
+
+/// Without a word of whoever asks, and the most that may be asked for.
+const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
+
+/// What is answered: at once, or as it happens.
+pub(super) enum Told {
+    Whole(Full<Bytes>),
+    Lines(mpsc::UnboundedReceiver<String>),
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(whole) if whole.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Lines(_) => SizeHint::default(),
+        }
+    }
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Self::Lines(lines) => {
+                lines.poll_recv(cx).map(|line| line.map(|line| Ok(Frame::data(Bytes::from(line + "\n")))))
+            }
+        }
+    }
+}
+
+pub(super) async fn promote(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    state: &AdminState,
+) -> Result<Response<Told>, (StatusCode, String)> {
+    guard(&request, peer)?;
+    let refused = |words: String| (StatusCode::BAD_REQUEST, words);
+    let body = Limited::new(request.into_body(), BODY_BYTES).collect().await;
+    let body = body.map_err(|_| refused("the request has no readable body of at most 4 KiB".to_owned()))?.to_bytes();
+    let text = std::str::from_utf8(&body).map_err(|_| refused("the body is not UTF-8".to_owned()))?;
+    let field = |name: &str| text.trim().split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let (Some(group), Some(node)) = (field("group"), field("node")) else {
+        return Err(refused("write group=NAME&node=HOST:PORT, and &timeout_ms=N where 10000 is not meant".to_owned()));
+    };
+    let timeout = match field("timeout_ms").map(str::parse) {
+        None => TIMEOUT,
+        Some(Ok(ms)) if ms <= LONGEST.as_millis() as u64 => Duration::from_millis(ms),
+        Some(_) => return Err(refused("timeout_ms is a number up to 300000".to_owned())),
+    };
+    let Some(index) = state.groups.iter().position(|(name, _)| name == group) else {
+        let names = state.groups.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err((StatusCode::NOT_FOUND, format!("no group is called '{group}'; there is {names}")));
+    };
+    let (progress, lines) = mpsc::unbounded_channel();
+    if !(state.promote)(Ask { group: index, node: node.to_owned(), timeout, progress }) {
+        let words = "Redan has other switches to carry out first; ask again".to_owned();
+        return Err((StatusCode::SERVICE_UNAVAILABLE, words));
+    }
+    Ok(Response::new(Told::Lines(lines)))
+}
+
+fn guard(request: &Request<Incoming>, peer: SocketAddr) -> Result<(), (StatusCode, String)> {
+    let refused = |words: &str| Err((StatusCode::FORBIDDEN, words.to_owned()));
+    if !peer.ip().to_canonical().is_loopback() {
+        return refused("a promotion is asked for on the machine (or in the container) where Redan runs");
+    }
+    if request.headers().contains_key(ORIGIN) {
+        return refused("a promotion is not taken from a browser");
+    }
+    if request.headers().get(&GUARD).is_none_or(|value| value != "promote") {
+        return refused("a promotion carries the header `Redan-Command: promote`");
+    }
+    Ok(())
+}
