@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Group};
-use crate::control::Auth;
 use crate::control::probe::{Answer, Means, Probe};
+use crate::control::{self, Auth};
 use crate::tls;
 use crate::topology::address::is_loopback;
 use crate::topology::member::{Failure, FailureKind};
@@ -76,8 +76,7 @@ struct Seen {
 }
 
 async fn look(group: &Arc<Group>) -> Seen {
-    let seeds = group.seeds.iter().map(|seed| seed.address.clone());
-    let mut tracker = Tracker::new(seeds, Instant::now());
+    let mut tracker = control::tracker(group);
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
     let mut answers = BTreeMap::new();
     for round in 0..ROUNDS {
@@ -102,7 +101,7 @@ async fn look(group: &Arc<Group>) -> Seen {
                 match action {
                     Action::Probe(found) => due.push(found),
                     Action::Forget(gone) => drop(answers.remove(&gone)),
-                    Action::Publish(_) | Action::Say(..) => {}
+                    Action::Publish(_) | Action::Say(..) | Action::AskSentinel(_) | Action::ForgetSentinel(_) => {}
                 }
             }
             if tracker.addresses().any(|known| *known == address) {

@@ -6,6 +6,7 @@
 mod connection;
 mod group;
 pub(crate) mod probe;
+pub(crate) mod sentinel;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 pub(crate) use connection::Auth;
+pub(crate) use group::tracker;
 
 use crate::config::Group;
 use crate::topology::Snapshot;

@@ -38,6 +38,7 @@ fn group(with_master: bool) -> Snapshot {
             node(5, Role::Replica, true, None, 2000),
         ],
         reason: "a test".into(),
+        sentinels: None,
     }
 }
 

@@ -9,14 +9,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::address::is_meaningful;
+use super::address::Places;
 use super::health::{distance, judge, settle};
 use super::history::History;
 use super::member::{Failure, FailureKind, Member, parent_of};
 use super::observe::{Kind, Observation};
 use super::proof::{Past, decide};
-use super::{Node, NodeId, Role, Snapshot};
+use super::sentinel::{Notice, Statement};
+use super::votes::Sentinels;
+use super::{Node, NodeId, Role, SentinelState, Snapshot};
 
+mod sentinels;
 mod words;
 
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough
@@ -30,8 +33,30 @@ const MEMBERS: usize = 64;
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Observed { address: Arc<str>, observation: Box<Observation>, round_trip: Duration },
-    Failed { address: Arc<str>, failure: Failure },
+    Observed {
+        address: Arc<str>,
+        observation: Box<Observation>,
+        round_trip: Duration,
+    },
+    Failed {
+        address: Arc<str>,
+        failure: Failure,
+    },
+    /// A Sentinel answered.
+    Stated {
+        sentinel: Arc<str>,
+        statement: Box<Statement>,
+    },
+    /// A Sentinel could not be asked.
+    Mute {
+        sentinel: Arc<str>,
+        failure: Failure,
+    },
+    /// A Sentinel said something by itself.
+    Noticed {
+        sentinel: Arc<str>,
+        notice: Notice,
+    },
 }
 
 /// What has to be done now.
@@ -41,6 +66,10 @@ pub(crate) enum Action {
     Probe(Arc<str>),
     /// Stop probing this address.
     Forget(Arc<str>),
+    /// Begin asking the Sentinel at this newly discovered address.
+    AskSentinel(Arc<str>),
+    /// Stop asking the Sentinel at this address.
+    ForgetSentinel(Arc<str>),
     Publish(Arc<Snapshot>),
     /// Log this sentence.
     Say(Level, String),
@@ -64,6 +93,10 @@ pub(crate) struct Tracker {
     epoch: u64,
     reason: Arc<str>,
     alarm: Option<String>,
+    sentinels: Sentinels,
+    sentinel_state: Option<SentinelState>,
+    /// Where announced addresses are dialled.
+    places: Places,
     /// Addresses that mean nothing here and were spoken of once.
     unplaced: BTreeSet<String>,
     published: Arc<Snapshot>,
@@ -80,6 +113,9 @@ impl Tracker {
             epoch: 0,
             reason: "no node has been asked yet".into(),
             alarm: None,
+            sentinels: Sentinels::default(),
+            sentinel_state: None,
+            places: Places::default(),
             unplaced: BTreeSet::new(),
             published: Arc::new(Snapshot::unknown()),
         };
@@ -119,16 +155,22 @@ impl Tracker {
     /// Takes in one event. Events of addresses that are no longer probed are ignored.
     pub(crate) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        // The node that answered or did not; none when a Sentinel spoke.
         let fresh = match event {
             Event::Observed { address, observation, round_trip } => match observation.kind {
-                Kind::Standalone => self.observed(now, &address, *observation, round_trip, &mut actions),
-                kind => self.failed(&address, wrong_kind(kind), &mut actions),
+                Kind::Standalone => self.observed(now, &address, *observation, round_trip, &mut actions).map(Some),
+                kind => self.failed(&address, wrong_kind(kind), &mut actions).map(Some),
             },
-            Event::Failed { address, failure } => self.failed(&address, failure, &mut actions),
+            Event::Failed { address, failure } => self.failed(&address, failure, &mut actions).map(Some),
+            Event::Stated { sentinel, statement } => {
+                self.stated(now, &sentinel, *statement, &mut actions).then_some(None)
+            }
+            Event::Mute { sentinel, failure } => self.mute(&sentinel, failure, &mut actions).then_some(None),
+            Event::Noticed { sentinel, notice } => self.noticed(now, &sentinel, notice, &mut actions).then_some(None),
         };
         let Some(fresh) = fresh else { return actions };
         self.forget(now, &mut actions);
-        self.elect(fresh, &mut actions);
+        self.elect(now, fresh, &mut actions);
         self.judge_all(fresh, &mut actions);
         self.publish(&mut actions);
         actions
@@ -160,7 +202,7 @@ impl Tracker {
             self.part(index, now, actions);
         }
         let before = words::Status::of(&self.members[index]);
-        self.members[index].observe(now, seen, round_trip);
+        self.members[index].observe(now, seen, round_trip, &self.places);
         let id = self.merge(index, actions);
         if let Some(member) = self.member(id) {
             actions.extend(before.changes(member, parent_of(&self.members, member)));
@@ -226,23 +268,27 @@ impl Tracker {
         let listed = said.replicas.iter().flatten().map(|replica| replica.address.clone());
         let named: Vec<String> = said.parent.iter().cloned().chain(listed).collect();
         for address in named {
-            if !is_meaningful(&speaker, &address) {
-                let text = format!(
-                    "{speaker} names {address}, which means its own host, so Redan cannot dial it: list that node in `nodes`"
-                );
-                if self.unplaced.len() < MEMBERS && self.unplaced.insert(text.clone()) {
-                    actions.push(Action::Say(Level::Info, text));
-                }
-                continue;
+            self.named(now, &speaker, &address, actions);
+        }
+    }
+
+    /// `speaker`, a node or a Sentinel, named the node at `address`.
+    fn named(&mut self, now: Instant, speaker: &str, address: &str, actions: &mut Vec<Action>) {
+        let Some(address) = self.places.place(speaker, address) else {
+            let text = format!(
+                "{speaker} names {address}, which means its own host, so Redan cannot dial it: list that node in `nodes`, or say in `map` where it is"
+            );
+            if self.unplaced.len() < MEMBERS && self.unplaced.insert(text.clone()) {
+                actions.push(Action::Say(Level::Info, text));
             }
-            if let Some(known) = self.members.iter_mut().find(|member| member.is_at(&address)) {
-                known.heard_of = now;
-            } else if self.members.len() < MEMBERS {
-                let address: Arc<str> = address.into();
-                actions.push(Action::Say(Level::Info, format!("{address} was discovered through {speaker}")));
-                actions.push(Action::Probe(address.clone()));
-                self.add(address, false, now);
-            }
+            return;
+        };
+        if let Some(known) = self.members.iter_mut().find(|member| member.is_at(&address)) {
+            known.heard_of = now;
+        } else if self.members.len() < MEMBERS {
+            actions.push(Action::Say(Level::Info, format!("{address} was discovered through {speaker}")));
+            actions.push(Action::Probe(address.clone()));
+            self.add(address, false, now);
         }
     }
 
@@ -258,23 +304,34 @@ impl Tracker {
     }
 
     /// Asks for the proof and keeps the memory of it.
-    fn elect(&mut self, fresh: NodeId, actions: &mut Vec<Action>) {
-        let verdict = decide(&self.members, self.past.as_ref());
+    fn elect(&mut self, now: Instant, fresh: Option<NodeId>, actions: &mut Vec<Action>) {
+        let votes = self.count_votes(now);
+        let verdict = decide(&self.members, self.past.as_ref(), &votes);
         let before = self.current;
         let mut changed = verdict.master != before;
         if let Some(master) = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id)) {
             let renewed = self.past.as_ref().is_none_or(|past| !past.is_same_history(master));
+            let succeeded = self.past.as_ref().map(|past| past.node).filter(|before| *before != master.id);
+            let known = votes.elected.as_ref().map_or(0, |elected| elected.epoch);
             if renewed {
-                self.past = Some(Past::begin(master));
+                let floor = self.past.as_ref().map_or(0, |past| past.floor).max(known);
+                self.past = Some(Past::begin(master, floor));
                 changed = true;
             }
-            if let Some(past) = &mut self.past
-                && (changed || master.id == fresh)
-            {
-                past.update(master);
+            if let Some(past) = &mut self.past {
+                if changed || Some(master.id) == fresh {
+                    past.update(master);
+                }
+                if votes.elected.as_ref().is_some_and(|elected| elected.live && master.is_at(&elected.address)) {
+                    past.floor = known;
+                }
+            }
+            if let Some(before) = self.members.iter_mut().find(|member| Some(member.id) == succeeded) {
+                before.succeeded = true;
             }
         }
         self.current = verdict.master;
+        self.sentinel_state = self.sentinels.state_of(now, &votes);
         if changed {
             self.epoch += 1;
         }
@@ -290,7 +347,7 @@ impl Tracker {
     }
 
     /// Judges every replica anew: the answer of one node changes what the others' are worth.
-    fn judge_all(&mut self, fresh: NodeId, actions: &mut Vec<Action>) {
+    fn judge_all(&mut self, fresh: Option<NodeId>, actions: &mut Vec<Action>) {
         let Some(past) = &self.past else { return };
         let master = self.current == Some(past.node);
         if master {
@@ -310,7 +367,7 @@ impl Tracker {
             }
             let before = member.health.readable.clone();
             let first = !member.health.judged;
-            settle(member, judged, member.id == fresh);
+            settle(member, judged, Some(member.id) == fresh);
             actions.extend(words::readability(member, &before, first));
         }
     }
@@ -320,7 +377,8 @@ impl Tracker {
         let shown: Vec<&Member> = self.members.iter().filter(|member| member.seed || member.answered).collect();
         let nodes: Vec<Node> = shown.iter().map(|member| self.node(member)).collect();
         let master = shown.iter().position(|member| Some(member.id) == self.current);
-        let snapshot = Snapshot { epoch: self.epoch, master, nodes, reason: self.reason.clone() };
+        let (reason, sentinels) = (self.reason.clone(), self.sentinel_state);
+        let snapshot = Snapshot { epoch: self.epoch, master, nodes, reason, sentinels };
         if snapshot != *self.published {
             self.published = Arc::new(snapshot);
             actions.push(Action::Publish(self.published.clone()));
@@ -351,7 +409,7 @@ impl Tracker {
 }
 
 impl Past {
-    fn begin(master: &Member) -> Self {
+    fn begin(master: &Member, floor: u64) -> Self {
         Self {
             node: master.id,
             address: master.address.clone(),
@@ -359,6 +417,7 @@ impl Past {
             replid: None,
             seen_at: master.role_since,
             history: History::default(),
+            floor,
         }
     }
 
@@ -397,7 +456,7 @@ impl Past {
 
 fn wrong_kind(kind: Kind) -> Failure {
     let text = match kind {
-        Kind::Sentinel => "a Sentinel answers there: list the servers in `nodes`, not the Sentinels",
+        Kind::Sentinel => "a Sentinel answers there: list the servers in `nodes`, the Sentinels in `sentinel`",
         Kind::Cluster => "it runs in cluster mode, which Redan does not serve: use a cluster client",
         Kind::Standalone => "it is of an unknown kind",
     };

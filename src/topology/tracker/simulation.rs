@@ -263,7 +263,7 @@ impl Life {
             let Some((_, event)) = self.flying.remove(&target) else { continue };
             let said = match &event {
                 Event::Observed { observation, .. } => Some(observation),
-                Event::Failed { .. } => None,
+                _ => None,
             };
             self.last_said_master.insert(target.clone(), said.is_some_and(|said| said.role == Role::Master));
             self.last_said_replica_up.insert(
@@ -283,7 +283,7 @@ impl Life {
                         self.flying.remove(&address);
                     }
                     Action::Publish(snapshot) => self.check(snapshot),
-                    Action::Say(..) => {}
+                    Action::Say(..) | Action::AskSentinel(_) | Action::ForgetSentinel(_) => {}
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod discovery;
 mod health;
 mod proof;
+mod sentinels;
 
 use super::*;
 use crate::topology::Version;
@@ -103,6 +104,8 @@ impl World {
             match action {
                 Action::Probe(address) => self.probes.push(address.to_string()),
                 Action::Forget(address) => self.forgotten.push(address.to_string()),
+                Action::AskSentinel(address) => self.probes.push(format!("sentinel {address}")),
+                Action::ForgetSentinel(address) => self.forgotten.push(format!("sentinel {address}")),
                 Action::Publish(snapshot) => self.snapshot = snapshot,
                 Action::Say(level, text) => self.said.push((level, text)),
             }
