@@ -163,6 +163,9 @@ impl Case<'_> {
     pub(super) fn why_elected_is_not(&self) -> Option<String> {
         let elected = self.elected().filter(|elected| self.is_news(elected))?;
         let named = self.members.iter().find(|member| member.is_at(&elected.address));
+        if named.is_some_and(|named| !named.tried) {
+            return Some(format!("waiting for the first answer of {}, which the Sentinels name", elected.address));
+        }
         Some(format!("the Sentinels name {} ({}), and {}", elected.address, elected.words(), state(named)))
     }
 
