@@ -326,8 +326,9 @@ impl Tracker {
                     past.floor = known;
                 }
             }
-            if let Some(before) = self.members.iter_mut().find(|member| Some(member.id) == succeeded) {
-                before.succeeded = true;
+            for member in &mut self.members {
+                member.succeeded =
+                    (member.succeeded || Some(member.id) == succeeded) && Some(member.id) != verdict.master;
             }
         }
         self.current = verdict.master;
@@ -341,7 +342,8 @@ impl Tracker {
             self.reason = verdict.reason.into();
         }
         if verdict.alarm != self.alarm {
-            actions.extend(verdict.alarm.iter().map(|text| Action::Say(Level::Error, text.clone())));
+            let in_charge = self.sentinel_state.is_some_and(|state| state.in_charge);
+            actions.extend(verdict.alarm.iter().map(|text| words::alarm(text, in_charge)));
             self.alarm = verdict.alarm;
         }
     }

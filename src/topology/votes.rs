@@ -95,6 +95,8 @@ pub(super) struct Elected {
     pub(super) epoch: u64,
     by: usize,
     of: usize,
+    /// When they began to.
+    pub(super) since: Instant,
     /// They say so now; else they did when last enough of them could be asked.
     pub(super) live: bool,
 }
@@ -222,7 +224,7 @@ impl Sentinels {
         let most = named.into_iter().find(|(_, epochs)| epochs.len() * 2 > of);
         let present = most.map(|(address, mut epochs)| {
             epochs.sort_unstable_by(|a, b| b.cmp(a));
-            Elected { address, epoch: epochs[of / 2], by: epochs.len(), of, live: true }
+            Elected { address, epoch: epochs[of / 2], by: epochs.len(), of, since: now, live: true }
         });
         votes.elected = self.remember(present, canonical, current);
         votes
@@ -238,7 +240,10 @@ impl Sentinels {
     ) -> Option<Elected> {
         let known = self.last.as_ref().map_or(0, |last| last.epoch);
         match present {
-            Some(present) if present.epoch >= known || Some(&*present.address) == current => {
+            Some(mut present) if present.epoch >= known || Some(&*present.address) == current => {
+                if let Some(before) = self.last.as_ref().filter(|last| canonical(&last.address) == present.address) {
+                    present.since = before.since;
+                }
                 self.last = Some(present.clone());
                 Some(present)
             }

@@ -64,6 +64,7 @@ impl Case<'_> {
             member.is_at(&vote.node)
                 && vote.epoch.is_none_or(|epoch| epoch > past.floor)
                 && member.role_since + MOVE_SLACK >= vote.since
+                && vote.since + MOVE_SLACK >= member.role_since
         });
         found.map(|vote| format!("continues the history of {}, and the Sentinel {} promotes it", past.address, vote.by))
     }
@@ -86,7 +87,9 @@ impl Case<'_> {
     fn deposed(&self, member: &Member) -> Option<Verdict> {
         let elected = self.elected().filter(|elected| self.is_news(elected) && !member.is_at(&elected.address))?;
         let named = self.members.iter().find(|other| other.is_at(&elected.address));
-        if named.is_some_and(|named| follows(self.members, named, member)) {
+        // Said since they named it: before, that was no answer to them.
+        let knows = |named: &Member| named.observed_at.is_some_and(|at| at > elected.since);
+        if named.is_some_and(|named| knows(named) && follows(self.members, named, member)) {
             return None;
         }
         Some(Verdict::hold(format!(
@@ -115,17 +118,19 @@ impl Case<'_> {
 
     /// Rule 3: several claims, and none by the master of a moment ago.
     fn settled(&self, claims: &[Claim]) -> Option<Verdict> {
+        let standing: Vec<_> = claims.iter().filter(|claim| self.returned(claim.member).is_none()).copied().collect();
+        if standing.len() < claims.len() {
+            let verdict = match standing.as_slice() {
+                [] => self.returned(claims[0].member)?,
+                [only] => self.lone(only).unwrap_or_else(|| self.newcomer(only)),
+                several => self.settled(several).unwrap_or_else(|| self.contest(several)),
+            };
+            let taken = standing.iter().find(|claim| Some(claim.member.id) == verdict.master);
+            return Some(Verdict { alarm: taken.and_then(|claim| second_claim(claim, claims)), ..verdict });
+        }
         let Some(elected) = self.elected() else { return self.unasked() };
         let Some(claim) = claims.iter().find(|claim| claim.member.is_at(&elected.address)) else {
-            if let Some(hold) = claims.iter().find_map(|claim| self.deposed(claim.member)) {
-                return Some(hold);
-            }
-            let standing: Vec<_> =
-                claims.iter().filter(|claim| self.returned(claim.member).is_none()).copied().collect();
-            return match standing.as_slice() {
-                [only] if claims.len() > 1 => Some(self.newcomer(only)),
-                _ => None,
-            };
+            return claims.iter().find_map(|claim| self.deposed(claim.member));
         };
         if !elected.live {
             return None;
@@ -134,17 +139,24 @@ impl Case<'_> {
         Some(Verdict { alarm: second_claim(claim, claims), ..Verdict::accept(claim.member, &why) })
     }
 
-    /// Rule 4.
+    /// Rule 4. What its successor acknowledged would be lost, so the successor must have become its replica, or the
+    /// Sentinels must go on naming it, long after the successor was last heard of: then they never took that for one.
     fn returned(&self, member: &Member) -> Option<Verdict> {
-        let elected = self.elected().filter(|elected| elected.live && !member.is_at(&elected.address))?;
-        member.succeeded.then(|| {
-            Verdict::hold(format!(
-                "{} was the master before and says so again, but the Sentinels name {} ({})",
-                member.address,
-                elected.address,
-                elected.words()
-            ))
-        })
+        let past = self.past.filter(|_| member.succeeded)?;
+        let elected = self.elected();
+        let successor = self.members.iter().find(|other| other.id == past.node);
+        let named = elected.is_some_and(|elected| elected.live && member.is_at(&elected.address));
+        let late = member.observed_at.is_some_and(|at| at > past.seen_at + MOVE_SLACK);
+        if (named && late) || successor.is_some_and(|successor| follows(self.members, successor, member)) {
+            return None;
+        }
+        let words = elected.map_or_else(String::new, |elected| {
+            format!("; the Sentinels name {} ({})", elected.address, elected.words())
+        });
+        Some(Verdict::hold(format!(
+            "{} was the master before {} and says so again, without having been a replica since{words}: have the Sentinels fail over, or bring {} back",
+            member.address, past.address, past.address
+        )))
     }
 
     /// The replicas of a rival prove nothing against the incumbent: the Sentinels name that, or the rival was succeeded by it.

@@ -92,6 +92,9 @@ impl Tracker {
                 self.places.place(address, &node)
             }
         };
+        // What it tells of the present master is how that came about.
+        let current = self.members.iter().find(|member| Some(member.id) == self.current);
+        let promoted = promoted.filter(|node| !current.is_some_and(|current| current.is_at(node)));
         let Some(witness) = self.sentinels.find(address) else { return false };
         let before = witness.promotes.as_ref().map(|(node, _)| node);
         match &promoted {

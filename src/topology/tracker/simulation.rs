@@ -1,6 +1,8 @@
 //! Thousands of seeded lives of a group on a virtual clock: chains, deaths, promotions, wiped restarts, delayed
 //! and lost probes. A failure prints its seed; `life(seed)` replays it exactly.
 
+mod guarded;
+
 use std::collections::BTreeMap;
 
 use super::*;
