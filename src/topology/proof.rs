@@ -45,6 +45,9 @@ pub(super) struct Past {
     /// The epoch that most Sentinels had reached when they named it, or when it was accepted before they did: only a newer
     /// one makes another node its successor. 0 without Sentinels.
     pub(super) floor: u64,
+    /// How many masters were accepted, up to this one, since most Sentinels named one: its own epoch is at least so much
+    /// higher than `floor`.
+    pub(super) ahead: u64,
 }
 
 impl Past {

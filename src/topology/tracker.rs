@@ -315,7 +315,8 @@ impl Tracker {
             let known = votes.elected.as_ref().map_or(0, |elected| elected.epoch);
             if renewed {
                 let floor = self.past.as_ref().map_or(0, |past| past.floor).max(known);
-                self.past = Some(Past::begin(master, floor));
+                let ahead = self.past.as_ref().map_or(0, |past| past.ahead) + u64::from(succeeded.is_some());
+                self.past = Some(Past::begin(master, floor, ahead));
                 changed = true;
             }
             if let Some(past) = &mut self.past {
@@ -323,7 +324,7 @@ impl Tracker {
                     past.update(master);
                 }
                 if votes.elected.as_ref().is_some_and(|elected| elected.live && master.is_at(&elected.address)) {
-                    past.floor = known;
+                    (past.floor, past.ahead) = (known, 0);
                 }
             }
             for member in &mut self.members {
@@ -411,7 +412,7 @@ impl Tracker {
 }
 
 impl Past {
-    fn begin(master: &Member, floor: u64) -> Self {
+    fn begin(master: &Member, floor: u64, ahead: u64) -> Self {
         Self {
             node: master.id,
             address: master.address.clone(),
@@ -420,6 +421,7 @@ impl Past {
             seen_at: master.role_since,
             history: History::default(),
             floor,
+            ahead,
         }
     }
 

@@ -10,7 +10,7 @@
 //! 3. Of several claims without an incumbent the one they name is right.
 //! 4. A master that was followed by another does not come back by its own word and that of its replicas.
 
-use super::{Case, Claim, MOVE_SLACK, Verdict, second_claim};
+use super::{Case, Claim, MOVE_SLACK, Past, Verdict, second_claim};
 use crate::topology::Role;
 use crate::topology::member::{Member, follows};
 use crate::topology::votes::Elected;
@@ -146,8 +146,9 @@ impl Case<'_> {
         let elected = self.elected();
         let successor = self.members.iter().find(|other| other.id == past.node);
         let named = elected.is_some_and(|elected| elected.live && member.is_at(&elected.address));
-        let late = member.observed_at.is_some_and(|at| at > past.seen_at + MOVE_SLACK);
-        if (named && late) || successor.is_some_and(|successor| follows(self.members, successor, member)) {
+        if (named && outlived(past, member))
+            || successor.is_some_and(|successor| follows(self.members, successor, member))
+        {
             return None;
         }
         let words = elected.map_or_else(String::new, |elected| {
@@ -190,13 +191,23 @@ impl Case<'_> {
         self.votes.elected.as_ref()
     }
 
-    /// It was not known yet when the last master was accepted.
+    /// It was not known yet when the last master was accepted, and is no late word of the time before. It may be as long as
+    /// they have not named that master, and its epoch is not beyond those that must have passed since; but a predecessor that
+    /// they made the master again was a replica in between, and continues the history.
     fn is_news(&self, elected: &Elected) -> bool {
-        match self.past {
-            Some(past) => elected.epoch > past.floor,
-            None => elected.live,
-        }
+        let Some(past) = self.past else { return elected.live };
+        let named = self.members.iter().find(|member| member.is_at(&elected.address));
+        let late = elected.epoch <= past.floor + past.ahead
+            && named.is_some_and(|named| {
+                named.succeeded && named.said.is_some() && !past.is_continued_by(named) && !outlived(past, named)
+            });
+        elected.epoch > past.floor && !late
     }
+}
+
+/// The successor has been silent for so long that the Sentinels would name it by now, if they ever had.
+fn outlived(past: &Past, predecessor: &Member) -> bool {
+    predecessor.observed_at.is_some_and(|at| at > past.seen_at + MOVE_SLACK)
 }
 
 /// What is wrong with the node that the Sentinels name.

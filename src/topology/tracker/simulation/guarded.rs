@@ -14,7 +14,7 @@ use crate::topology::sentinel::{Peer, Subject};
 const STEP: Duration = Duration::from_millis(50);
 
 /// From the moment at which all is in order until it is served: two rounds of questions at the calm pace.
-const SERVED: u32 = 24;
+const SERVED: u32 = 34;
 
 /// How many lives one run of the tests has.
 const LIVES: u64 = 3_000;
@@ -634,8 +634,8 @@ impl Life {
     }
 
     fn live(&mut self) {
-        for _ in 0..20 + self.dice.below(60) {
-            if self.dice.one_in(8) {
+        for _ in 0..20 + self.dice.below(50) {
+            if self.dice.one_in(6) {
                 self.chaos();
             }
             self.pass();
