@@ -96,16 +96,18 @@ pub(super) struct Verdict {
     pub(super) reason: String,
     /// Something an operator has to put right even though the decision stands.
     pub(super) alarm: Option<String>,
+    /// The master's epoch is higher than this, by the word of the Sentinel that promoted it.
+    pub(super) beyond: u64,
 }
 
 impl Verdict {
     fn hold(reason: String) -> Self {
-        Self { master: None, reason, alarm: None }
+        Self { master: None, reason, alarm: None, beyond: 0 }
     }
 
     fn accept(member: &Member, why: &str) -> Self {
         let reason = format!("{} says it is the master and {why}", member.address);
-        Self { master: Some(member.id), reason, alarm: None }
+        Self { master: Some(member.id), reason, alarm: None, beyond: 0 }
     }
 }
 

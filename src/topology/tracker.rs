@@ -314,7 +314,7 @@ impl Tracker {
             let succeeded = self.past.as_ref().map(|past| past.node).filter(|before| *before != master.id);
             let known = votes.elected.as_ref().map_or(0, |elected| elected.epoch);
             if renewed {
-                let floor = self.past.as_ref().map_or(0, |past| past.floor).max(known);
+                let floor = self.past.as_ref().map_or(0, |past| past.floor).max(known).max(verdict.beyond);
                 let ahead = self.past.as_ref().map_or(0, |past| past.ahead) + u64::from(succeeded.is_some());
                 self.past = Some(Past::begin(master, floor, ahead));
                 changed = true;

@@ -116,6 +116,8 @@ pub(super) struct Nomination {
     pub(super) by: Arc<str>,
     /// `None`: it said that it promotes the node, which always is news.
     pub(super) epoch: Option<u64>,
+    /// The node's epoch, whatever it is, is higher than this.
+    pub(super) beyond: u64,
     pub(super) since: Instant,
 }
 
@@ -207,7 +209,8 @@ impl Sentinels {
                 None => named.push((node.clone(), vec![subject.epoch])),
             }
             let by = witness.address.clone();
-            votes.nominated.push(Nomination { node, by, epoch: Some(subject.epoch), since: *since });
+            let (epoch, beyond) = (Some(subject.epoch), subject.epoch.saturating_sub(1));
+            votes.nominated.push(Nomination { node, by, epoch, beyond, since: *since });
         }
         for witness in self.witnesses.iter().filter(|witness| witness.said.as_ref().is_none_or(|said| !said.tilt)) {
             let Some((node, since)) = &witness.promotes else { continue };
@@ -218,7 +221,8 @@ impl Sentinels {
             if now < *since + HANDOVER {
                 votes.promoting = Some(node.clone());
             }
-            votes.nominated.push(Nomination { node, by, epoch: None, since: *since });
+            let beyond = witness.subject().map_or(0, |subject| subject.epoch);
+            votes.nominated.push(Nomination { node, by, epoch: None, beyond, since: *since });
         }
         let of = voters.len();
         let most = named.into_iter().find(|(_, epochs)| epochs.len() * 2 > of);

@@ -22,8 +22,8 @@ impl Case<'_> {
             return None;
         }
         let rivals = || claims.iter().filter(|claim| incumbent.is_none_or(|own| own.member.id != claim.member.id));
-        if let Some((claim, why)) = self.successor(rivals()) {
-            return Some(Verdict { alarm: second_claim(claim, claims), ..Verdict::accept(claim.member, &why) });
+        if let Some((claim, verdict)) = self.successor(rivals()) {
+            return Some(Verdict { alarm: second_claim(claim, claims), ..verdict });
         }
         if let Some(hold) = self.handing_over(claims) {
             return Some(hold);
@@ -37,17 +37,18 @@ impl Case<'_> {
     }
 
     /// Rule 1.
-    fn successor<'a, 'b: 'a>(&self, rivals: impl Iterator<Item = &'a Claim<'b>>) -> Option<(&'a Claim<'b>, String)> {
+    fn successor<'a, 'b: 'a>(&self, rivals: impl Iterator<Item = &'a Claim<'b>>) -> Option<(&'a Claim<'b>, Verdict)> {
         let news = self.elected().filter(|elected| self.is_news(elected));
         let mut nominated = Vec::new();
         for claim in rivals {
             match news {
                 Some(elected) if claim.member.is_at(&elected.address) && elected.live => {
-                    return Some((claim, format!("the Sentinels name it ({})", elected.words())));
+                    let why = format!("the Sentinels name it ({})", elected.words());
+                    return Some((claim, Verdict::accept(claim.member, &why)));
                 }
                 // One Sentinel is nothing against most of them.
                 Some(_) => {}
-                None => nominated.extend(self.nominated(claim.member).map(|why| (claim, why))),
+                None => nominated.extend(self.nominated(claim.member).map(|verdict| (claim, verdict))),
             }
         }
         // Two that are promoted at once: somebody lies.
@@ -55,18 +56,21 @@ impl Case<'_> {
     }
 
     /// By a single Sentinel, which may lie: the node itself must have been promoted just now, and continue the history.
-    fn nominated(&self, member: &Member) -> Option<String> {
+    fn nominated(&self, member: &Member) -> Option<Verdict> {
         let past = self.past?;
         if member.is_at(&past.address) || !past.is_continued_by(member) {
             return None;
         }
-        let found = self.votes.nominated.iter().find(|vote| {
+        let valid = self.votes.nominated.iter().filter(|vote| {
             member.is_at(&vote.node)
                 && vote.epoch.is_none_or(|epoch| epoch > past.floor)
                 && member.role_since + MOVE_SLACK >= vote.since
                 && vote.since + MOVE_SLACK >= member.role_since
         });
-        found.map(|vote| format!("continues the history of {}, and the Sentinel {} promotes it", past.address, vote.by))
+        // The most modest: another may lie.
+        let vote = valid.min_by_key(|vote| vote.beyond)?;
+        let why = format!("continues the history of {}, and the Sentinel {} promotes it", past.address, vote.by);
+        Some(Verdict { beyond: vote.beyond, ..Verdict::accept(member, &why) })
     }
 
     /// While a node is being promoted, what any other acknowledges is lost.
@@ -85,7 +89,17 @@ impl Case<'_> {
 
     /// Rule 2. `None`: nobody deposed it.
     fn deposed(&self, member: &Member) -> Option<Verdict> {
-        let elected = self.elected().filter(|elected| self.is_news(elected) && !member.is_at(&elected.address))?;
+        self.against(member, |elected| self.is_news(elected))
+    }
+
+    /// A newcomer with nothing but followers, while most Sentinels name another node.
+    fn contradicted(&self, member: &Member) -> Option<Verdict> {
+        let continues = self.past.is_some_and(|past| past.is_continued_by(member));
+        self.against(member, |elected| self.is_news(elected) || (elected.live && !continues))
+    }
+
+    fn against(&self, member: &Member, counts: impl Fn(&Elected) -> bool) -> Option<Verdict> {
+        let elected = self.elected().filter(|elected| !member.is_at(&elected.address) && counts(elected))?;
         let named = self.members.iter().find(|other| other.is_at(&elected.address));
         // Said since they named it: before, that was no answer to them.
         let knows = |named: &Member| named.observed_at.is_some_and(|at| at > elected.since);
@@ -104,7 +118,7 @@ impl Case<'_> {
     /// The only claim, by a node that was not the master just now.
     fn lone(&self, claim: &Claim) -> Option<Verdict> {
         let member = claim.member;
-        if let Some(hold) = self.deposed(member).or_else(|| self.returned(member)) {
+        if let Some(hold) = self.contradicted(member).or_else(|| self.returned(member)) {
             return Some(hold);
         }
         match self.elected() {
@@ -118,10 +132,11 @@ impl Case<'_> {
 
     /// Rule 3: several claims, and none by the master of a moment ago.
     fn settled(&self, claims: &[Claim]) -> Option<Verdict> {
-        let standing: Vec<_> = claims.iter().filter(|claim| self.returned(claim.member).is_none()).copied().collect();
+        let excluded = |member: &Member| self.returned(member).or_else(|| self.contradicted(member));
+        let standing: Vec<_> = claims.iter().filter(|claim| excluded(claim.member).is_none()).copied().collect();
         if standing.len() < claims.len() {
             let verdict = match standing.as_slice() {
-                [] => self.returned(claims[0].member)?,
+                [] => excluded(claims[0].member)?,
                 [only] => self.lone(only).unwrap_or_else(|| self.newcomer(only)),
                 several => self.settled(several).unwrap_or_else(|| self.contest(several)),
             };
@@ -130,7 +145,7 @@ impl Case<'_> {
         }
         let Some(elected) = self.elected() else { return self.unasked() };
         let Some(claim) = claims.iter().find(|claim| claim.member.is_at(&elected.address)) else {
-            return claims.iter().find_map(|claim| self.deposed(claim.member));
+            return None;
         };
         if !elected.live {
             return None;

@@ -1,4 +1,4 @@
-//! A hundred thousand seeded lives of a group under Sentinels, on a virtual clock of 50 ms steps.
+//! A hundred thousand seeded lives of a group under Sentinels, on a virtual clock of 100 ms steps.
 //!
 //! The world fails over as real Sentinels do: down after 1 s, a leader, a promotion 0.4 s later, its word 0.8 s after that,
 //! the others' 0.1 s later, then the replicas, and the old master last. Around that, everything goes wrong that can: see
@@ -11,13 +11,14 @@ use super::Dice;
 use crate::topology::observe::ListedReplica;
 use crate::topology::sentinel::{Peer, Subject};
 
-const STEP: Duration = Duration::from_millis(50);
+const STEP: Duration = Duration::from_millis(100);
 
-/// From the moment at which all is in order until it is served: two rounds of questions at the calm pace.
-const SERVED: u32 = 34;
+/// From the moment at which all is in order until it is served: what was under way may still time out after 1 s, and the
+/// next round comes half a second later.
+const SERVED: u32 = 20;
 
 /// How many lives one run of the tests has.
-const LIVES: u64 = 3_000;
+const LIVES: u64 = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -109,8 +110,8 @@ struct Life {
 impl Life {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let count = 2 + dice.below(3);
-        let guards = [1, 3, 3, 3, 5][dice.below(5)];
+        let count = [2, 3, 3, 4][dice.below(4)];
+        let guards = [1, 3, 3, 3, 3, 5][dice.below(6)];
         let names: Vec<Arc<str>> = (0..count).map(|index| format!("n{index}:1").into()).collect();
         let guards_names: Vec<Arc<str>> = (0..guards).map(|index| format!("s{index}:1").into()).collect();
         let server = |index: usize| Server {
@@ -174,7 +175,7 @@ impl Life {
 
     fn note(&mut self, text: impl FnOnce() -> String) {
         if std::env::var_os("REDAN_LIFE").is_some() {
-            self.log.push(format!("{:>6} ms  {}", self.step * 50, text()));
+            self.log.push(format!("{:>6} ms  {}", self.step * 100, text()));
         }
     }
 
@@ -266,7 +267,7 @@ impl Life {
             15 if self.servers[index].parent.is_some() && self.guards.iter().all(|guard| guard.lie.is_none()) => {
                 let reign = self.servers[self.servers[index].parent.expect("a replica")].reign;
                 self.promote(index, reign, true);
-                self.correct_at = self.correct_at.min(self.step + 60);
+                self.correct_at = self.correct_at.min(self.step + 30);
             }
             16 if self.servers[index].parent.is_some() => self.follow(index, other),
             _ => {}
@@ -279,7 +280,7 @@ impl Life {
         if !up || cut || self.dice.one_in(5) {
             return;
         }
-        self.stirred_until = self.step + 100;
+        self.stirred_until = self.step + 50;
         for due in self.due.values_mut() {
             *due = (*due).min(self.step);
         }
@@ -301,7 +302,7 @@ impl Life {
         let to = candidates[self.dice.below(candidates.len())];
         self.note(|| format!("s{leader} makes n{to} the master"));
         let epoch = self.reigning.1 + 1;
-        self.failover = Some(Failover { leader, to, epoch, at: self.step + 2, act: 0 });
+        self.failover = Some(Failover { leader, to, epoch, at: self.step + 1, act: 0 });
         able.into_iter().for_each(|guard| self.says(guard, Notice::Stir));
     }
 
@@ -310,7 +311,7 @@ impl Life {
         let master = &self.servers[self.reigning.0];
         let down = master.state != State::Up || master.cut[1];
         self.down_since = if down { self.down_since.or(Some(self.step)) } else { None };
-        if self.down_since.is_some_and(|since| self.step >= since + 20) {
+        if self.down_since.is_some_and(|since| self.step >= since + 10) {
             self.fail_over();
         }
         if let Some(failover) = self.failover.clone().filter(|failover| self.step >= failover.at) {
@@ -340,12 +341,12 @@ impl Life {
                 self.says(leader, promotes);
                 self.promote(to, epoch, false);
                 self.reigning = (to, epoch);
-                self.failover = next(self.step + 16);
+                self.failover = next(self.step + 8);
             }
             1 => {
                 (self.guards[leader].master, self.guards[leader].epoch) = (to, epoch);
                 self.says(leader, promotes);
-                self.failover = next(self.step + 2);
+                self.failover = next(self.step + 1);
             }
             _ => {
                 for guard in self.able() {
@@ -360,7 +361,7 @@ impl Life {
                     }
                 }
                 self.failover = None;
-                self.correct_at = self.step + 60;
+                self.correct_at = self.step + 30;
             }
         }
     }
@@ -438,7 +439,7 @@ impl Life {
             self.due.remove(&whom);
             let (is_guard, index) = whom;
             let lost = !self.calm && self.dice.one_in(40);
-            let delay = if self.dice.one_in(3) { self.dice.below(4) } else { 0 };
+            let delay = if self.dice.one_in(4) { self.dice.below(3) } else { 0 };
             let delay = u32::try_from(delay).expect("small");
             let (silent, refused) = match is_guard {
                 true => (self.guards[index].cut, !self.guards[index].up),
@@ -461,7 +462,7 @@ impl Life {
                     Event::Observed { address: self.names[index].clone(), observation, round_trip: STEP * delay }
                 }
             };
-            let delay = if silent || lost { 20 } else { delay };
+            let delay = if silent || lost { 10 } else { delay };
             self.flying.insert(whom, (self.step + delay, event));
         }
     }
@@ -474,10 +475,10 @@ impl Life {
             self.handle(event);
             let searching = !self.tracker.has_master() || self.step < self.stirred_until;
             let pause = match (whom.0, searching) {
-                (true, true) => 5,
-                (true, false) => 200,
-                (false, true) => 1 + u32::from(self.dice.one_in(2)),
-                (false, false) => 10,
+                (true, true) => 3,
+                (true, false) => 100,
+                (false, true) => 1,
+                (false, false) => 5,
             };
             let spoken_to = match whom.0 {
                 true => self.tracker.sentinels().any(|one| *one.address == self.guards_names[whom.1]),
@@ -616,7 +617,7 @@ impl Life {
         for guard in &mut self.guards {
             (guard.up, guard.cut, guard.tilt, guard.deaf) = (true, false, false, false);
         }
-        for _ in 0..40 {
+        for _ in 0..20 {
             self.pass();
         }
         let (master, epoch) = self.reigning;
@@ -634,8 +635,8 @@ impl Life {
     }
 
     fn live(&mut self) {
-        for _ in 0..20 + self.dice.below(50) {
-            if self.dice.one_in(6) {
+        for _ in 0..10 + self.dice.below(30) {
+            if self.dice.one_in(4) {
                 self.chaos();
             }
             self.pass();
