@@ -14,12 +14,15 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, Group};
 use crate::control::probe::{Answer, Means, Probe};
+use crate::control::sentinel::Inquiry;
 use crate::control::{self, Auth};
 use crate::tls;
 use crate::topology::address::is_loopback;
 use crate::topology::member::{Failure, FailureKind};
 use crate::topology::tracker::{Action, Event, Tracker};
 use crate::topology::{Node, Role, Version};
+
+mod sentinels;
 
 /// Rounds of questions: one to find the nodes, two to judge them steadily.
 const ROUNDS: u32 = 3;
@@ -46,6 +49,8 @@ pub(crate) fn run(config: &Config) -> ExitCode {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<[String; COLUMNS.len()]>,
+    /// One line for each Sentinel.
+    sentinels: Vec<String>,
     wrong: Vec<String>,
     /// Worth knowing, but it works.
     notes: Vec<String>,
@@ -79,12 +84,16 @@ async fn look(group: &Arc<Group>) -> Seen {
     let mut tracker = control::tracker(group);
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
     let mut answers = BTreeMap::new();
+    let mut inquiries: BTreeMap<Arc<str>, Inquiry> = BTreeMap::new();
     for round in 0..ROUNDS {
         if round > 0 {
             tokio::time::sleep(PAUSE).await;
         }
+        let mut found = sentinels::ask(group, &mut tracker, &mut inquiries).await;
         let mut asked = JoinSet::new();
         let mut due: Vec<Arc<str>> = tracker.addresses().cloned().collect();
+        found.retain(|address| !due.contains(address));
+        due.append(&mut found);
         loop {
             for address in due.drain(..) {
                 let mut probe = probes.remove(&address).unwrap_or_else(|| Probe::new(address.clone(), group));
@@ -146,6 +155,7 @@ impl Report {
             }
         }
         self.notes.extend(seen.tracker.unplaced().map(str::to_owned));
+        self.add_sentinels(group, seen);
     }
 
     /// What an answering node does wrong.
@@ -192,20 +202,26 @@ fn missing_right(answer: &Answer) -> Option<&'static str> {
 
 /// The sentence about a node that could not be asked.
 fn unanswered(group: &Group, seen: &Seen, address: &str, failure: &Failure) -> String {
+    let tracker = &seen.tracker;
     let names_it = |answer: &Result<Answer, Failure>| {
         answer.as_ref().is_ok_and(|answer| {
             let seen = &answer.observation;
-            let listed = seen.replicas.iter().flatten().any(|replica| replica.address == address);
-            listed || seen.parent.as_deref() == Some(address)
+            let is_it = |named: &str| tracker.place(named, named).as_deref() == Some(address);
+            let listed = seen.replicas.iter().flatten().any(|replica| is_it(&replica.address));
+            listed || seen.parent.as_deref().is_some_and(is_it)
         })
     };
     let is_seed = group.seeds.iter().any(|seed| &*seed.address == address);
     let speaker = seen.answers.iter().filter(|_| !is_seed).find(|(_, answer)| names_it(answer));
     match speaker {
+        None if !is_seed && sentinels::name(tracker, address) => format!(
+            "{address}, as a Sentinel calls it: {}; where it has another address for Redan, say so in `map`",
+            failure.text
+        ),
         None => format!("{address}: {}", failure.text),
         Some((speaker, _)) => format!(
             "{address}, as {speaker} calls it: {}; where it has another address for Redan, set replica-announce-ip and \
-             replica-announce-port there, or list it in `nodes`",
+             replica-announce-port there, or say in `map` where it is",
             failure.text
         ),
     }
@@ -272,6 +288,12 @@ impl fmt::Display for Report {
             writeln!(f, "{}", cells.join("  ").trim_end())?;
         }
         writeln!(f)?;
+        for line in &self.sentinels {
+            writeln!(f, "{line}")?;
+        }
+        if !self.sentinels.is_empty() {
+            writeln!(f)?;
+        }
         for sentence in &self.wrong {
             writeln!(f, "wrong: {sentence}")?;
         }

@@ -22,6 +22,8 @@ use super::{Node, NodeId, Role, SentinelState, Snapshot};
 mod sentinels;
 mod words;
 
+pub(crate) use sentinels::SentinelView;
+
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough
 /// for a restart, short enough that renumbered containers do not pile up.
 const FORGET_AFTER: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::check::check;
 use crate::support::certs::Certs;
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::{Redis, eventually};
@@ -239,7 +240,7 @@ fn address(relay: &Relay) -> String {
 #[test]
 fn announced_addresses_are_dialled_where_the_map_says() {
     let group = Guarded::start();
-    let relays: Vec<Relay> = group.nodes.iter().chain(&group.sentinels[1..]).map(|to| Relay::to(to)).collect();
+    let relays: Vec<Relay> = group.nodes.iter().chain(&group.sentinels[1..]).map(Relay::to).collect();
     let servers = group.nodes.iter().chain(&group.sentinels[1..]);
     let pairs: Vec<String> = servers
         .zip(&relays)
@@ -259,6 +260,29 @@ fn announced_addresses_are_dialled_where_the_map_says() {
     eventually("Redan uses it", || is_master(&endpoint, &address(&relays[new])));
     writer.goes_on();
     writer.finish();
+}
+
+#[test]
+fn check_shows_what_each_sentinel_says() {
+    let mut group = Guarded::start();
+    let (said, code) = check(&group.group(), &[]);
+    assert!(code == 0 && said.contains("Nothing is wrong."), "{code}: {said}");
+    let expected = format!("master {}, epoch 0, 2 replicas, 2 other Sentinels, quorum 2", group.nodes[0].address());
+    assert_eq!(said.matches(&expected).count(), 3, "{said}");
+    let one = format!("sentinel = {{ master = \"other\", addresses = [\"{}\"] }}", group.sentinels[0].address());
+    let (said, code) = check(&one, &[]);
+    assert!(code == 1 && said.contains("knows no master 'other'"), "{code}: {said}");
+    group.sentinels[1].kill();
+    group.sentinels[2].kill();
+    group.nodes[2].kill();
+    let (said, code) = check(&group.group(), &[]);
+    for words in [
+        format!("the Sentinel {}: the connection is refused", group.sentinels[1].address()),
+        "1 of 3 Sentinels can be asked, and 2 are needed for a failover".to_owned(),
+        format!("{}, as a Sentinel calls it: the connection is refused", group.nodes[2].address()),
+    ] {
+        assert!(code == 1 && said.contains(&words), "'{words}' is missing:\n{said}");
+    }
 }
 
 #[test]

@@ -144,9 +144,7 @@ impl Case<'_> {
             return Some(Verdict { alarm: taken.and_then(|claim| second_claim(claim, claims)), ..verdict });
         }
         let Some(elected) = self.elected() else { return self.unasked() };
-        let Some(claim) = claims.iter().find(|claim| claim.member.is_at(&elected.address)) else {
-            return None;
-        };
+        let claim = claims.iter().find(|claim| claim.member.is_at(&elected.address))?;
         if !elected.live {
             return None;
         }
