@@ -92,9 +92,10 @@ impl Case<'_> {
         self.against(member, |elected| self.is_news(elected))
     }
 
-    /// A newcomer with nothing but followers, while most Sentinels name another node.
+    /// A newcomer with nothing but followers, or one that claimed already while the last master still did (somebody
+    /// detached it), while most Sentinels name another node.
     fn contradicted(&self, member: &Member) -> Option<Verdict> {
-        let continues = self.past.is_some_and(|past| past.is_continued_by(member));
+        let continues = self.past.is_some_and(|past| past.is_continued_by(member) && member.role_since > past.seen_at);
         self.against(member, |elected| self.is_news(elected) || (elected.live && !continues))
     }
 
@@ -208,7 +209,7 @@ impl Case<'_> {
     /// they have not named that master, and its epoch is not beyond those that must have passed since; but a predecessor that
     /// they made the master again was a replica in between, and continues the history.
     fn is_news(&self, elected: &Elected) -> bool {
-        let Some(past) = self.past else { return elected.live };
+        let Some(past) = self.past else { return true };
         let named = self.members.iter().find(|member| member.is_at(&elected.address));
         let late = elected.epoch <= past.floor + past.ahead
             && named.is_some_and(|named| {
