@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::AdminState;
 use crate::metrics::{MemoryKind, NodeCounters, PinReason, WorkerCounters};
-use crate::topology::{Node, Role, Snapshot};
+use crate::topology::{Node, Role, SentinelState, Snapshot};
 
 /// A registry whose every scrape reads `state`.
 pub(super) fn registry(state: Arc<AdminState>) -> Registry {
@@ -248,6 +248,12 @@ impl Numbers {
             each(|s| s.master.is_some().into()),
         )?;
         gauge(out, "redan_group_epoch", "Grows at each change of the master", each(|s| Value::Whole(s.epoch)))?;
+        for (name, help, reading) in SENTINEL_GAUGES {
+            let samples = groups.iter().filter_map(|(name, snapshot)| {
+                Some((vec![("group", Escaped(name))], Value::Whole(reading(snapshot.sentinels?))))
+            });
+            gauge(out, name, help, samples)?;
+        }
         // The slowest worker decides when a switch is complete.
         let seen = groups.iter().enumerate().map(|(index, (name, _))| {
             let slowest = self.0.workers.iter().map(|worker| worker.topology_epoch_seen.of(index).get()).min();
@@ -281,6 +287,16 @@ impl Numbers {
         Ok(())
     }
 }
+
+/// Of groups that have Sentinels.
+type SentinelGauge = (&'static str, &'static str, fn(SentinelState) -> u64);
+const SENTINEL_GAUGES: &[SentinelGauge] = &[
+    ("redan_group_sentinels_known", "Sentinels that take part in votes", |s| s.known as u64),
+    ("redan_group_sentinels_answering", "Sentinels that answer, know the group and are not in TILT", |s| {
+        s.answering as u64
+    }),
+    ("redan_group_sentinel_epoch", "The configuration epoch that most Sentinels agreed on last", |s| s.epoch),
+];
 
 /// A node and where it stands.
 struct Place<'a> {

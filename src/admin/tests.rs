@@ -48,7 +48,7 @@ fn state() -> AdminState {
         ..node(2, "bad\"na\\me\n:1", Role::Unknown)
     };
     let nodes = vec![node(0, "10.0.0.1:6379", Role::Master), replica, silent];
-    let snapshot = Snapshot { epoch: 7, master: Some(0), nodes, reason: "the only claim".into() };
+    let snapshot = Snapshot { epoch: 7, master: Some(0), nodes, reason: "the only claim".into(), sentinels: None };
     AdminState {
         started: Instant::now(),
         started_at: SystemTime::now(),

@@ -75,8 +75,7 @@ impl Dialer {
     /// Loads the TLS files of every seed and of the group.
     pub(crate) fn new(group: Arc<Group>) -> Result<Self, TlsError> {
         let mut tls: Vec<(Arc<Access>, Arc<ClientConfig>)> = Vec::new();
-        let seeds = group.seeds.iter().map(|seed| &seed.access);
-        for access in seeds.chain([&group.access]) {
+        for access in group.accesses() {
             if let (Some(settings), false) = (&access.tls, tls.iter().any(|(known, _)| Arc::ptr_eq(known, access))) {
                 tls.push((Arc::clone(access), client::client_config(settings)?));
             }

@@ -14,12 +14,15 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, Group};
 use crate::control::probe::{Answer, Means, Probe};
-use crate::control::{Auth, is_heard_by_sentinels};
+use crate::control::sentinel::Inquiry;
+use crate::control::{self, Auth, is_heard_by_sentinels};
 use crate::tls;
 use crate::topology::address::is_loopback;
 use crate::topology::member::{Failure, FailureKind};
 use crate::topology::tracker::{Action, Event, Tracker};
 use crate::topology::{Node, Role, Version};
+
+mod sentinels;
 
 /// Rounds of questions: one to find the nodes, two to judge them steadily.
 const ROUNDS: u32 = 3;
@@ -46,6 +49,8 @@ pub(crate) fn run(config: &Config) -> ExitCode {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<[String; COLUMNS.len()]>,
+    /// One line for each Sentinel.
+    sentinels: Vec<String>,
     wrong: Vec<String>,
     /// Worth knowing, but it works.
     notes: Vec<String>,
@@ -77,16 +82,19 @@ pub(super) struct Seen {
 }
 
 pub(super) async fn look(group: &Arc<Group>) -> Seen {
-    let seeds = group.seeds.iter().map(|seed| seed.address.clone());
-    let mut tracker = Tracker::new(seeds, Instant::now());
+    let mut tracker = control::tracker(group);
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
     let mut answers = BTreeMap::new();
+    let mut inquiries: BTreeMap<Arc<str>, Inquiry> = BTreeMap::new();
     for round in 0..ROUNDS {
         if round > 0 {
             tokio::time::sleep(PAUSE).await;
         }
+        let mut found = sentinels::ask(group, &mut tracker, &mut inquiries).await;
         let mut asked = JoinSet::new();
         let mut due: Vec<Arc<str>> = tracker.addresses().cloned().collect();
+        found.retain(|address| !due.contains(address));
+        due.append(&mut found);
         loop {
             for address in due.drain(..) {
                 let mut probe = probes.remove(&address).unwrap_or_else(|| Probe::new(address.clone(), group));
@@ -103,7 +111,11 @@ pub(super) async fn look(group: &Arc<Group>) -> Seen {
                 match action {
                     Action::Probe(found) => due.push(found),
                     Action::Forget(gone) => drop(answers.remove(&gone)),
-                    Action::Publish(_) | Action::Order(_) | Action::Say(..) => {}
+                    Action::Publish(_)
+                    | Action::Order(_)
+                    | Action::Say(..)
+                    | Action::AskSentinel(_)
+                    | Action::ForgetSentinel(_) => {}
                 }
             }
             if tracker.addresses().any(|known| *known == address) {
@@ -148,6 +160,7 @@ impl Report {
             }
         }
         self.notes.extend(seen.tracker.unplaced().map(str::to_owned));
+        self.add_sentinels(group, seen);
     }
 
     /// Two who promote replicas undo each other's work.
@@ -209,20 +222,26 @@ fn missing_right(answer: &Answer) -> Option<&'static str> {
 
 /// The sentence about a node that could not be asked.
 fn unanswered(group: &Group, seen: &Seen, address: &str, failure: &Failure) -> String {
+    let tracker = &seen.tracker;
     let names_it = |answer: &Result<Answer, Failure>| {
         answer.as_ref().is_ok_and(|answer| {
             let seen = &answer.observation;
-            let listed = seen.replicas.iter().flatten().any(|replica| replica.address == address);
-            listed || seen.parent.as_deref() == Some(address)
+            let is_it = |named: &str| tracker.place(named, named).as_deref() == Some(address);
+            let listed = seen.replicas.iter().flatten().any(|replica| is_it(&replica.address));
+            listed || seen.parent.as_deref().is_some_and(is_it)
         })
     };
     let is_seed = group.seeds.iter().any(|seed| &*seed.address == address);
     let speaker = seen.answers.iter().filter(|_| !is_seed).find(|(_, answer)| names_it(answer));
     match speaker {
+        None if !is_seed && sentinels::name(tracker, address) => format!(
+            "{address}, as a Sentinel calls it: {}; where it has another address for Redan, say so in `map`",
+            failure.text
+        ),
         None => format!("{address}: {}", failure.text),
         Some((speaker, _)) => format!(
             "{address}, as {speaker} calls it: {}; where it has another address for Redan, set replica-announce-ip and \
-             replica-announce-port there, or list it in `nodes`",
+             replica-announce-port there, or say in `map` where it is",
             failure.text
         ),
     }
@@ -289,6 +308,12 @@ impl fmt::Display for Report {
             writeln!(f, "{}", cells.join("  ").trim_end())?;
         }
         writeln!(f)?;
+        for line in &self.sentinels {
+            writeln!(f, "{line}")?;
+        }
+        if !self.sentinels.is_empty() {
+            writeln!(f)?;
+        }
         for sentence in &self.wrong {
             writeln!(f, "wrong: {sentence}")?;
         }

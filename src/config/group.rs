@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Section, Text};
-use super::{Access, Group, NodeTls, Secret, Seed, changes, files, keys, values};
+use super::{Access, Group, NodeTls, Secret, Seed, changes, files, keys, sentinel, values};
 
 /// Reads an environment variable; an argument so that tests need not change the process's environment.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
@@ -47,7 +47,12 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
 
     let mut seeds: Vec<Seed> = Vec::new();
     let mut known = HashSet::new();
-    for value in section.list("nodes", "[\"10.0.0.1:6379\"]").unwrap_or_default() {
+    let nodes = match section.has("sentinel") {
+        // The Sentinels name them.
+        true => section.possible_list("nodes", "[\"10.0.0.1:6379\"]"),
+        false => section.list("nodes", "[\"10.0.0.1:6379\"]").unwrap_or_default(),
+    };
+    for value in nodes {
         let seed = seed(&section, value, &access, environment);
         if seed.as_ref().is_some_and(|seed| !known.insert(Arc::clone(&seed.address))) {
             section.source().error(value.span().start, "this node stands in the list twice; remove one of them");
@@ -56,12 +61,23 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
     }
     readable_password(&section, &seeds);
     let (failover, fence) = (changes::failover(&section), changes::fence(&section));
+    let map = sentinel::map(&section, &access);
+    let sentinel = match section.section("sentinel", &keys::SENTINEL) {
+        Some(inner) => Some(sentinel::read(inner, environment)?),
+        None if section.has("sentinel") => return None,
+        None => None,
+    };
+    if failover.is_some() && sentinel.is_some() {
+        section.error("failover", "Sentinels replace a lost master themselves; remove `failover`, or `sentinel`");
+    }
     section.close();
     let read_timeout = Some(read_timeout).filter(|timeout| !timeout.is_zero());
     Some(Group {
         name: name?.text.to_owned(),
         seeds,
         access,
+        sentinel,
+        map,
         probe_interval,
         probe_timeout,
         connect_timeout,
@@ -76,11 +92,15 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
 impl Seed {
     /// What is sent to it leaves this machine in plaintext.
     pub(super) fn is_readable_on_the_way(&self) -> bool {
-        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        !local && self.access.tls.is_none()
+        is_readable_on_the_way(&self.address, &self.access)
     }
+}
+
+pub(super) fn is_readable_on_the_way(address: &str, access: &Access) -> bool {
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !local && access.tls.is_none()
 }
 
 /// A password on its way to another machine in plaintext is common inside a private network, so it is not
@@ -152,7 +172,7 @@ fn node(section: Section<'_>, at: usize, group: &Access, environment: Environmen
 }
 
 /// Without `server_name`, the certificate must name the host of the address, so the host must be such a name.
-fn verifiable(section: &Section<'_>, at: usize, host: &str) {
+pub(super) fn verifiable(section: &Section<'_>, at: usize, host: &str) {
     if server_name(host).is_err() {
         section.source().error(at, format!("no certificate can name the host \"{host}\"; say `server_name` in `tls`"));
     }
@@ -163,7 +183,7 @@ fn server_name(text: &str) -> Result<String, String> {
     ServerName::try_from(text.to_owned()).map(|_| text.to_owned()).map_err(|_| wrong())
 }
 
-fn tls(section: &Section<'_>) -> Option<NodeTls> {
+pub(super) fn tls(section: &Section<'_>) -> Option<NodeTls> {
     let tls = section.section("tls", &keys::NODE_TLS)?;
     if !tls.has("ca") {
         tls.error("ca", "`tls` lacks `ca`; name the PEM file of the CA that signed the nodes' certificates");
@@ -183,7 +203,7 @@ fn tls(section: &Section<'_>) -> Option<NodeTls> {
     Some(NodeTls { ca: ca?, server_name, identity: cert.zip(key) })
 }
 
-fn credentials(section: &Section<'_>, environment: Environment<'_>) -> (Option<String>, Option<Secret>) {
+pub(super) fn credentials(section: &Section<'_>, environment: Environment<'_>) -> (Option<String>, Option<Secret>) {
     let user = section.parsed("user", |text| {
         let plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
         plain.then(|| text.to_owned()).ok_or_else(|| "a user's name has at least one letter and no spaces".to_owned())

@@ -85,6 +85,8 @@ pub(super) static GROUP: Kind = Kind {
         "password_file",
         "password_env",
         "tls",
+        "sentinel",
+        "map",
         "probe_interval",
         "probe_timeout",
         "connect_timeout",
@@ -96,12 +98,16 @@ pub(super) static GROUP: Kind = Kind {
         "fence_after",
         "min_replicas",
     ],
+    refused: &[("password", NO_PASSWORD_HERE)],
+};
+
+pub(super) static SENTINEL: Kind = Kind {
+    title: "[[group]] sentinel",
+    keys: &["master", "addresses", "user", "password_file", "password_env", "tls"],
     refused: &[
         ("password", NO_PASSWORD_HERE),
-        (
-            "sentinel",
-            "`sentinel` is not supported by this version; remove it: Redan finds the master by asking the nodes",
-        ),
+        ("nodes", "Sentinels stand in `addresses`; the servers in the group's `nodes`"),
+        ("quorum", "the quorum is the Sentinels' own (`sentinel monitor`); remove it here"),
     ],
 };
 
@@ -123,8 +129,20 @@ pub(super) static USER: Kind = Kind {
 };
 
 /// Every section, for whoever looks for a setting that stands in the wrong one.
-pub(super) static SECTIONS: &[&Kind] =
-    &[&FILE, &REDAN, &LOG, &LISTENER, &LISTENER_TLS, &OUTPUT_LIMIT, &GROUP, &NODE, &NODE_TLS, &USERS_FILE, &USER];
+pub(super) static SECTIONS: &[&Kind] = &[
+    &FILE,
+    &REDAN,
+    &LOG,
+    &LISTENER,
+    &LISTENER_TLS,
+    &OUTPUT_LIMIT,
+    &GROUP,
+    &SENTINEL,
+    &NODE,
+    &NODE_TLS,
+    &USERS_FILE,
+    &USER,
+];
 
 /// The name of `candidates` that was most likely meant by `wrong`, if one is near enough.
 pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

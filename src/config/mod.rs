@@ -14,6 +14,7 @@ mod permissions;
 mod read;
 mod report;
 mod section;
+mod sentinel;
 mod users;
 mod values;
 mod writes;
@@ -185,6 +186,10 @@ pub(crate) struct Group {
     pub(crate) seeds: Vec<Seed>,
     /// For discovered nodes, and for seeds without their own.
     pub(crate) access: Arc<Access>,
+    /// Who else is asked for the master; without it the nodes alone. Then there is at least one seed.
+    pub(crate) sentinel: Option<Sentinel>,
+    /// Addresses that nodes and Sentinels announce, and where they are dialled instead.
+    pub(crate) map: Vec<Mapped>,
     pub(crate) probe_interval: Duration,
     /// A node that does not answer a probe for so long is taken as unreachable.
     pub(crate) probe_timeout: Duration,
@@ -218,7 +223,48 @@ impl Group {
 
     /// How to reach and authenticate to the node at `address`.
     pub(crate) fn access_to(&self, address: &str) -> &Arc<Access> {
-        self.seed(address).map_or(&self.access, |seed| &seed.access)
+        let seed = self.seed(address).map(|seed| &seed.access);
+        let mapped = || self.map.iter().find(|mapped| &*mapped.dialled == address).map(|mapped| &mapped.access);
+        seed.or_else(mapped).unwrap_or(&self.access)
+    }
+
+    /// Every way in which Redan presents itself to nodes.
+    pub(crate) fn accesses(&self) -> impl Iterator<Item = &Arc<Access>> {
+        let seeds = self.seeds.iter().map(|seed| &seed.access);
+        seeds.chain(self.map.iter().map(|mapped| &mapped.access)).chain([&self.access])
+    }
+}
+
+/// The Sentinels that watch a group.
+#[derive(Debug)]
+pub(crate) struct Sentinel {
+    /// What they call the group's master: the name in their `sentinel monitor`.
+    pub(crate) master: String,
+    /// Some of them, at least one; they name the others.
+    pub(crate) addresses: Vec<Arc<str>>,
+    /// Their own, not the nodes'.
+    pub(crate) access: Arc<Access>,
+}
+
+/// A line of a group's `map`.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) announced: Arc<str>,
+    pub(crate) dialled: Arc<str>,
+    /// The group's; its certificate still names the announced host.
+    pub(crate) access: Arc<Access>,
+}
+
+impl Access {
+    /// For a peer that announces `host` and is reached elsewhere: its certificate names what it announces.
+    pub(crate) fn announced_as(self: &Arc<Self>, host: &str) -> Arc<Self> {
+        match &self.tls {
+            Some(tls) if tls.server_name.is_none() => {
+                let tls = Some(NodeTls { server_name: Some(host.to_owned()), ..tls.clone() });
+                Arc::new(Self { user: self.user.clone(), password: self.password.clone(), tls })
+            }
+            _ => Arc::clone(self),
+        }
     }
 }
 

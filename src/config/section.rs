@@ -231,6 +231,29 @@ impl<'a> Section<'a> {
         self.list(key, example)
     }
 
+    /// The elements of a list that may be absent or empty.
+    pub(super) fn possible_list(&self, key: &str, example: &str) -> &'a [Spanned<DeValue<'a>>] {
+        let empty = |value: &Spanned<DeValue<'_>>| value.get_ref().as_array().is_some_and(|array| array.is_empty());
+        match self.get(key) {
+            Some(value) if !empty(value) => self.list(key, example).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    /// What stands in a table whose names are the operator's, not settings.
+    pub(super) fn pairs(
+        &self,
+        key: &str,
+        example: &str,
+    ) -> impl Iterator<Item = (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> {
+        let value = self.get(key);
+        let table = value.and_then(|value| value.get_ref().as_table());
+        if let (Some(value), None) = (value, table) {
+            self.wrong_type(key, value, format!("a table: `{key} = {example}`"));
+        }
+        table.into_iter().flatten()
+    }
+
     /// The elements of a list, whatever they are.
     pub(super) fn list(&self, key: &str, example: &str) -> Option<&'a [Spanned<DeValue<'a>>]> {
         let Some(value) = self.get(key) else {

@@ -127,6 +127,8 @@ const FULL_GROUP: &str = r#"nodes = [
         user = "redan"
         password_file = "secrets/redis"
         tls = { ca = "certs/ca.pem", server_name = "redis.internal" }
+        sentinel = { master = "mymaster", addresses = ["10.0.0.1:26379", "s-2:26379"], user = "s", password_env = "REDIS_PASSWORD", tls = { ca = "certs/ca.pem" } }
+        map = { "10.0.0.9:6379" = "127.0.0.1:8001", "redis-9:6379" = "127.0.0.1:8002" }
         probe_interval = "1s"
         probe_timeout = "2s"
         connect_timeout = "3s"
@@ -179,10 +181,36 @@ fn every_setting_arrives() {
             ("10.0.0.4:6379", Some("redan"), "hunter2", None, true),
         ]
     );
+    let sentinel = group.sentinel.as_ref().unwrap();
+    assert_eq!((sentinel.master.as_str(), sentinel.addresses.len()), ("mymaster", 2));
+    let Access { user, password, tls } = &*sentinel.access;
+    let password = password.as_ref().map(Secret::reveal);
+    assert_eq!((user.as_deref(), password), (Some("s"), Some("from the environment")));
+    assert!(tls.as_ref().is_some_and(|tls| tls.server_name.is_none()), "nothing is taken from the group's");
+    let map: Vec<_> = group.map.iter().map(|mapped| (&*mapped.announced, &*mapped.dialled)).collect();
+    assert_eq!(map, [("10.0.0.9:6379", "127.0.0.1:8001"), ("redis-9:6379", "127.0.0.1:8002")]);
     assert_eq!(group.probe_interval, Duration::from_secs(1));
     assert_eq!((group.probe_timeout, group.connect_timeout), (Duration::from_secs(2), Duration::from_secs(3)));
     assert!(!format!("{config:?}").contains("hunter2"), "secrets print as ***");
     assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn sentinels_may_stand_in_for_nodes() {
+    let directory = Directory::new();
+    let sentinel = "sentinel = { master = \"m\", addresses = [\"127.0.0.1:26379\"] }";
+    for nodes in ["", "nodes = []"] {
+        let config = directory.load(&file("", BIND, &format!("{nodes}\n{sentinel}"))).unwrap();
+        assert!(config.groups[0].seeds.is_empty() && config.groups[0].sentinel.is_some());
+    }
+    // What is announced is what the certificate names.
+    let map = "tls = { ca = \"certs/ca.pem\" }\nmap = { \"ten:6379\" = \"127.0.0.1:8001\" }";
+    let config = directory.load(&file("", BIND, &format!("{NODES}\n{map}"))).unwrap();
+    let access = config.groups[0].access_to("127.0.0.1:8001");
+    assert_eq!(access.tls.as_ref().unwrap().server_name.as_deref(), Some("ten"));
+    let exposed = "sentinel = { master = \"m\", addresses = [\"10.0.0.1:1\"], password_env = \"REDIS_PASSWORD\" }";
+    let config = directory.load(&file("", BIND, exposed)).unwrap();
+    assert!(config.warnings[0].contains("the Sentinel 10.0.0.1:1 crosses the network"), "{:?}", config.warnings);
 }
 
 /// Each row: lines for [redan], [[listener]] and [[group]]; the line number and a part of each error.
@@ -366,7 +394,29 @@ fn mistakes_in_groups() {
         ("", BIND, "nodes = [{ address = \"a:1\", server_name = \"b\" }]", &[(8, "only with `tls`")]),
         ("", BIND, "nodes = [{ address = \"a:1\", password = \"hunter2\" }]", &[(8, "does not belong in this file")]),
         ("", BIND, line("password = \"hunter2\""), &[(9, "does not belong in this file")]),
-        ("", BIND, line("sentinel = {}"), &[(9, "not supported by this version")]),
+        ("", BIND, line("sentinel = \"m\""), &[(9, "write a table")]),
+        ("", BIND, line("sentinel = {}"), &[(9, "lacks `master`"), (9, "lacks `addresses`")]),
+        ("", BIND, "sentinel = { master = \"a b\", addresses = [] }", &[(8, "no name of a master"), (8, "is empty")]),
+        (
+            "",
+            BIND,
+            "nodes = 5\nsentinel = { master = \"m\", addresses = [\"x\", 5, \"a:1\", \"a:1\"], quorum = 2, password = \"p\" }",
+            &[
+                (8, "`nodes` is of type integer"),
+                (9, "does not belong in this file"),
+                (9, "the Sentinels' own"),
+                (9, "it has no port"),
+                (9, "of type integer"),
+                (9, "this Sentinel stands in the list twice"),
+            ],
+        ),
+        ("", BIND, line("map = [\"a:1\"]"), &[(9, "write a table")]),
+        (
+            "",
+            BIND,
+            line("map = { \"a\" = \"b:1\", \"a:2\" = \"b\", \"a:3\" = 4 }"),
+            &[(9, "it has no port"), (9, "it has no port"), (9, "of type integer")],
+        ),
         ("", BIND, both, &[(10, "both `password_file` and `password_env`")]),
         ("", BIND, line("password_env = \"UNSET\""), &[(9, "UNSET is not set")]),
         ("", BIND, line("password_env = \"EMPTY\""), &[(9, "is empty")]),

@@ -1,6 +1,6 @@
-//! A probe's own connection to a node: dial, TLS, AUTH, then whole requests and whole replies.
+//! A probe's own connection to a node or a Sentinel: dial, TLS, AUTH, then whole requests and whole replies.
 //!
-//! Used by [`super::probe`] only. It never shares a connection with the data path, so that a slow client can
+//! Used by [`super::probe`] and [`super::sentinel`] only. It never shares a connection with the data path, so that a slow client can
 //! never look like a dead master.
 
 use std::io;
@@ -100,8 +100,12 @@ impl Connection {
         let _ = self.stream.read_buf(&mut self.buffer).await;
     }
 
-    /// Sends the commands in one write and reads one reply for each.
-    pub(super) async fn ask<W: AsRef<[u8]>>(&mut self, commands: &[&[W]]) -> io::Result<Vec<Value>> {
+    /// Sends a command whose reply somebody else reads.
+    pub(super) async fn send(&mut self, command: &[&str]) -> io::Result<()> {
+        self.write(&[command]).await
+    }
+
+    async fn write<W: AsRef<[u8]>>(&mut self, commands: &[&[W]]) -> io::Result<()> {
         let mut out = Vec::new();
         for command in commands {
             out.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
@@ -112,20 +116,33 @@ impl Connection {
             }
         }
         self.stream.write_all(&out).await?;
-        self.stream.flush().await?;
+        self.stream.flush().await
+    }
+
+    /// Sends the commands in one write and reads one reply for each.
+    pub(super) async fn ask<W: AsRef<[u8]>>(&mut self, commands: &[&[W]]) -> io::Result<Vec<Value>> {
+        self.write(commands).await?;
         let mut replies = Vec::with_capacity(commands.len());
         while replies.len() < commands.len() {
+            let value = self.read().await?;
+            // These end the connection; no reply follows for the rest.
+            let last =
+                value.error().is_some_and(|text| text.starts_with("DENIED") || text.contains("max number of clients"));
+            replies.push(value);
+            if last {
+                break;
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Reads one whole reply, or one message of those that come unasked.
+    pub(super) async fn read(&mut self) -> io::Result<Value> {
+        loop {
             match decode(&self.buffer, false).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
                 Some((value, len)) => {
                     self.buffer.advance(len);
-                    // These end the connection; no reply follows for the rest.
-                    let last = value
-                        .error()
-                        .is_some_and(|text| text.starts_with("DENIED") || text.contains("max number of clients"));
-                    replies.push(value);
-                    if last {
-                        return Ok(replies);
-                    }
+                    return Ok(value);
                 }
                 None if self.buffer.len() > self.longest => {
                     return Err(io::Error::new(
@@ -140,7 +157,6 @@ impl Connection {
                 }
             }
         }
-        Ok(replies)
     }
 }
 

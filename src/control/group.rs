@@ -1,4 +1,4 @@
-//! One group: a task per node asks, this task hands the answers to the tracker and does what it says.
+//! One group: a task per node and per Sentinel asks, this task hands the answers to the tracker and does what it says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use super::GroupControl;
 use super::probe::Probe;
 use super::promoting::Promoting;
 use super::rescue::carry_out;
+use super::sentinel;
 use crate::config::Group;
+use crate::topology::address::Places;
 use crate::topology::member::FailureKind;
 use crate::topology::tracker::{Action, Event, Level, Tracker};
 
@@ -23,18 +25,31 @@ const SEARCHING: Duration = Duration::from_millis(75);
 /// closes every connection is not dialled more often either.
 const LOOK_SPACING: Duration = Duration::from_millis(10);
 
-/// What tells every node's task when to ask again. A change of it means: now.
+/// A Sentinel that says something starts a search of this length although there is a master: from `+sdown` to the
+/// promotion it takes a second or two, and each of its messages begins the time anew.
+const STIRRED: Duration = Duration::from_secs(5);
+
+/// What tells every node's and Sentinel's task when to ask again. A change of it means: now.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+pub(super) struct Pace {
     interval: Duration,
+    /// There is no master, or something is going on.
+    pub(super) searching: bool,
     looks: u64,
+}
+
+/// A tracker of the group as it is configured.
+pub(crate) fn tracker(config: &Group) -> Tracker {
+    let seeds = config.seeds.iter().map(|seed| seed.address.clone());
+    let sentinels = config.sentinel.iter().flat_map(|sentinel| sentinel.addresses.iter().cloned());
+    let places = Places::new(config.map.iter().map(|mapped| (&mapped.announced, &mapped.dialled)));
+    Tracker::new(seeds, Instant::now()).with_places(places).with_sentinels(sentinels)
 }
 
 /// Watches the group for ever.
 pub(super) async fn watch(control: GroupControl) {
-    let seeds = control.config.seeds.iter().map(|seed| seed.address.clone());
-    let tracker = Tracker::new(seeds, Instant::now()).acting(control.config.fence, control.config.failover);
-    let (pace, _) = watch::channel(Pace { interval: SEARCHING, looks: 0 });
+    let tracker = tracker(&control.config).acting(control.config.fence, control.config.failover);
+    let (pace, _) = watch::channel(Pace { interval: SEARCHING, searching: true, looks: 0 });
     // Each node has one answer under way at most, and the tracker bounds the nodes.
     let (events, mut arrived) = mpsc::channel(64);
     let promoting = Promoting::new();
@@ -46,15 +61,21 @@ pub(super) async fn watch(control: GroupControl) {
         tasks: JoinSet::new(),
         orders: JoinSet::new(),
         nodes: HashMap::new(),
+        sentinels: HashMap::new(),
         promoting,
+        stirred_until: None,
+        wanted: false,
     };
     for address in watch.tracker.addresses().cloned().collect::<Vec<_>>() {
         watch.begin(address);
     }
+    for address in watch.tracker.sentinels().map(|sentinel| sentinel.address.clone()).collect::<Vec<_>>() {
+        watch.begin_sentinel(address);
+    }
     let mut looked = Instant::now();
-    let mut wanted = false;
     loop {
         let next_look = tokio::time::Instant::from_std(looked + LOOK_SPACING);
+        let calm = watch.stirred_until.map(tokio::time::Instant::from_std);
         tokio::select! {
             Some(event) = arrived.recv() => watch.handle(event),
             Some(ended) = watch.tasks.join_next() => watch.revive(ended),
@@ -62,10 +83,14 @@ pub(super) async fn watch(control: GroupControl) {
             Some(_) = watch.orders.join_next() => watch.look(),
             Some(promotion) = watch.control.promotions.recv() => watch.promote(promotion),
             Some(happened) = watch.promoting.next() => watch.goes_on(happened),
-            () = watch.control.look.notified(), if !wanted => wanted = true,
-            () = tokio::time::sleep_until(next_look), if wanted => {
-                (wanted, looked) = (false, Instant::now());
+            () = watch.control.look.notified(), if !watch.wanted => watch.wanted = true,
+            () = tokio::time::sleep_until(next_look), if watch.wanted => {
+                (watch.wanted, looked) = (false, Instant::now());
                 watch.look();
+            }
+            () = tokio::time::sleep_until(calm.unwrap_or(next_look)), if calm.is_some() => {
+                watch.stirred_until = None;
+                watch.set_pace();
             }
         }
     }
@@ -81,6 +106,11 @@ pub(super) struct Watch {
     /// What nodes are being told.
     orders: JoinSet<()>,
     nodes: HashMap<Arc<str>, AbortHandle>,
+    sentinels: HashMap<Arc<str>, AbortHandle>,
+    /// A Sentinel spoke a moment ago.
+    stirred_until: Option<Instant>,
+    /// Somebody wants to know now.
+    wanted: bool,
 }
 
 impl Watch {
@@ -92,7 +122,19 @@ impl Watch {
         }
     }
 
+    fn begin_sentinel(&mut self, address: Arc<str>) {
+        let (config, pace, events) = (self.control.config.clone(), self.pace.subscribe(), self.events.clone());
+        let asking = sentinel::ask_for_ever(address.clone(), config, pace, events);
+        if let Some(before) = self.sentinels.insert(address, self.tasks.spawn(asking)) {
+            before.abort();
+        }
+    }
+
     fn handle(&mut self, event: Event) {
+        if let Event::Noticed { .. } = event {
+            self.stirred_until = Some(Instant::now() + STIRRED);
+            self.wanted = true;
+        }
         let actions = self.tracker.handle(Instant::now(), event);
         self.perform(actions);
         self.release_when_proven();
@@ -112,6 +154,12 @@ impl Watch {
                         task.abort();
                     }
                 }
+                Action::AskSentinel(address) => self.begin_sentinel(address),
+                Action::ForgetSentinel(address) => {
+                    if let Some(task) = self.sentinels.remove(&address) {
+                        task.abort();
+                    }
+                }
                 Action::Publish(snapshot) => {
                     self.control.snapshot.store(snapshot.clone());
                     (self.control.published)(&snapshot);
@@ -122,11 +170,16 @@ impl Watch {
                 Action::Say(level, text) => say(&self.control.config.name, level, &text),
             }
         }
+        self.set_pace();
+    }
+
+    fn set_pace(&self) {
         let usual = self.control.config.probe_interval;
-        let interval = if self.tracker.has_master() { usual } else { usual.min(SEARCHING) };
+        let searching = !self.tracker.has_master() || self.stirred_until.is_some();
+        let interval = if searching { usual.min(SEARCHING) } else { usual };
         self.pace.send_if_modified(|pace| {
-            let changed = pace.interval != interval;
-            pace.interval = interval;
+            let changed = (pace.interval, pace.searching) != (interval, searching);
+            (pace.interval, pace.searching) = (interval, searching);
             changed
         });
     }
@@ -137,10 +190,16 @@ impl Watch {
         if error.is_cancelled() {
             return;
         }
-        let address = self.nodes.iter().find(|(_, task)| task.id() == error.id()).map(|(address, _)| address.clone());
-        if let Some(address) = address {
-            tracing::error!(group = %self.control.config.name, "the probe of {address} failed inside Redan and is restarted: {error}");
+        let of = |tasks: &HashMap<Arc<str>, AbortHandle>| {
+            tasks.iter().find(|(_, task)| task.id() == error.id()).map(|(address, _)| address.clone())
+        };
+        let group = &self.control.config.name;
+        if let Some(address) = of(&self.nodes) {
+            tracing::error!(group, "the probe of {address} failed inside Redan and is restarted: {error}");
             self.begin(address);
+        } else if let Some(address) = of(&self.sentinels) {
+            tracing::error!(group, "the questions to the Sentinel {address} failed inside Redan and go on: {error}");
+            self.begin_sentinel(address);
         }
     }
 }

@@ -5,11 +5,13 @@
 //! by `redan promote`, or by the tracker where `failover = "auto"`.
 
 mod connection;
+mod delegated;
 mod group;
 pub(crate) mod order;
 pub(crate) mod probe;
 mod promoting;
 mod rescue;
+pub(crate) mod sentinel;
 mod switch;
 
 use std::future::Future;
@@ -20,6 +22,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 pub(crate) use connection::Auth;
+pub(crate) use group::tracker;
 pub(crate) use rescue::is_heard_by_sentinels;
 pub(crate) use switch::{Ending, Promotion};
 

@@ -229,6 +229,6 @@ impl Open {
 }
 
 /// Denied by ACL, or renamed away.
-fn is_forbidden(error: &str) -> bool {
+pub(super) fn is_forbidden(error: &str) -> bool {
     error.starts_with("NOPERM") || error.starts_with("ERR unknown command") || error.starts_with("ERR Unknown command")
 }

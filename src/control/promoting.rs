@@ -3,13 +3,15 @@
 //! One switch at a time. The steps among the nodes are [`super::switch`]'s; proof of the new master is the tracker's.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
+use super::delegated::Delegated;
 use super::group::Watch;
-use super::switch::{Ending, Promotion, Switch, Teller, Wish, ask_sentinel, sentinel_in_charge};
+use super::switch::{Ending, Promotion, Switch, Teller, Wish};
+use crate::config::Group;
 use crate::topology::NodeId;
 
 /// A switch asks two or three things of the watch.
@@ -66,19 +68,11 @@ impl Watch {
         if self.promoting.is_under_way() {
             return teller.end(Ending::Refused, "another switch of this group is under way; nothing was changed");
         }
-        if sentinel_in_charge(&group) {
-            let reason = "Sentinel switches the master".to_owned();
-            self.promoting.now = Some(Underway { heir: None, teller, reason, held_since: None });
-            self.promoting.task.spawn(async move {
-                match ask_sentinel(&group).await {
-                    Ok(()) => (Ending::Done, "Sentinel switches the master; Redan follows".to_owned()),
-                    Err(why) => (Ending::Refused, why),
-                }
-            });
-            return;
-        }
         if self.tracker.is_proven(&node) {
             return teller.end(Ending::Done, &format!("{node} is the master already; nothing was changed"));
+        }
+        if group.sentinel.is_some() {
+            return self.delegate(group, node, timeout, teller);
         }
         let plan = match self.tracker.plan_switch(&node) {
             Ok(plan) => plan,
@@ -99,6 +93,21 @@ impl Watch {
             teller,
         };
         self.promoting.task.spawn(switch.run());
+    }
+
+    /// Sentinels are in charge: Redan only asks them, and follows.
+    fn delegate(&mut self, group: Arc<Group>, node: String, timeout: Duration, teller: Arc<Teller>) {
+        let reason = format!("the Sentinels are asked to switch the master, {node} is wanted");
+        teller.say(&reason);
+        self.promoting.now = Some(Underway { heir: None, teller, reason, held_since: None });
+        let delegated = Delegated {
+            group,
+            sentinels: self.tracker.sentinels().map(|sentinel| sentinel.address.clone()).collect(),
+            node,
+            snapshot: Arc::clone(&self.control.snapshot),
+            deadline: Instant::now() + timeout,
+        };
+        self.promoting.task.spawn(delegated.run());
     }
 
     pub(super) fn goes_on(&mut self, happened: Happened) {

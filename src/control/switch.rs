@@ -316,15 +316,3 @@ async fn has_reached(heir: &mut Line, end: u64) -> Result<bool, String> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
-
-/// Whether Sentinels decide who the master is, and not Redan.
-///
-/// SEAM: the lead connects it to the group's `sentinel` setting. Then [`ask_sentinel`] is used in place of [`Switch`].
-pub(super) fn sentinel_in_charge(_group: &Group) -> bool {
-    false
-}
-
-/// SEAM: `SENTINEL FAILOVER name` at one Sentinel that answers; it chooses the node itself.
-pub(super) async fn ask_sentinel(_group: &Group) -> Result<(), String> {
-    Err("Sentinels are in charge of this group: use SENTINEL FAILOVER".to_owned())
-}

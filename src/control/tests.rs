@@ -23,6 +23,8 @@ pub(crate) fn group(seeds: Vec<(String, Access)>, access: Access) -> Group {
         name: "main".to_owned(),
         seeds: seeds.collect(),
         access: Arc::new(access),
+        sentinel: None,
+        map: Vec::new(),
         probe_interval: Duration::from_millis(100),
         probe_timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_secs(5),

@@ -113,7 +113,7 @@ mod tests {
             trouble: None,
             silent: false,
         };
-        Snapshot { epoch: 1, master: None, nodes: vec![node], reason: "a test".into() }
+        Snapshot { epoch: 1, master: None, nodes: vec![node], reason: "a test".into(), sentinels: None }
     }
 
     /// Lag in milliseconds and bytes, snapshot by snapshot, and who is in.

@@ -41,6 +41,7 @@ fn group(with_master: bool) -> Snapshot {
             node(5, Role::Replica, true, None, 2000),
         ],
         reason: "a test".into(),
+        sentinels: None,
     }
 }
 
@@ -255,6 +256,7 @@ fn zones_are_preferred_and_spilt_over() {
                 .map(|id| node(id, if id == 1 { Role::Master } else { Role::Replica }, true, Some(0), 200))
                 .to_vec(),
             reason: "a test".into(),
+            sentinels: None,
         };
         let at = |id: u32| [1, 2, 3, 5, 6].iter().position(|known| *known == id).expect("a node");
         let mut standings = standings(&snapshot);

@@ -2,6 +2,9 @@
 //!
 //! Pure text; no name is resolved here.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 /// `host` and `port` of `host:port`; an IPv6 host stands in brackets and is returned without them.
 pub(crate) fn split_host_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
@@ -25,10 +28,35 @@ pub(crate) fn is_loopback(address: &str) -> bool {
     host == "localhost" || host == "::1" || host.starts_with("127.")
 }
 
+/// Where Redan dials what others announce: the operator's `map`, and what needs none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places(BTreeMap<String, Arc<str>>);
+
+impl Places {
+    /// Pairs of an announced address and the one to dial.
+    pub(crate) fn new<'a>(map: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>)>) -> Self {
+        Self(map.into_iter().map(|(announced, dialled)| (announced.to_string(), Arc::clone(dialled))).collect())
+    }
+
+    /// Where to dial what `speaker` calls `address`; `None` when it means nothing here.
+    pub(crate) fn place(&self, speaker: &str, address: &str) -> Option<Arc<str>> {
+        match self.0.get(address) {
+            Some(dialled) => Some(Arc::clone(dialled)),
+            None => is_meaningful(speaker, address).then(|| address.into()),
+        }
+    }
+
+    /// What the node at `speaker` calls what is dialled here at `address`; `None` when that is not known.
+    pub(super) fn name<'a>(&'a self, speaker: &str, address: &'a str) -> Option<&'a str> {
+        let announced = self.0.iter().find(|(_, dialled)| &***dialled == address).map(|(announced, _)| &**announced);
+        announced.or_else(|| is_meaningful(speaker, address).then_some(address))
+    }
+}
+
 /// Whether an address that the node at `speaker` gave means the same server to Redan. A node on another host
 /// that names 127.0.0.1 means its own host, a tunnel's entry for instance; dialling it here would reach
 /// a stranger.
-pub(crate) fn is_meaningful(speaker: &str, address: &str) -> bool {
+fn is_meaningful(speaker: &str, address: &str) -> bool {
     split_host_port(address).is_some() && (!is_loopback(address) || is_loopback(speaker))
 }
 
@@ -65,6 +93,16 @@ mod tests {
             ("127.0.0.1:1", "nonsense", false),
         ] {
             assert_eq!(is_meaningful(speaker, address), want, "{speaker} says {address}");
+        }
+    }
+
+    #[test]
+    fn what_is_mapped_is_dialled_elsewhere_whoever_says_it() {
+        let places = Places::new([(&"10.0.0.5:1".into(), &"127.0.0.1:8001".into())]);
+        for (address, want) in
+            [("10.0.0.5:1", Some("127.0.0.1:8001")), ("10.0.0.6:1", Some("10.0.0.6:1")), ("127.0.0.1:8001", None)]
+        {
+            assert_eq!(places.place("10.0.0.2:1", address).as_deref(), want, "{address}");
         }
     }
 }

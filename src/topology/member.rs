@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::address::is_meaningful;
+use super::address::Places;
 use super::greeting::Greeting;
 use super::observe::Observation;
 use super::{Flavor, NodeId, Role, Version};
@@ -66,9 +66,13 @@ pub(super) struct Member {
     pub(super) role: Role,
     pub(super) role_since: Instant,
     parent_text: Option<String>,
+    /// Where Redan dials the master that it named in its last answer, if that means anything here.
+    parent_at: Option<Arc<str>>,
     /// Since when it follows whom it follows, and whether it followed somebody else (or nobody) before.
     pub(super) parent_since: Instant,
     pub(super) moved: bool,
+    /// It was the master, another one followed it, and it has not been a replica since.
+    pub(super) succeeded: bool,
     /// When it was last seen as a connected, direct replica of the proven master.
     pub(super) in_step_at: Option<Instant>,
     /// Where its data stood when it last answered, remembered while it is silent.
@@ -118,8 +122,10 @@ impl Member {
             role: Role::Unknown,
             role_since: now,
             parent_text: None,
+            parent_at: None,
             parent_since: now,
             moved: false,
+            succeeded: false,
             in_step_at: None,
             last: None,
             interruptions: 0,
@@ -144,16 +150,20 @@ impl Member {
         restarted || loads || fell || departed
     }
 
-    /// Takes in an answer.
-    pub(super) fn observe(&mut self, now: Instant, seen: Observation, round_trip: Duration) {
+    /// Takes in an answer; `places` says where the master that it names is dialled.
+    pub(super) fn observe(&mut self, now: Instant, seen: Observation, round_trip: Duration, places: &Places) {
         if self.broke(&seen) {
             self.interruptions += 1;
         }
         self.last = Some(Point { replid: seen.replid.clone(), offset: seen.offset });
+        if seen.role == Role::Replica {
+            self.succeeded = false;
+        }
         if seen.role != self.role {
             self.role = seen.role;
             self.role_since = now;
         }
+        self.parent_at = seen.parent.as_deref().and_then(|parent| places.place(&self.address, parent));
         if seen.parent != self.parent_text {
             self.moved = self.answered;
             self.parent_since = now;
@@ -226,14 +236,11 @@ impl Member {
     }
 }
 
-/// The member that `speaker` means when it names `address`.
-pub(super) fn resolve<'a>(members: &'a [Member], speaker: &Member, address: &str) -> Option<&'a Member> {
-    is_meaningful(&speaker.address, address).then(|| members.iter().find(|member| member.is_at(address))).flatten()
-}
-
 /// The node that `member` replicates from, where that is known.
 pub(super) fn parent_of<'a>(members: &'a [Member], member: &Member) -> Option<&'a Member> {
-    resolve(members, member, member.said.as_ref()?.parent.as_deref()?)
+    member.said.as_ref()?;
+    let at = member.parent_at.as_deref()?;
+    members.iter().find(|other| other.is_at(at))
 }
 
 /// Where the chain of masters above a replica ends.

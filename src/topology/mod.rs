@@ -14,7 +14,9 @@ pub(crate) mod observe;
 mod proof;
 pub(crate) mod rescue;
 pub(crate) mod succession;
+pub(crate) mod sentinel;
 pub(crate) mod tracker;
+mod votes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -116,6 +118,19 @@ impl Node {
     }
 }
 
+/// What the Sentinels of a group amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentinelState {
+    /// Those that take part: configured ones that answered once, and whom they name.
+    pub(crate) known: usize,
+    /// Those of them that answer, know the group and are not in TILT.
+    pub(crate) answering: usize,
+    /// The newest configuration epoch that most of them agreed on; 0 before the first.
+    pub(crate) epoch: u64,
+    /// Most of the known ones answer and name the same master: they are able to make another one.
+    pub(crate) in_charge: bool,
+}
+
 /// The group at one moment. Workers route by it; it is replaced as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Snapshot {
@@ -127,12 +142,14 @@ pub(crate) struct Snapshot {
     pub(crate) nodes: Vec<Node>,
     /// One sentence: why this master, or why there is none. Shown to operators and in hold errors.
     pub(crate) reason: Arc<str>,
+    /// `None` where none is configured. Where one is in charge, whoever else moves the master has to ask it.
+    pub(crate) sentinels: Option<SentinelState>,
 }
 
 impl Snapshot {
     /// Before the first probe answered: no node, no master.
     pub(crate) fn unknown() -> Self {
-        Self { epoch: 0, master: None, nodes: Vec::new(), reason: "no node has been asked yet".into() }
+        Self { epoch: 0, master: None, nodes: Vec::new(), reason: "no node has been asked yet".into(), sentinels: None }
     }
 
     pub(crate) fn master(&self) -> Option<&Node> {

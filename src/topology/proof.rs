@@ -1,7 +1,8 @@
-//! Who the master is: proven by two kinds of witness, never believed.
+//! Who the master is: proven by witnesses, never believed.
 //!
-//! Pure: members and memory in, a [`Verdict`] out. The tracker calls it after every event. The rules, with the
-//! reasons for each, are in `docs/design/0001-proof-of-the-master.md`; in short:
+//! Pure: members, memory and the Sentinels' votes in, a [`Verdict`] out. The tracker calls it after every event. The
+//! rules, with the reasons for each, are in `docs/design/0001-proof-of-the-master.md`; what Sentinels add, where a group
+//! has any, is in [`voted`]. In short:
 //!
 //! 1. Only a node that says *master* in its last answer, and has loaded its data, can be it. One that says otherwise is dropped at once.
 //! 2. An empty node with a new history is not accepted while a reachable node holds data of another history.
@@ -13,11 +14,14 @@
 //! 6. Rivals without an incumbent: the only one with followers; else the newest by lineage; else the one with
 //!    clearly more followers; else nobody.
 
+mod voted;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::history::History;
 use super::member::{Member, follows};
+use super::votes::Votes;
 use super::{NodeId, Role};
 
 /// Answers of different nodes are not simultaneous: a replica that moved may be seen before the promotion it
@@ -38,6 +42,12 @@ pub(super) struct Past {
     /// When it last said that it is the master.
     pub(super) seen_at: Instant,
     pub(super) history: History,
+    /// The epoch that most Sentinels had reached when they named it, or when it was accepted before they did: only a newer
+    /// one makes another node its successor. 0 without Sentinels.
+    pub(super) floor: u64,
+    /// How many masters were accepted, up to this one, since most Sentinels named one: its own epoch is at least so much
+    /// higher than `floor`.
+    pub(super) ahead: u64,
 }
 
 impl Past {
@@ -86,16 +96,18 @@ pub(super) struct Verdict {
     pub(super) reason: String,
     /// Something an operator has to put right even though the decision stands.
     pub(super) alarm: Option<String>,
+    /// The master's epoch is higher than this, by the word of the Sentinel that promoted it.
+    pub(super) beyond: u64,
 }
 
 impl Verdict {
     fn hold(reason: String) -> Self {
-        Self { master: None, reason, alarm: None }
+        Self { master: None, reason, alarm: None, beyond: 0 }
     }
 
     fn accept(member: &Member, why: &str) -> Self {
         let reason = format!("{} says it is the master and {why}", member.address);
-        Self { master: Some(member.id), reason, alarm: None }
+        Self { master: Some(member.id), reason, alarm: None, beyond: 0 }
     }
 }
 
@@ -111,17 +123,22 @@ struct Claim<'a> {
 struct Case<'a> {
     members: &'a [Member],
     past: Option<&'a Past>,
+    votes: &'a Votes,
 }
 
 /// Decides.
-pub(super) fn decide(members: &[Member], past: Option<&Past>) -> Verdict {
-    let case = Case { members, past };
+pub(super) fn decide(members: &[Member], past: Option<&Past>, votes: &Votes) -> Verdict {
+    let case = Case { members, past, votes };
     let claims = members.iter().filter(|member| member.claims()).map(|member| Claim {
         member,
         followers: members.iter().filter(|other| other.id != member.id && follows(members, other, member)).count(),
     });
     let (empty, claims): (Vec<_>, Vec<_>) = claims.partition(|claim| case.holder_of_other_data(claim).is_some());
-    if let Some(incumbent) = claims.iter().find(|claim| past.is_some_and(|past| past.goes_on(claim.member))) {
+    let incumbent = claims.iter().find(|claim| past.is_some_and(|past| past.goes_on(claim.member)));
+    if let Some(verdict) = case.by_vote(&claims, incumbent) {
+        return verdict;
+    }
+    if let Some(incumbent) = incumbent {
         return case.against_rivals(incumbent, &claims);
     }
     match claims.as_slice() {
@@ -162,6 +179,9 @@ impl Case<'_> {
                 continue;
             }
             if !is_newer(claims, rival, incumbent) {
+                if self.keeps(incumbent, rival) {
+                    continue;
+                }
                 let (old, new) = (&incumbent.member.address, &rival.member.address);
                 return Verdict::hold(format!(
                     "{old} and {new} both say they are the master, the replicas left {old}, and {new} does not continue its history: make one of them a replica with REPLICAOF"
@@ -302,9 +322,17 @@ impl Case<'_> {
         if let Some(loading) = self.members.iter().find(|member| member.says(Role::Master)) {
             return format!("{} says it is a master but is still loading its data", loading.address);
         }
+        if let Some(why) = self.why_elected_is_not() {
+            return why;
+        }
         let Some(past) = self.past else {
             return match self.waiting() {
                 Some(waiting) => waiting.reason,
+                None if self.members.is_empty() && self.votes.configured => {
+                    self.awaits_sentinels().unwrap_or_else(|| {
+                        "no Sentinel names a node, and none is configured: see what each of them says".to_owned()
+                    })
+                }
                 None if self.members.iter().all(|member| member.said.is_none()) => self.all_unreachable(),
                 None => "no reachable node says it is the master: promote one with REPLICAOF NO ONE".to_owned(),
             };

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::address::{is_meaningful, split_host_port};
+use super::address::{Places, split_host_port};
 use super::member::{FailureKind, Member, follows, parent_of};
 use super::observe::Observation;
 use super::proof::Past;
@@ -65,6 +65,8 @@ pub(super) struct Rescue {
     served: HashMap<NodeId, Option<Arc<str>>>,
     /// How the nodes reach each of them, as the last master said.
     places: HashMap<NodeId, Whereabouts>,
+    /// Where announced addresses are dialled.
+    map: Places,
     /// What was said last of why nothing is done.
     obstacle: String,
 }
@@ -79,8 +81,14 @@ impl Rescue {
             told: HashMap::new(),
             served: HashMap::new(),
             places: HashMap::new(),
+            map: Places::default(),
             obstacle: String::new(),
         }
+    }
+
+    pub(super) fn with_map(mut self, map: Places) -> Self {
+        self.map = map;
+        self
     }
 
     /// `proven` is the master by the last answers.
@@ -111,7 +119,7 @@ impl Rescue {
         for member in members.iter().filter(|member| member.id != master.id) {
             if follows(members, member, master) {
                 self.served.insert(member.id, member.run_id.clone());
-                if let Some(place) = whereabouts(members, master, member) {
+                if let Some(place) = whereabouts(&self.map, master, member) {
                     self.places.insert(member.id, place);
                 }
             }
@@ -295,9 +303,8 @@ impl Rescue {
 
     fn tell(&mut self, now: Instant, who: &Member, master: &Member, decision: &mut Decision) {
         let dialled = || {
-            let (host, port) = split_host_port(&master.address)?;
-            let usable = is_meaningful(&who.address, &master.address);
-            usable.then(|| Whereabouts { host: host.to_owned(), port: port.to_string() })
+            let (host, port) = split_host_port(self.map.name(&who.address, &master.address)?)?;
+            Some(Whereabouts { host: host.to_owned(), port: port.to_string() })
         };
         match self.places.get(&master.id).cloned().or_else(dialled) {
             Some(whom) => {

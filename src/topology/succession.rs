@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{is_meaningful, join_host_port, split_host_port};
+use super::address::{Places, join_host_port, split_host_port};
 use super::health::distance;
-use super::member::{Member, parent_of, resolve};
+use super::member::{Member, parent_of};
 use super::observe::Observation;
 use super::proof::Past;
 use super::{NodeId, Role, Version};
@@ -60,7 +60,7 @@ pub(crate) struct Plan {
 }
 
 /// Plans to make the node at `address` the master. An error says everything that speaks against it.
-pub(super) fn plan(members: &[Member], past: &Past, address: &str) -> Result<Plan, Vec<String>> {
+pub(super) fn plan(members: &[Member], past: &Past, places: &Places, address: &str) -> Result<Plan, Vec<String>> {
     let Some(heir) = members.iter().find(|member| member.is_at(address)) else {
         let known = members.iter().map(|member| &*member.address).collect::<Vec<_>>().join(", ");
         return Err(vec![format!("{address} is no node of the group; it has {known}")]);
@@ -69,7 +69,7 @@ pub(super) fn plan(members: &[Member], past: &Past, address: &str) -> Result<Pla
         return Err(vec!["the master has left the group".to_owned()]);
     };
     let mut against = unfit(members, heir, past);
-    let heir_at = whereabouts(members, master, heir);
+    let heir_at = whereabouts(places, master, heir);
     if heir_at.is_none() {
         against.push(format!(
             "{} is reached at an address of this host, and {} does not say how it reaches it: set replica-announce-ip and \
@@ -101,13 +101,13 @@ pub(super) fn plan(members: &[Member], past: &Past, address: &str) -> Result<Pla
 }
 
 /// How the other nodes reach `node`: as the one that lists it as its replica does, else as Redan does.
-pub(super) fn whereabouts(members: &[Member], speaker: &Member, node: &Member) -> Option<Whereabouts> {
+pub(super) fn whereabouts(places: &Places, speaker: &Member, node: &Member) -> Option<Whereabouts> {
     let listed = speaker.said.iter().flat_map(|said| said.replicas.iter().flatten());
     let named = listed.map(|replica| &*replica.address).find(|address| {
         // An alias is as good: it is the same server, by its run id.
-        resolve(members, speaker, address).is_some_and(|found| found.id == node.id)
+        places.place(&speaker.address, address).is_some_and(|at| node.is_at(&at))
     });
-    let usable = named.or_else(|| is_meaningful(&speaker.address, &node.address).then_some(&*node.address))?;
+    let usable = named.or_else(|| places.name(&speaker.address, &node.address))?;
     let (host, port) = split_host_port(usable)?;
     Some(Whereabouts { host: host.to_owned(), port: port.to_string() })
 }

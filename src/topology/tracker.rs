@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::address::is_meaningful;
+use super::address::Places;
 use super::fence::{Fence, FenceSettings};
 use super::health::{distance, judge, settle};
 use super::history::History;
@@ -17,10 +17,15 @@ use super::member::{Failure, FailureKind, Member, parent_of};
 use super::observe::{Kind, Observation};
 use super::proof::{Past, decide};
 use super::rescue::{Order, Rescue};
-use super::{Node, NodeId, Role, Snapshot};
+use super::sentinel::{Notice, Statement};
+use super::votes::Sentinels;
+use super::{Node, NodeId, Role, SentinelState, Snapshot};
 
+mod sentinels;
 mod withhold;
 mod words;
+
+pub(crate) use sentinels::SentinelView;
 
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough
 /// for a restart, short enough that renumbered containers do not pile up.
@@ -33,8 +38,30 @@ const MEMBERS: usize = 64;
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Observed { address: Arc<str>, observation: Box<Observation>, round_trip: Duration },
-    Failed { address: Arc<str>, failure: Failure },
+    Observed {
+        address: Arc<str>,
+        observation: Box<Observation>,
+        round_trip: Duration,
+    },
+    Failed {
+        address: Arc<str>,
+        failure: Failure,
+    },
+    /// A Sentinel answered.
+    Stated {
+        sentinel: Arc<str>,
+        statement: Box<Statement>,
+    },
+    /// A Sentinel could not be asked.
+    Mute {
+        sentinel: Arc<str>,
+        failure: Failure,
+    },
+    /// A Sentinel said something by itself.
+    Noticed {
+        sentinel: Arc<str>,
+        notice: Notice,
+    },
 }
 
 /// What has to be done now.
@@ -44,6 +71,10 @@ pub(crate) enum Action {
     Probe(Arc<str>),
     /// Stop probing this address.
     Forget(Arc<str>),
+    /// Begin asking the Sentinel at this newly discovered address.
+    AskSentinel(Arc<str>),
+    /// Stop asking the Sentinel at this address.
+    ForgetSentinel(Arc<str>),
     Publish(Arc<Snapshot>),
     /// Tell a node to change: only where `failover = "auto"`.
     Order(Order),
@@ -75,6 +106,10 @@ pub(crate) struct Tracker {
     epoch: u64,
     reason: Arc<str>,
     alarm: Option<String>,
+    sentinels: Sentinels,
+    sentinel_state: Option<SentinelState>,
+    /// Where announced addresses are dialled.
+    places: Places,
     /// Addresses that mean nothing here and were spoken of once.
     unplaced: BTreeSet<String>,
     published: Arc<Snapshot>,
@@ -95,6 +130,9 @@ impl Tracker {
             epoch: 0,
             reason: "no node has been asked yet".into(),
             alarm: None,
+            sentinels: Sentinels::default(),
+            sentinel_state: None,
+            places: Places::default(),
             unplaced: BTreeSet::new(),
             published: Arc::new(Snapshot::unknown()),
         };
@@ -109,7 +147,7 @@ impl Tracker {
     /// What Redan may do about the master by itself: close a fence, and put another one in its place.
     pub(crate) fn acting(mut self, fence: Option<FenceSettings>, failover: Option<Duration>) -> Self {
         self.fence = Fence::new(fence);
-        self.rescue = failover.map(Rescue::new);
+        self.rescue = failover.map(|down_after| Rescue::new(down_after).with_map(self.places.clone()));
         self
     }
 
@@ -141,12 +179,18 @@ impl Tracker {
     /// Takes in one event. Events of addresses that are no longer probed are ignored.
     pub(crate) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        // The node that answered or did not; none when a Sentinel spoke.
         let fresh = match event {
             Event::Observed { address, observation, round_trip } => match observation.kind {
-                Kind::Standalone => self.observed(now, &address, *observation, round_trip, &mut actions),
-                kind => self.failed(&address, wrong_kind(kind), &mut actions),
+                Kind::Standalone => self.observed(now, &address, *observation, round_trip, &mut actions).map(Some),
+                kind => self.failed(&address, wrong_kind(kind), &mut actions).map(Some),
             },
-            Event::Failed { address, failure } => self.failed(&address, failure, &mut actions),
+            Event::Failed { address, failure } => self.failed(&address, failure, &mut actions).map(Some),
+            Event::Stated { sentinel, statement } => {
+                self.stated(now, &sentinel, *statement, &mut actions).then_some(None)
+            }
+            Event::Mute { sentinel, failure } => self.mute(&sentinel, failure, &mut actions).then_some(None),
+            Event::Noticed { sentinel, notice } => self.noticed(now, &sentinel, notice, &mut actions).then_some(None),
         };
         let Some(fresh) = fresh else { return actions };
         self.forget(now, &mut actions);
@@ -183,7 +227,7 @@ impl Tracker {
             self.part(index, now, actions);
         }
         let before = words::Status::of(&self.members[index]);
-        self.members[index].observe(now, seen, round_trip);
+        self.members[index].observe(now, seen, round_trip, &self.places);
         let id = self.merge(index, actions);
         if let Some(member) = self.member(id) {
             actions.extend(before.changes(member, parent_of(&self.members, member)));
@@ -249,23 +293,27 @@ impl Tracker {
         let listed = said.replicas.iter().flatten().map(|replica| replica.address.clone());
         let named: Vec<String> = said.parent.iter().cloned().chain(listed).collect();
         for address in named {
-            if !is_meaningful(&speaker, &address) {
-                let text = format!(
-                    "{speaker} names {address}, which means its own host, so Redan cannot dial it: list that node in `nodes`"
-                );
-                if self.unplaced.len() < MEMBERS && self.unplaced.insert(text.clone()) {
-                    actions.push(Action::Say(Level::Info, text));
-                }
-                continue;
+            self.named(now, &speaker, &address, actions);
+        }
+    }
+
+    /// `speaker`, a node or a Sentinel, named the node at `address`.
+    fn named(&mut self, now: Instant, speaker: &str, address: &str, actions: &mut Vec<Action>) {
+        let Some(address) = self.places.place(speaker, address) else {
+            let text = format!(
+                "{speaker} names {address}, which means its own host, so Redan cannot dial it: list that node in `nodes`, or say in `map` where it is"
+            );
+            if self.unplaced.len() < MEMBERS && self.unplaced.insert(text.clone()) {
+                actions.push(Action::Say(Level::Info, text));
             }
-            if let Some(known) = self.members.iter_mut().find(|member| member.is_at(&address)) {
-                known.heard_of = now;
-            } else if self.members.len() < MEMBERS {
-                let address: Arc<str> = address.into();
-                actions.push(Action::Say(Level::Info, format!("{address} was discovered through {speaker}")));
-                actions.push(Action::Probe(address.clone()));
-                self.add(address, false, now);
-            }
+            return;
+        };
+        if let Some(known) = self.members.iter_mut().find(|member| member.is_at(&address)) {
+            known.heard_of = now;
+        } else if self.members.len() < MEMBERS {
+            actions.push(Action::Say(Level::Info, format!("{address} was discovered through {speaker}")));
+            actions.push(Action::Probe(address.clone()));
+            self.add(address, false, now);
         }
     }
 
@@ -281,21 +329,33 @@ impl Tracker {
     }
 
     /// Asks for the proof and keeps the memory of it.
-    fn elect(&mut self, now: Instant, fresh: NodeId, actions: &mut Vec<Action>) {
-        let mut verdict = decide(&self.members, self.past.as_ref());
+    fn elect(&mut self, now: Instant, fresh: Option<NodeId>, actions: &mut Vec<Action>) {
+        let votes = self.count_votes(now);
+        let mut verdict = decide(&self.members, self.past.as_ref(), &votes);
         let before = self.current;
         let mut changed = verdict.master != self.proven;
         self.proven = verdict.master;
         if let Some(master) = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id)) {
             let renewed = self.past.as_ref().is_none_or(|past| !past.is_same_history(master));
+            let succeeded = self.past.as_ref().map(|past| past.node).filter(|before| *before != master.id);
+            let known = votes.elected.as_ref().map_or(0, |elected| elected.epoch);
             if renewed {
-                self.past = Some(Past::begin(master));
+                let floor = self.past.as_ref().map_or(0, |past| past.floor).max(known).max(verdict.beyond);
+                let ahead = self.past.as_ref().map_or(0, |past| past.ahead) + u64::from(succeeded.is_some());
+                self.past = Some(Past::begin(master, floor, ahead));
                 changed = true;
             }
-            if let Some(past) = &mut self.past
-                && (changed || master.id == fresh)
-            {
-                past.update(master);
+            if let Some(past) = &mut self.past {
+                if changed || Some(master.id) == fresh {
+                    past.update(master);
+                }
+                if votes.elected.as_ref().is_some_and(|elected| elected.live && master.is_at(&elected.address)) {
+                    (past.floor, past.ahead) = (known, 0);
+                }
+            }
+            for member in &mut self.members {
+                member.succeeded =
+                    (member.succeeded || Some(member.id) == succeeded) && Some(member.id) != verdict.master;
             }
         }
         let proven = verdict.master.and_then(|id| self.members.iter().find(|member| member.id == id));
@@ -307,6 +367,7 @@ impl Tracker {
         }
         changed |= verdict.master != before;
         self.current = verdict.master;
+        self.sentinel_state = self.sentinels.state_of(now, &votes);
         if changed {
             self.epoch += 1;
         }
@@ -316,13 +377,14 @@ impl Tracker {
             self.reason = verdict.reason.into();
         }
         if verdict.alarm != self.alarm {
-            actions.extend(verdict.alarm.iter().map(|text| Action::Say(Level::Error, text.clone())));
+            let in_charge = self.sentinel_state.is_some_and(|state| state.in_charge);
+            actions.extend(verdict.alarm.iter().map(|text| words::alarm(text, in_charge)));
             self.alarm = verdict.alarm;
         }
     }
 
     /// Judges every replica anew: the answer of one node changes what the others' are worth.
-    fn judge_all(&mut self, fresh: NodeId, actions: &mut Vec<Action>) {
+    fn judge_all(&mut self, fresh: Option<NodeId>, actions: &mut Vec<Action>) {
         let Some(past) = &self.past else { return };
         let master = self.current == Some(past.node);
         if master {
@@ -342,7 +404,7 @@ impl Tracker {
             }
             let before = member.health.readable.clone();
             let first = !member.health.judged;
-            settle(member, judged, member.id == fresh);
+            settle(member, judged, Some(member.id) == fresh);
             actions.extend(words::readability(member, &before, first));
         }
     }
@@ -352,7 +414,8 @@ impl Tracker {
         let shown: Vec<&Member> = self.members.iter().filter(|member| member.seed || member.answered).collect();
         let nodes: Vec<Node> = shown.iter().map(|member| self.node(member)).collect();
         let master = shown.iter().position(|member| Some(member.id) == self.current);
-        let snapshot = Snapshot { epoch: self.epoch, master, nodes, reason: self.reason.clone() };
+        let (reason, sentinels) = (self.reason.clone(), self.sentinel_state);
+        let snapshot = Snapshot { epoch: self.epoch, master, nodes, reason, sentinels };
         if snapshot != *self.published {
             self.published = Arc::new(snapshot);
             actions.push(Action::Publish(self.published.clone()));
@@ -385,7 +448,7 @@ impl Tracker {
 }
 
 impl Past {
-    fn begin(master: &Member) -> Self {
+    fn begin(master: &Member, floor: u64, ahead: u64) -> Self {
         Self {
             node: master.id,
             address: master.address.clone(),
@@ -393,6 +456,8 @@ impl Past {
             replid: None,
             seen_at: master.role_since,
             history: History::default(),
+            floor,
+            ahead,
         }
     }
 
@@ -431,7 +496,7 @@ impl Past {
 
 fn wrong_kind(kind: Kind) -> Failure {
     let text = match kind {
-        Kind::Sentinel => "a Sentinel answers there: list the servers in `nodes`, not the Sentinels",
+        Kind::Sentinel => "a Sentinel answers there: list the servers in `nodes`, the Sentinels in `sentinel`",
         Kind::Cluster => "it runs in cluster mode, which Redan does not serve: use a cluster client",
         Kind::Standalone => "it is of an unknown kind",
     };

@@ -39,6 +39,7 @@ mod remains;
 mod rolechange;
 mod scans;
 mod scripts;
+mod sentinel;
 mod sessions;
 mod shutdown;
 mod support;

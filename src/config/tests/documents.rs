@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use toml::de::{DeTable, DeValue};
 
 use super::super::keys::{
-    FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN, SECTIONS, USERS_FILE,
+    FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN, SECTIONS, SENTINEL, USERS_FILE,
 };
 use super::Directory;
 
@@ -60,6 +60,8 @@ fn walk(kind: &Kind, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
             (&LISTENER, "output_limit", &OUTPUT_LIMIT),
             (&GROUP, "nodes", &NODE),
             (&GROUP, "tls", &NODE_TLS),
+            (&GROUP, "sentinel", &SENTINEL),
+            (&SENTINEL, "tls", &NODE_TLS),
             (&NODE, "tls", &NODE_TLS),
         ];
         let Some((.., inner)) = inner.into_iter().find(|(outer, name, _)| outer.title == kind.title && *name == key)

@@ -1,6 +1,8 @@
 //! Thousands of seeded lives of a group on a virtual clock: chains, deaths, promotions, wiped restarts, delayed
 //! and lost probes. A failure prints its seed; `life(seed)` replays it exactly.
 
+mod guarded;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -268,7 +270,7 @@ impl Life {
             let Some((_, event)) = self.flying.remove(&target) else { continue };
             let said = match &event {
                 Event::Observed { observation, .. } => Some(observation),
-                Event::Failed { .. } => None,
+                _ => None,
             };
             self.last_said_master.insert(target.clone(), said.is_some_and(|said| said.role == Role::Master));
             self.last_said_replica_up.insert(
@@ -288,7 +290,7 @@ impl Life {
                         self.flying.remove(&address);
                     }
                     Action::Publish(snapshot) => self.check(snapshot),
-                    Action::Order(_) | Action::Say(..) => {}
+                    Action::Order(_) | Action::Say(..) | Action::AskSentinel(_) | Action::ForgetSentinel(_) => {}
                 }
             }
         }

@@ -5,6 +5,7 @@ mod health;
 mod fence;
 mod proof;
 mod rescue;
+mod sentinels;
 
 use super::*;
 use crate::topology::Version;
@@ -107,6 +108,8 @@ impl World {
             match action {
                 Action::Probe(address) => self.probes.push(address.to_string()),
                 Action::Forget(address) => self.forgotten.push(address.to_string()),
+                Action::AskSentinel(address) => self.probes.push(format!("sentinel {address}")),
+                Action::ForgetSentinel(address) => self.forgotten.push(format!("sentinel {address}")),
                 Action::Publish(snapshot) => self.snapshot = snapshot,
                 Action::Order(order) => self.orders.push(order),
                 Action::Say(level, text) => self.said.push((level, text)),

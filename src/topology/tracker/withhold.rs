@@ -12,7 +12,9 @@ impl Tracker {
     /// Plans to make the node at `address` the master, or says everything that speaks against it.
     pub(crate) fn plan_switch(&self, address: &str) -> Result<Plan, Vec<String>> {
         match &self.past {
-            Some(past) if self.current == Some(past.node) => succession::plan(&self.members, past, address),
+            Some(past) if self.current == Some(past.node) => {
+                succession::plan(&self.members, past, &self.places, address)
+            }
             _ => Err(vec![format!("the group has no master now: {}", self.reason)]),
         }
     }
@@ -55,8 +57,8 @@ impl Tracker {
         let mut actions = Vec::new();
         let fresh = self.past.as_ref().map(|past| past.node);
         if let Some(fresh) = fresh {
-            self.elect(now, fresh, &mut actions);
-            self.judge_all(fresh, &mut actions);
+            self.elect(now, Some(fresh), &mut actions);
+            self.judge_all(Some(fresh), &mut actions);
             self.publish(&mut actions);
         }
         actions

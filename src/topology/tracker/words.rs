@@ -83,6 +83,14 @@ pub(super) fn decided(had: bool, meant: bool, verdict: &Verdict, before: &str, a
     }
 }
 
+/// Somebody has to act, unless the Sentinels do.
+pub(super) fn alarm(text: &str, in_charge: bool) -> Action {
+    match in_charge {
+        true => Action::Say(Level::Warn, format!("{text}; the Sentinels do so by themselves within some seconds")),
+        false => Action::Say(Level::Error, text.to_owned()),
+    }
+}
+
 /// A replica began or ceased to serve reads.
 pub(super) fn readability(member: &Member, before: &Result<(), Arc<str>>, first: bool) -> Option<Action> {
     // What is silent was spoken of already, and a master is not called unreadable.

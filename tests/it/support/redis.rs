@@ -44,6 +44,7 @@ pub(crate) struct Options {
     password: Option<String>,
     lines: Vec<String>,
     tls: bool,
+    sentinel: bool,
 }
 
 impl Options {
@@ -72,6 +73,12 @@ impl Options {
             .line("tls-replication yes")
     }
 
+    /// Runs it as a Sentinel: `--sentinel`.
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.sentinel = true;
+        self
+    }
+
     /// Any line of redis.conf; later lines win.
     pub(crate) fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
@@ -82,11 +89,12 @@ impl Options {
         for _ in 0..5 {
             let (port, plain_port) = (free_port(), if self.tls { free_port() } else { 0 });
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let mut config = format!(
-                "bind 127.0.0.1\nprotected-mode no\ndir {}\nsave \"\"\nappendonly no\nloglevel warning\n\
-                 repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\nenable-debug-command local\n",
-                folder.path().display()
-            );
+            let mut config =
+                format!("bind 127.0.0.1\nprotected-mode no\ndir {}\nloglevel warning\n", folder.path().display());
+            if !self.sentinel {
+                config += "save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n\
+                           enable-debug-command local\n";
+            }
             config += &match self.tls {
                 true => format!("port {plain_port}\ntls-port {port}\n"),
                 false => format!("port {port}\n"),
@@ -95,7 +103,8 @@ impl Options {
             config += "\n";
             std::fs::write(folder.path().join("redis.conf"), config).expect("writable");
             let control_port = if self.tls { plain_port } else { port };
-            let mut redis = Redis { child: None, port, control_port, folder, password: self.password.clone() };
+            let (password, sentinel) = (self.password.clone(), self.sentinel);
+            let mut redis = Redis { child: None, port, control_port, folder, password, sentinel };
             // Another process may have taken the port in between: then try others.
             if redis.run() {
                 return redis;
@@ -112,6 +121,7 @@ pub(crate) struct Redis {
     control_port: u16,
     folder: tempfile::TempDir,
     password: Option<String>,
+    sentinel: bool,
 }
 
 impl Redis {
@@ -135,6 +145,7 @@ impl Redis {
         let program = program();
         let started = Command::new(&program)
             .arg(self.folder.path().join("redis.conf"))
+            .args(self.sentinel.then_some("--sentinel"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
