@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::check::check;
+use crate::promote::promote;
 use crate::support::certs::Certs;
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::{Redis, eventually};
@@ -65,6 +66,33 @@ fn a_killed_master_is_succeeded_and_comes_back_as_a_false_one() {
     assert!(written.in_doubt <= 2, "one command was under way");
     assert!(written.lost(&group.nodes[master]).len() <= 5, "what the old master had not sent on when it died");
     endpoint.wait_for_readable(3);
+}
+
+/// `redan promote` leaves it to those who are in charge.
+#[test]
+fn promoting_is_left_to_the_sentinels() {
+    let master = Redis::start();
+    let replicas = ["1", "100"]
+        .map(|priority| Redis::options().line(&format!("replica-priority {priority}")).replica_of(&master).start());
+    let group = Guarded::over(std::iter::once(master).chain(replicas).collect(), |options| options);
+    let endpoint = redan(&group);
+    let writer = Writer::start(&endpoint.address());
+    let address = group.nodes[1].address();
+    let (said, code) = promote(&endpoint, &address, &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("the Sentinels switched"), "{said}");
+    assert_eq!(group.nodes[1].info("role").as_deref(), Some("master"));
+    writer.goes_on();
+    becomes_a_replica(&group.nodes[0]);
+    // Until the Sentinels are at rest they take on no other; then they choose by priority, whoever is asked for.
+    let mut last = String::new();
+    eventually("another one is taken on", || {
+        let (said, code) = promote(&endpoint, &group.nodes[2].address(), &[]);
+        last = said;
+        code != 0 && last.contains("the Sentinels chose")
+    });
+    assert!(last.contains(&group.nodes[0].address()), "the priorities are 100 and 100, so by data or run id: {last}");
+    writer.finish();
 }
 
 #[test]
