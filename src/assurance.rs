@@ -185,6 +185,11 @@ impl Assurance {
         if having >= wanted { Verdict::Assured } else { Verdict::Pending(having) }
     }
 
+    /// The present master has said where its history stands.
+    pub(crate) const fn has_heard(&self) -> bool {
+        self.heard
+    }
+
     fn caught_by(&mut self, node: NodeId) -> &mut u64 {
         let index = self.replicas.iter().position(|(replica, _)| *replica == node).unwrap_or_else(|| {
             self.replicas.push((node, 0));

@@ -3,7 +3,7 @@
 //! One task per worker and group. It asks only while somebody waits, at most once per [`INTERVAL`] and node, however many
 //! wait. Its questions are those for marks (`marker.rs`), put so that the answers name the history.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -21,6 +21,9 @@ use crate::topology::{NodeId, Snapshot};
 /// Clients wait for it with every write, so it is shorter than that for marks: a thousand questions a second cost a server
 /// about 1 % of its time, and less than as many WAITs.
 const INTERVAL: Duration = Duration::from_millis(1);
+
+/// How soon a master is asked again that nobody waits for.
+const HEARING: Duration = Duration::from_millis(50);
 
 /// How late somebody is told that his time is over, while a node does not answer.
 const TICK: Duration = Duration::from_millis(10);
@@ -46,11 +49,18 @@ pub(super) struct Assurer {
     /// By the session's id.
     waiting: RefCell<HashMap<u64, Waiting>>,
     called: Notify,
+    /// Sessions will wait: each master is heard at once, so that the first write already has a history to belong to.
+    expected: Cell<bool>,
 }
 
 impl Assurer {
     pub(super) fn new() -> Self {
-        Self { state: RefCell::new(Assurance::new()), waiting: RefCell::default(), called: Notify::new() }
+        Self {
+            state: RefCell::new(Assurance::new()),
+            waiting: RefCell::default(),
+            called: Notify::new(),
+            expected: Cell::new(false),
+        }
     }
 
     /// `current` is the generation that begins with the snapshot.
@@ -58,6 +68,7 @@ impl Assurer {
         let mut state = self.state.borrow_mut();
         state.reset(new.epoch, current);
         state.retain(|id| new.node(id).is_some());
+        self.called.notify_one();
     }
 }
 
@@ -67,7 +78,9 @@ pub(super) async fn run(pool: Weak<Pool>) {
             return;
         };
         let assurer = &pool.assurer;
-        if assurer.waiting.borrow().is_empty() {
+        let unheard = assurer.expected.get() && pool.snapshot().master.is_some() && !pool.assurance().has_heard();
+        let idle = assurer.waiting.borrow().is_empty();
+        if idle && !unheard {
             // Looked at again now and then, so that the task ends with its worker.
             let _ = tokio::time::timeout(Duration::from_secs(5), assurer.called.notified()).await;
             continue;
@@ -80,12 +93,22 @@ pub(super) async fn run(pool: Weak<Pool>) {
                 () = tokio::time::sleep(TICK) => pool.wake_overdue(),
             }
         }
+        if idle {
+            // Whoever begins to wait does not wait for this.
+            let _ = tokio::time::timeout_at(started + HEARING, assurer.called.notified()).await;
+        }
         tokio::time::sleep_until(started + INTERVAL).await;
         pool.wake_overdue();
     }
 }
 
 impl Pool {
+    /// Sessions of this group will wait for assurance.
+    pub(crate) fn expect_assurance(&self) {
+        self.assurer.expected.set(true);
+        self.assurer.called.notify_one();
+    }
+
     /// Wakes the session when its write is assured, never will be, or its time is over. Its place is taken by its next wait.
     pub(crate) fn wait_for_assurance(&self, session: u64, wait: Wait, wanted: usize, waker: &Waker) {
         let waiting = Waiting { wait, wanted, waker: waker.clone() };

@@ -107,6 +107,9 @@ impl Worker {
             // `Config` holds that a listener's group exists.
             let pool = Rc::clone(&pools[door.listener.group]);
             let workspace = Rc::clone(&workspace);
+            if door.listener.writes.durable > 0 {
+                pool.expect_assurance();
+            }
             let context = Context::new(door.listener, pool, workspace, door.holding);
             (Rc::new(context), door.tls.map(TlsAcceptor::from))
         };
