@@ -32,7 +32,9 @@ use crate::drain::{self, Running, Signals};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening};
+use crate::renewal::Renewals;
 use crate::throttle::Throttle;
+use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, server};
 use crate::topology::Snapshot;
 use crate::worker::{self, Door, Seats, mailbox};
@@ -90,8 +92,9 @@ fn run_until_ended(config: Config) -> Result<u8, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
-        let signals = Signals::new().map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config)?;
+        let renew = Arc::default();
+        let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
+        let Bound { listeners, admin, running } = start(config, renew)?;
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
         Ok(drain::until_ended(running, signals).await)
     })
@@ -100,20 +103,20 @@ fn run_until_ended(config: Config) -> Result<u8, StartError> {
 /// Everything that can be refused, before anything runs.
 struct Prepared {
     doors: Vec<Door>,
-    dialers: Vec<Arc<Dialer>>,
+    keyrings: Vec<Arc<Keyring>>,
     sockets: Vec<Listening>,
     admin: Option<Listening>,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let door = |listener: &Arc<Listener>| {
-        let tls = listener.tls.as_ref().map(server::server_config).transpose();
+        let tls = listener.tls.as_ref().map(server::load).transpose();
         let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
-        Ok(Door { listener: Arc::clone(listener), tls: tls.map_err(failed)? })
+        Ok(Door { listener: Arc::clone(listener), tls: tls.map_err(failed)?.map(Arc::new) })
     };
-    let dialer = |group: &Arc<Group>| {
+    let keyring = |group: &Arc<Group>| {
         let failed = |error| StartError::GroupTls { group: group.name.clone(), error };
-        Dialer::new(Arc::clone(group)).map(Arc::new).map_err(failed)
+        Keyring::load(group).map(Arc::new).map_err(failed)
     };
     let bound = |listener: &Arc<Listener>| {
         let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
@@ -121,27 +124,28 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     };
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
-        dialers: config.groups.iter().map(dialer).collect::<Result<_, _>>()?,
+        keyrings: config.groups.iter().map(keyring).collect::<Result<_, _>>()?,
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-fn start(config: Config) -> Result<Bound, StartError> {
-    let Prepared { doors, dialers, sockets, admin } = prepare(&config)?;
+/// `renew` is told when the files of TLS shall be read anew.
+fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
+    let Prepared { doors, keyrings, sockets, admin } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     let shared = Shared::new(&config);
-    let views = shared.views(dialers);
+    let views = shared.views(&config, &keyrings);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     if let Some(socket) = admin {
         start::admin(socket, shared.admin_state(&config))?;
     }
-    start::control(&config, &views, &mailboxes)?;
+    start::control(&config, &views, &keyrings, &mailboxes)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -158,6 +162,7 @@ fn start(config: Config) -> Result<Bound, StartError> {
         };
         start::worker(index, setup, letters, end.clone())?;
     }
+    start::renewal(&config, &doors, &keyrings, &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
     let (draining, seats) = (shared.draining, shared.seats);
@@ -187,6 +192,7 @@ struct Shared {
     started: Instant,
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
+    renewals: Arc<Renewals>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
@@ -202,6 +208,7 @@ impl Shared {
             memory: Memory::new(config.max_memory, &counters),
             counters,
             accepts: Arc::default(),
+            renewals: Arc::default(),
             seats: Seats::new(config.listeners.len(), config.workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
             listening: Arc::default(),
@@ -209,17 +216,17 @@ impl Shared {
         }
     }
 
-    fn views(&self, dialers: Vec<Arc<Dialer>>) -> Vec<GroupView> {
-        let view = |(index, dialer)| GroupView {
+    fn views(&self, config: &Config, keyrings: &[Arc<Keyring>]) -> Vec<GroupView> {
+        let view = |(index, (group, keyring)): (usize, (&Arc<Group>, &Arc<Keyring>))| GroupView {
             index,
-            dialer,
+            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring))),
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
             registry: Registry::default(),
             scripts: Scripts::default(),
         };
-        dialers.into_iter().enumerate().map(view).collect()
+        config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
     fn admin_state(&self, config: &Config) -> AdminState {
@@ -229,6 +236,7 @@ impl Shared {
             started_at: SystemTime::now(),
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
+            renewals: Arc::clone(&self.renewals),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             listening: Arc::clone(&self.listening),

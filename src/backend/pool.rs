@@ -27,7 +27,7 @@ use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::topology::{Node, NodeId, Snapshot};
-use crate::transport::CipherBuffer;
+use crate::transport::{CipherBuffer, Stream};
 
 /// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
 /// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
@@ -400,6 +400,24 @@ impl Pool {
         }
     }
 
+    /// Other nodes may be believed now: connections to those that are not must end, and with them what has no user.
+    pub(crate) fn keyring_changed(&self) {
+        self.idle_pins.borrow_mut().keep_only(None);
+        self.provers.forget();
+        self.lanes.borrow().iter().for_each(|lane| lane.question());
+        self.hubs.borrow().iter().for_each(|hub| hub.question());
+    }
+
+    /// Whether the node behind this connection is not believed any more; the log says why.
+    pub(crate) fn is_disbelieved(&self, address: &str, stream: &Stream) -> bool {
+        let chain = stream.peer_certificates();
+        let verdict = chain.map_or(Ok(()), |chain| self.dialer().still_accepts(address, chain));
+        if let Err(why) = &verdict {
+            tracing::warn!("closed a connection to {address}: its certificate is not accepted any more: {why}");
+        }
+        verdict.is_err()
+    }
+
     /// Called about once a second.
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
@@ -440,16 +458,23 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
     };
     pool.reached(lane.key.node);
     pool.counters.lanes_open.increment();
-    let end = std::future::poll_fn(|cx| {
-        if lane.key.purpose == Purpose::Ordered {
-            pool.note_acknowledged();
+    let end = loop {
+        let end = std::future::poll_fn(|cx| {
+            if lane.key.purpose == Purpose::Ordered {
+                pool.note_acknowledged();
+            }
+            lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get())
+        })
+        .await;
+        if !matches!(end, End::Questioned) || pool.is_disbelieved(&address, &stream) {
+            break end;
         }
-        lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get())
-    })
-    .await;
+    };
     pool.counters.lanes_open.decrement();
     match end {
         End::Finished => {}
+        // The reason has been said.
+        End::Questioned => {}
         End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
         End::Broken(words) => {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());

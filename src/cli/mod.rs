@@ -3,6 +3,7 @@
 //! Exit codes are those of sysexits.h where it has one: 78 for a wrong configuration, 70 for a defect of Redan,
 //! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
+mod cert;
 pub(crate) mod check;
 mod demo;
 mod logging;
@@ -43,6 +44,9 @@ enum Command {
     },
     /// Start a small replication group on this machine with Redan in front of it, to try it out
     Demo(Demo),
+    /// Make certificates: a small authority, servers', clients', revocation lists
+    #[command(subcommand)]
+    Cert(cert::Cert),
     /// Make the line that a users file holds for a password, read from the terminal or from standard input
     Passwd {
         /// Make a random password instead, and print it on a line before its hash
@@ -74,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Run { file } => serve(&file),
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Demo(demo) => demo::run(&demo),
+        Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),
     }
 }

@@ -49,6 +49,7 @@ pub(super) static LISTENER: Kind = Kind {
         "allow",
         "deny",
         "max_clients",
+        "max_clients_per_source",
         "idle_timeout",
         "output_limit",
         "tcp_keepalive",
@@ -56,8 +57,24 @@ pub(super) static LISTENER: Kind = Kind {
     refused: &[("password", "a password does not belong in this file; `redan passwd` makes a line for the users file")],
 };
 
-pub(super) static LISTENER_TLS: Kind =
-    Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca", "client_auth", "user"], refused: &[] };
+pub(super) static LISTENER_TLS: Kind = Kind {
+    title: "[[listener]] tls",
+    keys: &[
+        "cert",
+        "key",
+        "certificates",
+        "min_version",
+        "handshake_timeout",
+        "client_ca",
+        "client_crl",
+        "client_auth",
+        "user",
+    ],
+    refused: &[],
+};
+
+pub(super) static CERTIFICATE: Kind =
+    Kind { title: "[[listener]] tls certificates", keys: &["cert", "key"], refused: &[] };
 
 pub(super) static OUTPUT_LIMIT: Kind = Kind {
     title: "[[listener]] output_limit",
@@ -93,8 +110,11 @@ pub(super) static NODE: Kind = Kind {
     refused: &[("password", NO_PASSWORD_HERE)],
 };
 
-pub(super) static NODE_TLS: Kind =
-    Kind { title: "[[group]] tls", keys: &["ca", "server_name", "cert", "key"], refused: &[] };
+pub(super) static NODE_TLS: Kind = Kind {
+    title: "[[group]] tls",
+    keys: &["ca", "crl", "pins", "pins_file", "server_name", "cert", "key"],
+    refused: &[],
+};
 
 pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user"], refused: &[] };
 
@@ -105,8 +125,20 @@ pub(super) static USER: Kind = Kind {
 };
 
 /// Every section, for whoever looks for a setting that stands in the wrong one.
-pub(super) static SECTIONS: &[&Kind] =
-    &[&FILE, &REDAN, &LOG, &LISTENER, &LISTENER_TLS, &OUTPUT_LIMIT, &GROUP, &NODE, &NODE_TLS, &USERS_FILE, &USER];
+pub(super) static SECTIONS: &[&Kind] = &[
+    &FILE,
+    &REDAN,
+    &LOG,
+    &LISTENER,
+    &LISTENER_TLS,
+    &CERTIFICATE,
+    &OUTPUT_LIMIT,
+    &GROUP,
+    &NODE,
+    &NODE_TLS,
+    &USERS_FILE,
+    &USER,
+];
 
 /// The name of `candidates` that was most likely meant by `wrong`, if one is near enough.
 pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

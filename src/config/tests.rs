@@ -19,7 +19,7 @@ impl Directory {
         for folder in ["certs", "secrets"] {
             fs::create_dir(directory.0.path().join(folder)).unwrap();
         }
-        for file in ["certs/redan.pem", "certs/redan.key", "certs/ca.pem"] {
+        for file in ["certs/redan.pem", "certs/redan.key", "certs/ca.pem", "certs/ca.crl", "certs/node.pins"] {
             directory.write(file, "PEM, judged by whoever loads it\n");
         }
         directory.write("secrets/redis", "hunter2\n");

@@ -37,6 +37,7 @@ mod stand_in;
 mod stash;
 pub(crate) mod switchboard;
 mod tracking;
+mod trust;
 mod upload;
 mod waiting;
 mod subscribe;

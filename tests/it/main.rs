@@ -29,6 +29,7 @@ mod pinned;
 mod protocol;
 mod pubsub;
 mod remains;
+mod renewal;
 mod rolechange;
 mod scans;
 mod scripts;

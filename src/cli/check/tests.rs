@@ -1,7 +1,7 @@
 //! What `redan check` says about real servers.
 
 use super::*;
-use crate::config::{Access, Bind, Consistency, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads};
+use crate::config::{Access, Bind, Consistency, Identity, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads};
 use crate::control::tests::support::certs::Certs;
 use crate::control::tests::support::redis::Redis;
 use crate::control::tests::{group, with_password, with_tls};
@@ -123,9 +123,11 @@ fn tls_of_nodes_and_of_listeners() {
         bind: Bind::Tcp(([127, 0, 0, 1], 0).into()),
         group: 0,
         tls: Some(ListenerTls {
-            cert: certs.cert(),
-            key: certs.ca(),
+            certificates: vec![Identity { cert: certs.cert(), key: certs.ca() }],
+            only_tls13: false,
+            handshake_timeout: Duration::from_secs(10),
             client_ca: None,
+            client_crl: Vec::new(),
             client_may_show_none: false,
             user: None,
         }),
@@ -137,6 +139,7 @@ fn tls_of_nodes_and_of_listeners() {
         allow_admin_commands: false,
         permissions: None,
         max_clients: 1,
+        max_clients_per_source: None,
         idle_timeout: None,
         output_limit: OutputLimits::default(),
         tcp_keepalive: None,

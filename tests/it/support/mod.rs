@@ -10,4 +10,5 @@ pub(crate) mod network;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
+pub(crate) mod tls;
 pub(crate) mod value;
