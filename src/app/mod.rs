@@ -3,6 +3,7 @@
 //! Called by the command line. Whatever can be wrong with the machine or the files is found before the first thread
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
+mod confine;
 mod start;
 mod thread;
 
@@ -35,7 +36,7 @@ use crate::net::{self, BindError, Listening};
 use crate::renewal::Renewals;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
-use crate::tls::{TlsError, server};
+use crate::tls::{TlsError, client, server};
 use crate::topology::Snapshot;
 use crate::worker::{self, Door, Seats, mailbox};
 
@@ -50,6 +51,8 @@ enum StartError {
     Bind { listener: String, error: BindError },
     #[error("`admin`: {0}")]
     BindAdmin(BindError),
+    #[error("{0}")]
+    Confinement(String),
     #[error("the system refuses {what}: {error}; raise the limits of this process")]
     System { what: &'static str, error: io::Error },
 }
@@ -59,7 +62,7 @@ impl StartError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::ListenerTls { .. } | Self::GroupTls { .. } => 78,
-            Self::Bind { .. } | Self::BindAdmin(_) | Self::System { .. } => 71,
+            Self::Bind { .. } | Self::BindAdmin(_) | Self::Confinement(_) | Self::System { .. } => 71,
         }
     }
 }
@@ -137,6 +140,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
+    confine(&config, &keyrings)?;
     let shared = Shared::new(&config);
     let views = shared.views(&config, &keyrings);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
@@ -177,6 +181,20 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         shutdown_timeout,
     };
     Ok(Bound { listeners, admin: admin_at, running })
+}
+
+/// Gives up what the configuration says. No other thread runs yet.
+fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError> {
+    let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
+    if let Some(account) = &config.user {
+        confine::become_user(account, &binds).map_err(StartError::Confinement)?;
+    }
+    if config.sandbox {
+        let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
+        let of_nodes = keyrings.iter().flat_map(|keyring| keyring.settings()).flat_map(client::files);
+        confine::sandbox(of_listeners.chain(of_nodes), &binds).map_err(StartError::Confinement)?;
+    }
+    Ok(())
 }
 
 /// Where a socket listens, which the configuration leaves open with port 0.

@@ -24,8 +24,11 @@ pub(super) static FILE: Kind = Kind {
     refused: &[("link", "[[link]] is not supported by this version; remove it")],
 };
 
-pub(super) static REDAN: Kind =
-    Kind { title: "[redan]", keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory"], refused: &[] };
+pub(super) static REDAN: Kind = Kind {
+    title: "[redan]",
+    keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory", "user", "sandbox"],
+    refused: &[],
+};
 
 pub(super) static LOG: Kind = Kind { title: "[redan] log", keys: &["format", "level"], refused: &[] };
 

@@ -3,6 +3,7 @@
 //! `read` reads the file, collects every error with its line and makes these types. Nothing else
 //! may construct them, save tests. Secrets print as `***`.
 
+mod account;
 mod files;
 mod group;
 mod keys;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use account::Account;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
 pub(crate) use values::pin;
@@ -42,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     /// Bytes that buffers of clients may hold in the whole process; `None` is no limit.
     pub(crate) max_memory: Option<u64>,
+    /// Whom Redan becomes once its listeners are bound; `None` stays who it is.
+    pub(crate) user: Option<Account>,
+    /// Files that it does not need are out of its reach from then on.
+    pub(crate) sandbox: bool,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.

@@ -315,3 +315,41 @@ fn certificates_of_the_command_line_serve_redis_and_its_clients() {
     eventually("the node is not believed", || endpoint.metric("redan_group_has_master{group=\"main\"}") == 0.0);
     assert!(endpoint.said().contains("revoked by a list in `crl`"), "{}", endpoint.said());
 }
+
+/// Root is given up by every thread, and files still change in the sandbox.
+#[test]
+fn without_root_and_in_the_sandbox_it_serves_and_reads_its_files() {
+    let redis = Redis::start();
+    let certs = Certs::make();
+    let mut mounted = Mounted::new(certs.issue(&[]));
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(mounted.folder.path(), everyone).expect("ours");
+    let root = rustix::process::getuid().is_root();
+    let process = format!("sandbox = \"on\"\n{}", if root { "user = \"nobody\"" } else { "" });
+    let endpoint = Endpoint::start_process(&process, &[redis.address()], &mounted.listener(), "");
+    endpoint.wait_for_readable(1);
+    let client = TlsClient::new(&certs, None);
+    let mut first = client.connect(&endpoint.address());
+    pings(&mut first).expect("it serves");
+    let threads = fs::read_dir(format!("/proc/{}/task", endpoint.id())).expect("a running process");
+    let mut names = Vec::new();
+    for thread in threads {
+        let status = fs::read_to_string(thread.expect("a thread").path().join("status")).expect("readable");
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("a field").trim().to_owned();
+        if root {
+            assert_eq!(field("CapEff:"), "0000000000000000", "{status}");
+            assert!(field("Uid:").split_whitespace().all(|id| id != "0"), "{status}");
+        }
+        assert_eq!(field("NoNewPrivs:"), "1", "{status}");
+        names.push(field("Name:"));
+    }
+    assert!(names.iter().any(|name| name.starts_with("redan-worker")) && names.len() >= 5, "{names:?}");
+    mounted.swap(certs.issue(&[]));
+    let before = shown(&first);
+    eventually("the new certificate is used", || {
+        let mut stream = client.connect(&endpoint.address());
+        pings(&mut stream).expect("it serves");
+        shown(&stream) != before
+    });
+}
