@@ -3,6 +3,7 @@
 //! Used by sessions and by the worker that owns them. It never knows what a session is: replies go to a `Recipient`.
 
 pub(crate) mod acknowledged;
+mod belief;
 mod choice;
 mod connect;
 pub(crate) mod dial;

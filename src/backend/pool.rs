@@ -27,7 +27,7 @@ use super::scripts::{Scripts, Seen};
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::topology::{Node, NodeId, Snapshot};
-use crate::transport::{CipherBuffer, Stream};
+use crate::transport::CipherBuffer;
 
 /// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
 /// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
@@ -398,24 +398,6 @@ impl Pool {
         if self.unserved_since.get().is_none() {
             self.unserved_since.set(Some(Instant::now()));
         }
-    }
-
-    /// Other nodes may be believed now: connections to those that are not must end, and with them what has no user.
-    pub(crate) fn keyring_changed(&self) {
-        self.idle_pins.borrow_mut().keep_only(None);
-        self.provers.forget();
-        self.lanes.borrow().iter().for_each(|lane| lane.question());
-        self.hubs.borrow().iter().for_each(|hub| hub.question());
-    }
-
-    /// Whether the node behind this connection is not believed any more; the log says why.
-    pub(crate) fn is_disbelieved(&self, address: &str, stream: &Stream) -> bool {
-        let chain = stream.peer_certificates();
-        let verdict = chain.map_or(Ok(()), |chain| self.dialer().still_accepts(address, chain));
-        if let Err(why) = &verdict {
-            tracing::warn!("closed a connection to {address}: its certificate is not accepted any more: {why}");
-        }
-        verdict.is_err()
     }
 
     /// Called about once a second.

@@ -117,7 +117,9 @@ pub(super) fn password_hash(text: &str) -> Result<[u8; 32], String> {
 /// `sha256:` and 64 hexadecimal digits: a public key.
 pub(crate) fn pin(text: &str) -> Result<[u8; 32], String> {
     text.strip_prefix("sha256:").and_then(sha256).ok_or_else(|| {
-        format!("\"{text}\" is not a pin: \"sha256:\" and 64 hexadecimal digits, as `redan cert pin FILE` prints it")
+        format!(
+            "\"{text}\" is not a pin; write \"sha256:\" and 64 hexadecimal digits, as `redan cert pin FILE` prints it"
+        )
     })
 }
 

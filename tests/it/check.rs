@@ -87,3 +87,14 @@ fn everything_wrong_is_said_at_once() {
     let (said, code) = check("nodes = []", &[]);
     assert_eq!(code, 78, "a wrong configuration is not a wrong group: {said}");
 }
+
+#[test]
+fn certificates_that_end() {
+    let certs = Certs::expired();
+    let node = Redis::start();
+    let (cert, key) = (certs.cert(), certs.key());
+    let listener =
+        format!("[[listener]]\nname = \"tls\"\nbind = \"127.0.0.1:6381\"\ntls = {{ cert = {cert:?}, key = {key:?} }}");
+    let (said, code) = check(&format!("nodes = [\"{}\"]\n{listener}", node.address()), &[]);
+    assert!(code == 1 && said.contains("wrong: listener 'tls': ") && said.contains("has expired; renew it"), "{said}");
+}
