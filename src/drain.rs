@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::worker::{Mailbox, Seats};
 
@@ -59,12 +59,15 @@ pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    /// Told of SIGHUP.
+    renew: Arc<Notify>,
 }
 
 impl Signals {
     /// Must be called on a runtime.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(renew: Arc<Notify>) -> io::Result<Self> {
         Ok(Self {
+            renew,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
@@ -77,9 +80,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return Signal::Terminate,
                 _ = self.interrupt.recv() => return Signal::Interrupt,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version cannot reload its configuration and goes on; restart it");
-                }
+                _ = self.hangup.recv() => self.renew.notify_one(),
             }
         }
     }

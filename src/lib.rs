@@ -29,6 +29,7 @@ mod session;
 mod worker;
 mod acceptor;
 // Around it.
+mod renewal;
 mod control;
 mod admin;
 mod drain;

@@ -272,6 +272,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) protocol_errors: Counter,
     /// TLS handshakes with clients that succeeded.
     pub(crate) tls_handshakes: Counter,
+    /// Clients closed because their certificates are not accepted any more.
+    pub(crate) untrusted_clients_closed: Counter,
     /// TLS handshakes with clients that failed.
     pub(crate) tls_failures: Counter,
     /// Sessions closed because they read their replies too slowly.

@@ -4,10 +4,13 @@
 //! read: ciphertext goes through one buffer that a whole worker shares. It must never know what the bytes mean.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::pki_types::CertificateDer;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -71,6 +74,20 @@ impl Stream {
         // What is written is flushed at once, and no more than [`CIPHER_WRITE`] is written ahead of the socket.
         connection.set_buffer_limit(None);
         Self { socket: Socket::Tcp(socket), tls: Some(Box::new(connection)), ended: false }
+    }
+
+    /// The chain that the peer has shown, its own certificate first. The library keeps it while the connection lives.
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.tls.as_ref()?.peer_certificates()
+    }
+
+    /// Ends it for both sides, without a word: whoever reads it finds the end.
+    pub(crate) fn cut(&self) {
+        // It fails where the peer was quicker.
+        let _ = match &self.socket {
+            Socket::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
+            Socket::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
+        };
     }
 
     /// As the system numbers it.

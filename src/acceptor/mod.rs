@@ -6,6 +6,7 @@
 pub(crate) mod descriptors;
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use crate::metrics::AcceptorCounters;
 use crate::net::{self, Listening};
 use crate::rarely::Rarely;
 use crate::session::Peer;
+use crate::throttle::Source;
 use crate::worker::{Arrival, Mailbox, Refused, Seats, Socket, Tickets};
 
 /// What Redis says; clients know it.
@@ -133,19 +135,24 @@ impl Gate {
     }
 
     fn tcp(&self, stream: TcpStream) {
-        if let Some(words) = self.refusal() {
+        // Where it fails the client has left already.
+        let Ok(remote) = stream.peer_addr() else { return };
+        let source = remote.ip().into();
+        if let Some(words) = self.refusal(source, &remote) {
             self.turn_away(stream, words);
             return;
         }
         let taken = net::tune_client(&stream, self.listener.tcp_keepalive).and_then(|()| {
-            let peer = Peer::Tcp { remote: stream.peer_addr()?, local: stream.local_addr()? };
+            let peer = Peer::Tcp { remote, local: stream.local_addr()? };
             Ok((peer, Socket::Tcp(stream.into_std()?)))
         });
-        self.hand_over(taken);
+        self.hand_over(taken, source);
     }
 
     fn unix(&self, stream: UnixStream) {
-        if let Some(words) = self.refusal() {
+        let Ok(uid) = stream.peer_cred().map(|credentials| credentials.uid()) else { return };
+        let source = Source::Unix { uid };
+        if let Some(words) = self.refusal(source, &format_args!("user {uid}")) {
             // What does not fit an empty send buffer has no reader worth waiting for.
             let _ = stream.try_write(words);
             return;
@@ -154,11 +161,8 @@ impl Gate {
             Bind::Unix { path, .. } => path.display().to_string().into_boxed_str(),
             Bind::Tcp(address) => address.to_string().into_boxed_str(),
         };
-        let taken = stream.peer_cred().and_then(|credentials| {
-            let peer = Peer::Unix { path, uid: credentials.uid() };
-            Ok((peer, Socket::Unix(stream.into_std()?)))
-        });
-        self.hand_over(taken);
+        let taken = stream.into_std().map(|stream| (Peer::Unix { path, uid }, Socket::Unix(stream)));
+        self.hand_over(taken, source);
     }
 
     /// Over TLS the words need a handshake, which a worker does.
@@ -178,12 +182,14 @@ impl Gate {
     }
 
     /// Why one more client is not served, in the words that it is told.
-    fn refusal(&self) -> Option<&'static [u8]> {
+    fn refusal(&self, source: Source, client: &dyn fmt::Display) -> Option<&'static [u8]> {
         let counters = &self.desk.counters;
         counters.accepted.increment();
         let limit = self.listener.max_clients;
         let full = self.desk.seats.of_listener(self.index) >= limit;
-        if !full && !self.desk.memory.is_over() {
+        let greedy =
+            self.listener.max_clients_per_source.filter(|most| self.desk.seats.of_source(self.index, source) >= *most);
+        if !full && greedy.is_none() && !self.desk.memory.is_over() {
             return None;
         }
         counters.rejected.increment();
@@ -191,15 +197,20 @@ impl Gate {
             let (name, refused) = (&self.listener.name, more + 1);
             let why = if full {
                 format!("it has {limit}, its `max_clients`; raise it, or find out who keeps so many connections")
+            } else if let Some(most) = greedy {
+                format!(
+                    "{client} for instance, whose address has {most} already, its `max_clients_per_source`; raise it, or \
+                     find out what keeps so many connections there"
+                )
             } else {
                 "buffers of clients hold more than `max_memory`; raise it, or find out who takes no replies".to_owned()
             };
             tracing::warn!("listener '{name}' refused {refused} clients: {why}");
         }
-        Some(if full { FULL } else { OUT_OF_MEMORY })
+        Some(if full || greedy.is_some() { FULL } else { OUT_OF_MEMORY })
     }
 
-    fn hand_over(&self, taken: io::Result<(Peer, Socket)>) {
+    fn hand_over(&self, taken: io::Result<(Peer, Socket)>, source: Source) {
         // What fails here is a client that has left already.
         let Ok((peer, socket)) = taken else { return };
         let desk = &self.desk;
@@ -207,7 +218,8 @@ impl Gate {
         let worker = least_loaded(&loads, desk.last.get());
         desk.last.set(worker);
         let id = desk.next_id.replace(desk.next_id.get() + 1);
-        let seat = desk.seats.take(self.index, worker);
+        let source = self.listener.max_clients_per_source.map(|_| source);
+        let seat = desk.seats.take(self.index, worker, source);
         desk.workers[worker].accepted(Arrival { id, socket, peer, listener: self.index, seat });
     }
 

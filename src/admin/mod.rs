@@ -33,6 +33,7 @@ use tokio::task::JoinSet;
 
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::renewal::Renewals;
 use crate::topology::Snapshot;
 
 pub(crate) use promote::{Ask, Promote};
@@ -46,6 +47,7 @@ pub(crate) struct AdminState {
     pub(crate) started_at: SystemTime,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
+    pub(crate) renewals: Arc<Renewals>,
     pub(crate) memory: Arc<Memory>,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,

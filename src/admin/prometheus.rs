@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::AdminState;
 use crate::metrics::{MemoryKind, NodeCounters, PinReason, WorkerCounters};
+use crate::tls::validity;
 use crate::topology::{Node, Role, SentinelState, Snapshot};
 
 /// A registry whose every scrape reads `state`.
@@ -89,6 +90,9 @@ const COUNTERS: &[(&str, &str, Reading)] = &[
     ("redan_auth_failures", "Logins of clients with a wrong name or password", |w| w.auth_failures.get()),
     ("redan_protocol_errors", "Sessions closed for not speaking the Redis protocol", |w| w.protocol_errors.get()),
     ("redan_slow_clients_closed", "Sessions closed for reading too slowly", |w| w.slow_clients_closed.get()),
+    ("redan_untrusted_clients_closed", "Sessions closed for a certificate that is not accepted any more", |w| {
+        w.untrusted_clients_closed.get()
+    }),
     ("redan_memory_clients_closed", "Sessions closed because of max_memory", |w| w.memory_clients_closed.get()),
     ("redan_panics", "Defects of Redan that ended a session", |w| w.panics.get()),
 ];
@@ -161,6 +165,7 @@ impl Collector for Numbers {
         let out = &mut encoder;
         self.process(out)?;
         self.workers(out)?;
+        self.certificates(out)?;
         let groups: Vec<_> =
             self.0.groups.iter().map(|(name, snapshot)| (name.as_str(), snapshot.load_full())).collect();
         self.groups(out, &groups)?;
@@ -235,6 +240,25 @@ impl Numbers {
             .zip(&self.0.workers)
             .map(|(number, worker)| (vec![("worker", Escaped(number))], Value::Whole(worker.sessions_open.get())));
         gauge(out, "redan_worker_sessions", "Client connections open now, by worker", sessions)
+    }
+
+    fn certificates(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let renewals = &self.0.renewals;
+        let expiries = renewals.expiries.load();
+        let now = validity::now();
+        let files: Vec<String> = expiries.iter().map(|(_, expiry)| expiry.file.display().to_string()).collect();
+        let left = expiries.iter().zip(&files).map(|((owner, expiry), file)| {
+            let labels = vec![("of", Escaped(owner.kind)), ("name", Escaped(&owner.name)), ("file", Escaped(file))];
+            // Negative after the end, and exact far beyond any certificate.
+            (labels, Value::Real(expiry.left(now) as f64))
+        });
+        let help = "Seconds until the first certificate or list in the file ends; negative after it";
+        if !files.is_empty() {
+            gauge(out, "redan_certificate_expires_in_seconds", help, left)?;
+        }
+        let outcomes = [("succeeded", renewals.succeeded.get()), ("failed", renewals.failed.get())];
+        let outcomes = outcomes.into_iter().map(|(word, n)| (vec![("outcome", Escaped(word))], Value::Whole(n)));
+        counter(out, "redan_tls_renewals", "Settings of TLS whose files have changed", outcomes)
     }
 
     fn groups(&self, out: &mut DescriptorEncoder<'_>, groups: &[(&str, Arc<Snapshot>)]) -> fmt::Result {

@@ -54,6 +54,7 @@ fn state() -> AdminState {
         started_at: SystemTime::now(),
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
+        renewals: Arc::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
         listening: Arc::new(AtomicBool::new(true)),

@@ -3,6 +3,7 @@
 //! Called by the command line. Whatever can be wrong with the machine or the files is found before the first thread
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
+mod confine;
 mod start;
 mod thread;
 
@@ -32,8 +33,10 @@ use crate::drain::{self, Running, Signals};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening};
+use crate::renewal::Renewals;
 use crate::throttle::Throttle;
-use crate::tls::{TlsError, server};
+use crate::tls::keyring::Keyring;
+use crate::tls::{TlsError, client, server};
 use crate::topology::Snapshot;
 use crate::worker::{self, Door, Seats, mailbox};
 
@@ -48,6 +51,8 @@ enum StartError {
     Bind { listener: String, error: BindError },
     #[error("`admin`: {0}")]
     BindAdmin(BindError),
+    #[error("{0}")]
+    Confinement(String),
     #[error("the system refuses {what}: {error}; raise the limits of this process")]
     System { what: &'static str, error: io::Error },
 }
@@ -57,7 +62,7 @@ impl StartError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::ListenerTls { .. } | Self::GroupTls { .. } => 78,
-            Self::Bind { .. } | Self::BindAdmin(_) | Self::System { .. } => 71,
+            Self::Bind { .. } | Self::BindAdmin(_) | Self::Confinement(_) | Self::System { .. } => 71,
         }
     }
 }
@@ -90,8 +95,9 @@ fn run_until_ended(config: Config) -> Result<u8, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
-        let signals = Signals::new().map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config)?;
+        let renew = Arc::default();
+        let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
+        let Bound { listeners, admin, running } = start(config, renew)?;
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
         Ok(drain::until_ended(running, signals).await)
     })
@@ -100,20 +106,21 @@ fn run_until_ended(config: Config) -> Result<u8, StartError> {
 /// Everything that can be refused, before anything runs.
 struct Prepared {
     doors: Vec<Door>,
-    dialers: Vec<Arc<Dialer>>,
+    keyrings: Vec<Arc<Keyring>>,
     sockets: Vec<Listening>,
     admin: Option<Listening>,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let door = |listener: &Arc<Listener>| {
-        let tls = listener.tls.as_ref().map(server::server_config).transpose();
+        let tls = listener.tls.as_ref().map(server::load).transpose();
         let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
-        Ok(Door { listener: Arc::clone(listener), tls: tls.map_err(failed)?, holding: Arc::default() })
+        let tls = tls.map_err(failed)?.map(Arc::new);
+        Ok(Door { listener: Arc::clone(listener), tls, holding: Arc::default() })
     };
-    let dialer = |group: &Arc<Group>| {
+    let keyring = |group: &Arc<Group>| {
         let failed = |error| StartError::GroupTls { group: group.name.clone(), error };
-        Dialer::new(Arc::clone(group)).map(Arc::new).map_err(failed)
+        Keyring::load(group).map(Arc::new).map_err(failed)
     };
     let bound = |listener: &Arc<Listener>| {
         let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
@@ -121,20 +128,22 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     };
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
-        dialers: config.groups.iter().map(dialer).collect::<Result<_, _>>()?,
+        keyrings: config.groups.iter().map(keyring).collect::<Result<_, _>>()?,
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-fn start(config: Config) -> Result<Bound, StartError> {
-    let Prepared { doors, dialers, sockets, admin } = prepare(&config)?;
+/// `renew` is told when the files of TLS shall be read anew.
+fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
+    let Prepared { doors, keyrings, sockets, admin } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
+    confine(&config, &keyrings)?;
     let shared = Shared::new(&config);
-    let views = shared.views(dialers);
+    let views = shared.views(&config, &keyrings);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
     // A second switch is refused by whoever carries out the first.
@@ -143,7 +152,7 @@ fn start(config: Config) -> Result<Bound, StartError> {
     if let Some(socket) = admin {
         start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
     }
-    start::control(&config, &views, &mailboxes, promotions)?;
+    start::control(&config, &views, &keyrings, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -160,6 +169,7 @@ fn start(config: Config) -> Result<Bound, StartError> {
         };
         start::worker(index, setup, letters, end.clone())?;
     }
+    start::renewal(&config, &doors, &keyrings, &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
     let (draining, seats) = (shared.draining, shared.seats);
@@ -176,6 +186,22 @@ fn start(config: Config) -> Result<Bound, StartError> {
     Ok(Bound { listeners, admin: admin_at, running })
 }
 
+/// Gives up what the configuration says. No other thread runs yet.
+fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError> {
+    let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
+    if let Some(account) = &config.user {
+        confine::become_user(account, &binds).map_err(StartError::Confinement)?;
+    }
+    if config.sandbox {
+        let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
+        let of_nodes = keyrings.iter().flat_map(|keyring| keyring.settings()).flat_map(client::files);
+        let of_sentinels = config.groups.iter().filter_map(|group| group.sentinel.as_ref()?.access.tls.as_ref());
+        let of_sentinels = of_sentinels.flat_map(client::files);
+        confine::sandbox(of_listeners.chain(of_nodes).chain(of_sentinels), &binds).map_err(StartError::Confinement)?;
+    }
+    Ok(())
+}
+
 /// Where a socket listens, which the configuration leaves open with port 0.
 fn place(socket: &Listening, configured: &Bind) -> Bind {
     match socket {
@@ -189,6 +215,7 @@ struct Shared {
     started: Instant,
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
+    renewals: Arc<Renewals>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
@@ -204,6 +231,7 @@ impl Shared {
             memory: Memory::new(config.max_memory, &counters),
             counters,
             accepts: Arc::default(),
+            renewals: Arc::default(),
             seats: Seats::new(config.listeners.len(), config.workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
             listening: Arc::default(),
@@ -211,17 +239,17 @@ impl Shared {
         }
     }
 
-    fn views(&self, dialers: Vec<Arc<Dialer>>) -> Vec<GroupView> {
-        let view = |(index, dialer)| GroupView {
+    fn views(&self, config: &Config, keyrings: &[Arc<Keyring>]) -> Vec<GroupView> {
+        let view = |(index, (group, keyring)): (usize, (&Arc<Group>, &Arc<Keyring>))| GroupView {
             index,
-            dialer,
+            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring))),
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
             registry: Registry::default(),
             scripts: Scripts::default(),
         };
-        dialers.into_iter().enumerate().map(view).collect()
+        config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
     fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
@@ -231,6 +259,7 @@ impl Shared {
             started_at: SystemTime::now(),
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
+            renewals: Arc::clone(&self.renewals),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             listening: Arc::clone(&self.listening),

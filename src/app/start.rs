@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::thread::vital;
 use super::{Shared, StartError};
@@ -17,8 +17,10 @@ use crate::backend::pool::GroupView;
 use crate::config::{Config, Group, Listener};
 use crate::control::{self, GroupControl, Promotion};
 use crate::net::Listening;
+use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
-use crate::worker::{self, Letters, Mailbox};
+use crate::tls::keyring::Keyring;
+use crate::worker::{self, Door, Letters, Mailbox};
 
 fn refused(error: io::Error) -> StartError {
     StartError::System { what: "a thread", error }
@@ -49,20 +51,23 @@ pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartErr
 pub(super) fn control(
     config: &Config,
     views: &[GroupView],
+    keyrings: &[Arc<Keyring>],
     workers: &[Mailbox],
     promotions: Vec<mpsc::Receiver<Promotion>>,
 ) -> Result<(), StartError> {
-    let group = |((group, view), promotions): ((&Arc<Group>, &GroupView), _)| {
+    let group = |(((group, view), keyring), promotions): (((&Arc<Group>, &GroupView), &Arc<Keyring>), _)| {
         let (workers, index) = (workers.to_vec(), view.index);
         GroupControl {
             config: Arc::clone(group),
+            keyring: Arc::clone(keyring),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
             published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
             promotions,
         }
     };
-    let groups: Vec<GroupControl> = config.groups.iter().zip(views).zip(promotions).map(group).collect();
+    let groups = config.groups.iter().zip(views).zip(keyrings).zip(promotions);
+    let groups: Vec<GroupControl> = groups.map(group).collect();
     let watch = move || {
         drive(async {
             control::run(groups, pending()).await;
@@ -77,6 +82,38 @@ pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
     Box::new(move |Ask { group, node, timeout, progress }| {
         askers[group].try_send(Promotion { node, timeout, progress }).is_ok()
     })
+}
+
+/// Looks at the files of TLS until the process ends.
+pub(super) fn renewal(
+    config: &Config,
+    doors: &[Door],
+    keyrings: &[Arc<Keyring>],
+    views: &[GroupView],
+    workers: &[Mailbox],
+    now: Arc<Notify>,
+    shared: &Shared,
+) -> Result<(), StartError> {
+    let doors = doors.iter().enumerate();
+    let listeners =
+        doors.filter_map(|(index, door)| Some((index, Arc::clone(&door.listener), Arc::clone(door.tls.as_ref()?))));
+    let groups = config.groups.iter().zip(keyrings).zip(views);
+    let groups =
+        groups.map(|((group, keyring), view)| (group.name.clone(), Arc::clone(keyring), Arc::clone(&view.look)));
+    let setup = renewal::Setup {
+        listeners: listeners.collect(),
+        groups: groups.collect(),
+        workers: workers.to_vec(),
+        now,
+        renewals: Arc::clone(&shared.renewals),
+    };
+    let watch = move || {
+        drive(async {
+            renewal::run(setup).await;
+            Err("it stopped looking at the files of TLS".to_owned())
+        })
+    };
+    vital("redan-renewal".to_owned(), watch).map_err(refused)
 }
 
 /// The way by which a session of one worker asks all of them.

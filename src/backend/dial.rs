@@ -7,16 +7,18 @@ use std::future::Future;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::login::{Claim, UserKey};
-use crate::config::{Access, Group};
+use crate::config::{Access, Group, NodeTls};
 use crate::net;
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
-use crate::tls::{TlsError, client};
+use crate::tls::client;
+use crate::tls::keyring::Keyring;
 use crate::transport::Stream;
 
 /// What a backend connection was opened as. Two commands may share one only if they agree on all of it.
@@ -68,19 +70,18 @@ pub(crate) struct Opened {
 /// Knows how to reach and authenticate to every node of one group.
 pub(crate) struct Dialer {
     group: Arc<Group>,
-    tls: Vec<(Arc<Access>, Arc<ClientConfig>)>,
+    keyring: Arc<Keyring>,
 }
 
 impl Dialer {
-    /// Loads the TLS files of every seed and of the group.
-    pub(crate) fn new(group: Arc<Group>) -> Result<Self, TlsError> {
-        let mut tls: Vec<(Arc<Access>, Arc<ClientConfig>)> = Vec::new();
-        for access in group.accesses() {
-            if let (Some(settings), false) = (&access.tls, tls.iter().any(|(known, _)| Arc::ptr_eq(known, access))) {
-                tls.push((Arc::clone(access), client::client_config(settings)?));
-            }
-        }
-        Ok(Self { group, tls })
+    /// The keyring is that of the same group.
+    pub(crate) fn new(group: Arc<Group>, keyring: Arc<Keyring>) -> Self {
+        Self { group, keyring }
+    }
+
+    /// Whether the node is believed now that was believed when it showed this chain; if not, why.
+    pub(super) fn still_accepts(&self, address: &str, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+        self.keyring.still_accepts(address, chain)
     }
 
     pub(crate) fn group(&self) -> &Arc<Group> {
@@ -105,7 +106,7 @@ impl Dialer {
                 opening.asked.push("SCRIPT");
                 encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
             }
-            match self.reach(address, access).await? {
+            match self.reach(address).await? {
                 Reached::Tcp(mut tcp) => {
                     let (loaded, number) = introduce(&mut tcp, address, opening).await?;
                     Ok(Opened { stream: tcp.into(), loaded, number })
@@ -122,7 +123,7 @@ impl Dialer {
     /// A connection on which nothing has been said.
     pub(super) async fn connect(&self, address: &str) -> Result<Box<dyn Wire>, DialError> {
         self.in_time(address, async {
-            Ok(match self.reach(address, self.group.access_to(address)).await? {
+            Ok(match self.reach(address).await? {
                 Reached::Tcp(tcp) => Box::new(tcp) as Box<dyn Wire>,
                 Reached::Tls(stream) => stream,
             })
@@ -141,13 +142,15 @@ impl Dialer {
         })
     }
 
-    async fn reach(&self, address: &str, access: &Arc<Access>) -> Result<Reached, DialError> {
+    async fn reach(&self, address: &str) -> Result<Reached, DialError> {
         let tcp = net::dial(address, self.group.connect_timeout)
             .await
             .map_err(|error| DialError::Unreachable(error.to_string()))?;
-        Ok(match self.tls.iter().find(|(known, _)| Arc::ptr_eq(known, access)) {
+        Ok(match self.keyring.to(address) {
             None => Reached::Tcp(tcp),
-            Some((_, config)) => Reached::Tls(Box::new(self.encrypt(tcp, address, access, config).await?)),
+            Some((settings, reaching)) => {
+                Reached::Tls(Box::new(self.encrypt(tcp, address, settings, &reaching.config).await?))
+            }
         })
     }
 
@@ -155,18 +158,20 @@ impl Dialer {
         &self,
         tcp: TcpStream,
         address: &str,
-        access: &Access,
+        settings: &NodeTls,
         config: &Arc<ClientConfig>,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
         let unreachable = |text: String| DialError::Unreachable(format!("TLS with {address}: {text}"));
-        let Some(settings) = &access.tls else {
-            return Err(unreachable("no settings".to_owned()));
-        };
         let name = client::server_name(settings, address).map_err(|error| unreachable(error.to_string()))?;
-        TlsConnector::from(Arc::clone(config))
-            .connect(name, tcp)
-            .await
-            .map_err(|error| unreachable(client::handshake_trouble(&error)))
+        let connector = TlsConnector::from(Arc::clone(config));
+        let stream =
+            connector.connect(name, tcp).await.map_err(|error| unreachable(client::handshake_trouble(&error)))?;
+        // The files may have changed during the handshake.
+        if self.keyring.to(address).is_some_and(|(_, now)| !Arc::ptr_eq(&now.config, config)) {
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            self.keyring.still_accepts(address, chain).map_err(unreachable)?;
+        }
+        Ok(stream)
     }
 }
 

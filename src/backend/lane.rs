@@ -58,7 +58,12 @@ pub(crate) enum End {
     Broken(String),
     /// The topology says that nothing good can come from this node any more.
     Ordered(&'static str),
+    /// No end yet: the node must be believed anew for it to go on. See [`Lane::question`].
+    Questioned,
 }
+
+/// In the place of a reason to end.
+const QUESTIONED: &str = "the node is to be believed anew";
 
 pub(super) struct Flight {
     /// `None`: nobody wants the reply any more.
@@ -305,6 +310,14 @@ impl Lane {
         }
     }
 
+    /// Other nodes may be believed now than when it was opened: its task shall look, before it goes on.
+    pub(super) fn question(&self) {
+        if self.state.get() != State::Closed {
+            self.ordered_end.set(Some(QUESTIONED));
+            self.wake();
+        }
+    }
+
     /// Called about once a second: gives back memory that a burst took.
     /// A lane that has carried nothing for a minute is closed: clients that wander through many databases must not use up
     /// the node's connections.
@@ -349,7 +362,11 @@ impl Lane {
         self.woken.set(false);
         remember(&self.waker, cx);
         if let Some(why) = self.ordered_end.get() {
-            return Poll::Ready(End::Ordered(why));
+            if why != QUESTIONED {
+                return Poll::Ready(End::Ordered(why));
+            }
+            self.ordered_end.set(None);
+            return Poll::Ready(End::Questioned);
         }
         let origin = Origin { node: self.key.node, generation };
         let inner = &mut *self.inner.borrow_mut();
@@ -385,8 +402,9 @@ impl Lane {
         self.woken.set(false);
         remember(&self.waker, cx);
         match self.ordered_end.get() {
+            // A connection that is not there yet is questioned when it is.
+            None | Some(QUESTIONED) => Poll::Pending,
             Some(why) => Poll::Ready(why),
-            None => Poll::Pending,
         }
     }
 

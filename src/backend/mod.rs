@@ -4,6 +4,7 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod assure;
+mod belief;
 mod choice;
 mod connect;
 pub(crate) mod dial;

@@ -448,20 +448,27 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
     };
     pool.reached(lane.key.node);
     pool.counters.lanes_open.increment();
-    let end = std::future::poll_fn(|cx| {
-        if lane.key.purpose == Purpose::Ordered {
-            pool.note_acknowledged();
+    let end = loop {
+        let end = std::future::poll_fn(|cx| {
+            if lane.key.purpose == Purpose::Ordered {
+                pool.note_acknowledged();
+            }
+            let end = lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get());
+            if lane.load() > 0 {
+                pool.keep_watch();
+            }
+            end
+        })
+        .await;
+        if !matches!(end, End::Questioned) || pool.is_disbelieved(&address, &stream) {
+            break end;
         }
-        let end = lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get());
-        if lane.load() > 0 {
-            pool.keep_watch();
-        }
-        end
-    })
-    .await;
+    };
     pool.counters.lanes_open.decrement();
     match end {
         End::Finished => {}
+        // The reason has been said.
+        End::Questioned => {}
         End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
         End::Broken(words) => {
             tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());

@@ -66,6 +66,10 @@ impl Provers {
         idle.push(Idle { since: Instant::now(), node, wire });
     }
 
+    pub(super) fn forget(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Called about once a second.
     pub(super) fn tick(&self, now: Instant) {
         self.idle.borrow_mut().retain(|idle| now.saturating_duration_since(idle.since) < KEPT_FOR);

@@ -17,6 +17,8 @@ use crate::control::probe::{Answer, Means, Probe};
 use crate::control::sentinel::Inquiry;
 use crate::control::{self, Auth, is_heard_by_sentinels};
 use crate::tls;
+use crate::tls::keyring::Keyring;
+use crate::tls::validity::{self, Expiry};
 use crate::topology::address::is_loopback;
 use crate::topology::member::{Failure, FailureKind};
 use crate::topology::tracker::{Action, Event, Tracker};
@@ -62,15 +64,22 @@ const COLUMNS: [&str; 8] = ["GROUP", "NODE", "ROLE", "VERSION", "LAG", "READS", 
 pub(crate) async fn examine(config: &Config) -> Report {
     let mut report = Report::default();
     for listener in &config.listeners {
-        let loaded = listener.tls.as_ref().map(tls::server::server_config);
-        if let Some(Err(error)) = loaded {
-            report.wrong.push(format!("listener '{}': {error}", listener.name));
+        match listener.tls.as_ref().map(tls::server::load) {
+            Some(Err(error)) => report.wrong.push(format!("listener '{}': {error}", listener.name)),
+            Some(Ok(serving)) => report.expiring(&format!("listener '{}'", listener.name), &serving.expiries),
+            None => {}
         }
     }
     for group in &config.groups {
-        let seen = look(group).await;
-        report.add(group, &seen);
-        report.beside_sentinels(group, &seen).await;
+        match Keyring::load(group) {
+            Err(error) => report.wrong.push(format!("group '{}': {error}", group.name)),
+            Ok(keyring) => {
+                report.expiring(&format!("group '{}'", group.name), &keyring.expiries().collect::<Vec<_>>());
+                let seen = look(group, &Arc::new(keyring)).await;
+                report.add(group, &seen);
+                report.beside_sentinels(group, &seen).await;
+            }
+        }
     }
     report
 }
@@ -81,7 +90,7 @@ pub(super) struct Seen {
     pub(super) answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
 }
 
-pub(super) async fn look(group: &Arc<Group>) -> Seen {
+pub(super) async fn look(group: &Arc<Group>, keyring: &Arc<Keyring>) -> Seen {
     let mut tracker = control::tracker(group);
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
     let mut answers = BTreeMap::new();
@@ -97,7 +106,7 @@ pub(super) async fn look(group: &Arc<Group>) -> Seen {
         due.append(&mut found);
         loop {
             for address in due.drain(..) {
-                let mut probe = probes.remove(&address).unwrap_or_else(|| Probe::new(address.clone(), group));
+                let mut probe = probes.remove(&address).unwrap_or_else(|| Probe::new(address.clone(), group, keyring));
                 asked.spawn(async move {
                     let answer = probe.ask().await;
                     (address, probe, answer)
@@ -139,6 +148,16 @@ fn event(address: &Arc<str>, answer: &Result<Answer, Failure>) -> Event {
 }
 
 impl Report {
+    /// What ends soon, or has ended.
+    fn expiring(&mut self, of: &str, expiries: &[Expiry]) {
+        for expiry in expiries {
+            if let Some(words) = expiry.warning(validity::now()) {
+                let list = if expiry.left(validity::now()) < 0 { &mut self.wrong } else { &mut self.notes };
+                list.push(format!("{of}: {words}"));
+            }
+        }
+    }
+
     fn add(&mut self, group: &Group, seen: &Seen) {
         let snapshot = seen.tracker.snapshot();
         if snapshot.master.is_none() {

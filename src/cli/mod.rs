@@ -3,6 +3,7 @@
 //! Exit codes are those of sysexits.h where it has one: 78 for a wrong configuration, 70 for a defect of Redan,
 //! 2 (clap's) for wrong arguments. Nothing in here may do the work of a subcommand.
 
+mod cert;
 pub(crate) mod check;
 mod demo;
 mod logging;
@@ -53,6 +54,9 @@ enum Command {
     Verify(Verify),
     /// Start a small replication group on this machine with Redan in front of it, to try it out
     Demo(Demo),
+    /// Make certificates: a small authority, servers', clients', revocation lists
+    #[command(subcommand)]
+    Cert(cert::Cert),
     /// Make the line that a users file holds for a password, read from the terminal or from standard input
     Passwd {
         /// Make a random password instead, and print it on a line before its hash
@@ -120,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Demo(demo) => demo::run(&demo),
+        Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),
     }
 }

@@ -15,6 +15,7 @@ use super::{UNAVAILABLE, Verify, WRONG_CONFIGURATION, check};
 use crate::config::{Config, Group};
 use crate::control::order::Line;
 use crate::resp::value::Value;
+use crate::tls::keyring::Keyring;
 use crate::topology::Role;
 use crate::topology::observe::{Observation, from_info};
 use crate::topology::succession::Station;
@@ -64,7 +65,14 @@ pub(super) fn run(config: &Config, arguments: &Verify) -> ExitCode {
 
 impl Findings {
     async fn compare_group(&mut self, group: &Arc<Group>, sample: u32) {
-        let seen = check::look(group).await;
+        let keyring = match Keyring::load(group) {
+            Ok(keyring) => Arc::new(keyring),
+            Err(error) => {
+                self.unknown.push(error.to_string());
+                return;
+            }
+        };
+        let seen = check::look(group, &keyring).await;
         let snapshot = seen.tracker.snapshot();
         for (address, answer) in &seen.answers {
             if let Err(failure) = answer {

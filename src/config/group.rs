@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Section, Text};
-use super::{Access, Group, NodeTls, Secret, Seed, changes, files, keys, sentinel, values};
+use super::{Access, Group, Identity, NodeTls, NodeTrust, Secret, Seed, changes, files, keys, sentinel, values};
 
 /// Reads an environment variable; an argument so that tests need not change the process's environment.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
@@ -123,9 +123,7 @@ fn seed(
     match value.get_ref() {
         DeValue::String(text) => {
             let host = group.parse("nodes", Text { text, at }, |text| values::node_address(text).map(str::to_owned))?;
-            if let Some(NodeTls { server_name: None, .. }) = access.tls {
-                verifiable(group, at, &host);
-            }
+            verifiable(group, at, &host, access.tls.as_ref());
             Some(Seed::new(text.as_ref().into(), Arc::clone(access)))
         }
         DeValue::Table(table) => node(Section::open(group.source(), &keys::NODE, table, at), at, access, environment),
@@ -160,8 +158,8 @@ fn node(section: Section<'_>, at: usize, group: &Access, environment: Environmen
         }
         None => {}
     }
-    if let (Some(NodeTls { server_name: None, .. }), Some(host)) = (&tls, &host) {
-        verifiable(&section, at, host);
+    if let Some(host) = &host {
+        verifiable(&section, at, host, tls.as_ref());
     }
     let weight = section.integer("weight", 0..=100).and_then(|weight| u32::try_from(weight).ok());
     let zone = section.parsed("zone", values::zone);
@@ -172,8 +170,9 @@ fn node(section: Section<'_>, at: usize, group: &Access, environment: Environmen
 }
 
 /// Without `server_name`, the certificate must name the host of the address, so the host must be such a name.
-pub(super) fn verifiable(section: &Section<'_>, at: usize, host: &str) {
-    if server_name(host).is_err() {
+pub(super) fn verifiable(section: &Section<'_>, at: usize, host: &str, tls: Option<&NodeTls>) {
+    let by_host = tls.is_some_and(|tls| tls.server_name.is_none() && matches!(tls.trust, NodeTrust::Ca { .. }));
+    if by_host && server_name(host).is_err() {
         section.source().error(at, format!("no certificate can name the host \"{host}\"; say `server_name` in `tls`"));
     }
 }
@@ -185,10 +184,7 @@ fn server_name(text: &str) -> Result<String, String> {
 
 pub(super) fn tls(section: &Section<'_>) -> Option<NodeTls> {
     let tls = section.section("tls", &keys::NODE_TLS)?;
-    if !tls.has("ca") {
-        tls.error("ca", "`tls` lacks `ca`; name the PEM file of the CA that signed the nodes' certificates");
-    }
-    let ca = tls.file("ca");
+    let trust = trust(&tls);
     let server_name = tls.parsed("server_name", server_name);
     for (given, missing) in [("cert", "key"), ("key", "cert")] {
         if tls.has(given) && !tls.has(missing) {
@@ -200,7 +196,34 @@ pub(super) fn tls(section: &Section<'_>) -> Option<NodeTls> {
         tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
     }
     tls.close();
-    Some(NodeTls { ca: ca?, server_name, identity: cert.zip(key) })
+    let identity = cert.zip(key).map(|(cert, key)| Identity { cert, key });
+    Some(NodeTls { trust: trust?, server_name, identity })
+}
+
+fn trust(tls: &Section<'_>) -> Option<NodeTrust> {
+    let (ca, crl) = (tls.file("ca"), tls.files("crl"));
+    let pins = tls.texts("pins", "[\"sha256:…\"]", values::pin);
+    let file = tls.file("pins_file");
+    let pinned = ["pins", "pins_file"].into_iter().find(|key| tls.has(key));
+    match (tls.has("ca"), pinned) {
+        (true, Some(key)) => {
+            tls.error(key, format!("`{key}` stands beside `ca`; a node is trusted by one of them, remove the other"));
+            None
+        }
+        (true, None) => Some(NodeTrust::Ca { ca: ca?, crl }),
+        (false, Some(_)) => {
+            for key in ["crl", "server_name"].into_iter().filter(|key| tls.has(key)) {
+                tls.error(key, format!("with pins the key alone counts and `{key}` has no meaning; remove it"));
+            }
+            // A file that cannot be read has been reported.
+            (tls.has("pins_file") == file.is_some()).then_some(NodeTrust::Pins { pins, file })
+        }
+        (false, None) => {
+            let advice = "name the PEM file of the CA that signed the nodes' certificates, or, without a CA, `pins`";
+            tls.error("ca", format!("`tls` lacks `ca`; {advice}"));
+            None
+        }
+    }
 }
 
 pub(super) fn credentials(section: &Section<'_>, environment: Environment<'_>) -> (Option<String>, Option<Secret>) {

@@ -26,7 +26,7 @@ pub(super) static FILE: Kind = Kind {
 
 pub(super) static REDAN: Kind = Kind {
     title: "[redan]",
-    keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory", "zone"],
+    keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory", "user", "sandbox", "zone"],
     refused: &[],
 };
 
@@ -60,6 +60,7 @@ pub(super) static LISTENER: Kind = Kind {
         "allow",
         "deny",
         "max_clients",
+        "max_clients_per_source",
         "idle_timeout",
         "output_limit",
         "tcp_keepalive",
@@ -67,8 +68,24 @@ pub(super) static LISTENER: Kind = Kind {
     refused: &[("password", "a password does not belong in this file; `redan passwd` makes a line for the users file")],
 };
 
-pub(super) static LISTENER_TLS: Kind =
-    Kind { title: "[[listener]] tls", keys: &["cert", "key", "client_ca", "client_auth", "user"], refused: &[] };
+pub(super) static LISTENER_TLS: Kind = Kind {
+    title: "[[listener]] tls",
+    keys: &[
+        "cert",
+        "key",
+        "certificates",
+        "min_version",
+        "handshake_timeout",
+        "client_ca",
+        "client_crl",
+        "client_auth",
+        "user",
+    ],
+    refused: &[],
+};
+
+pub(super) static CERTIFICATE: Kind =
+    Kind { title: "[[listener]] tls certificates", keys: &["cert", "key"], refused: &[] };
 
 pub(super) static OUTPUT_LIMIT: Kind = Kind {
     title: "[[listener]] output_limit",
@@ -117,8 +134,11 @@ pub(super) static NODE: Kind = Kind {
     refused: &[("password", NO_PASSWORD_HERE)],
 };
 
-pub(super) static NODE_TLS: Kind =
-    Kind { title: "[[group]] tls", keys: &["ca", "server_name", "cert", "key"], refused: &[] };
+pub(super) static NODE_TLS: Kind = Kind {
+    title: "[[group]] tls",
+    keys: &["ca", "crl", "pins", "pins_file", "server_name", "cert", "key"],
+    refused: &[],
+};
 
 pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user"], refused: &[] };
 
@@ -135,6 +155,7 @@ pub(super) static SECTIONS: &[&Kind] = &[
     &LOG,
     &LISTENER,
     &LISTENER_TLS,
+    &CERTIFICATE,
     &OUTPUT_LIMIT,
     &GROUP,
     &SENTINEL,

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::report::Source;
 use super::section::Section;
 use super::{
-    Bind, CertificateField, Consistency, Group, Listener, ListenerTls, Reads, Users, files, keys, output, permissions,
-    users, values, writes,
+    Bind, CertificateField, Consistency, Group, Identity, Listener, ListenerTls, Reads, Users, files, keys, output,
+    permissions, users, values, writes,
 };
 use crate::reading::lag::LagLimit;
 
@@ -65,6 +65,7 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
     let allow_admin_commands = section.choice("admin_commands", &[("deny", false), ("allow", true)]).unwrap_or(false);
     let permissions = permissions::read(&section);
     let max_clients = section.integer("max_clients", 1..=1_000_000).unwrap_or(10_000);
+    let max_clients_per_source = section.integer("max_clients_per_source", 1..=1_000_000);
     let idle_timeout = section.duration("idle_timeout", Duration::ZERO..=365 * DAY).filter(|limit| !limit.is_zero());
     let output_limit = output::read(&section);
     let tcp_keepalive = tcp_keepalive(&section);
@@ -106,6 +107,7 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
         allow_admin_commands,
         permissions,
         max_clients,
+        max_clients_per_source,
         idle_timeout,
         output_limit,
         tcp_keepalive,
@@ -172,19 +174,18 @@ fn group(section: &Section<'_>, groups: &[Option<&str>]) -> Option<usize> {
 
 fn tls(section: &Section<'_>) -> Option<ListenerTls> {
     let tls = section.section("tls", &keys::LISTENER_TLS)?;
-    for key in ["cert", "key"].into_iter().filter(|key| !tls.has(key)) {
-        tls.error(key, format!("`tls` lacks `{key}`; a TLS listener needs both `cert` and `key` (PEM files)"));
-    }
-    let [cert, key, client_ca] = ["cert", "key", "client_ca"].map(|key| tls.file(key));
-    if key.as_deref().is_some_and(files::readable_by_all) {
-        tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
-    }
+    let certificates = certificates(&tls);
+    let only_tls13 = tls.choice("min_version", &[("1.2", false), ("1.3", true)]).unwrap_or(false);
+    // Three lost packets in a row cost a client 1 + 2 + 4 s of retransmission; whoever needs longer is not coming.
+    let handshake_timeout = tls.duration("handshake_timeout", Duration::from_millis(100)..=Duration::from_secs(60));
+    let client_ca = tls.file("client_ca");
+    let client_crl = tls.files("client_crl");
     let may_show_none = tls.choice("client_auth", &[("required", false), ("optional", true)]);
     let user = tls.choice(
         "user",
         &[("cn", CertificateField::CommonName), ("dns", CertificateField::Dns), ("uri", CertificateField::Uri)],
     );
-    for key in ["client_auth", "user"].into_iter().filter(|key| tls.has(key) && !tls.has("client_ca")) {
+    for key in ["client_crl", "client_auth", "user"].into_iter().filter(|key| tls.has(key) && !tls.has("client_ca")) {
         tls.error(key, format!("`{key}` is about clients' certificates; name the `client_ca` that signs them"));
     }
     if tls.has("user") && !section.has("users") {
@@ -198,7 +199,51 @@ fn tls(section: &Section<'_>) -> Option<ListenerTls> {
         );
     }
     tls.close();
-    Some(ListenerTls { cert: cert?, key: key?, client_ca, client_may_show_none: may_show_none, user })
+    Some(ListenerTls {
+        certificates: certificates?,
+        only_tls13,
+        handshake_timeout: handshake_timeout.unwrap_or(Duration::from_secs(10)),
+        client_ca,
+        client_crl,
+        client_may_show_none: may_show_none,
+        user,
+    })
+}
+
+/// One certificate for everybody, or several of which clients choose by the name they dial.
+fn certificates(tls: &Section<'_>) -> Option<Vec<Identity>> {
+    let several = tls.tables("certificates", &keys::CERTIFICATE, "[{ cert = \"certs/a.pem\", key = \"certs/a.key\" }]");
+    let own = identity(tls, !tls.has("certificates"));
+    let identities: Vec<Option<Identity>> = several
+        .into_iter()
+        .map(|section| {
+            let found = identity(&section, true);
+            section.close();
+            found
+        })
+        .collect();
+    if !tls.has("certificates") {
+        return own.map(|own| vec![own]);
+    }
+    if let Some(key) = ["cert", "key"].into_iter().find(|key| tls.has(key)) {
+        tls.error(
+            key,
+            format!("`{key}` stands beside `certificates`; put it into the list, first if it is the default"),
+        );
+    }
+    let identities: Option<Vec<Identity>> = identities.into_iter().collect();
+    identities.filter(|identities| !identities.is_empty())
+}
+
+fn identity(section: &Section<'_>, required: bool) -> Option<Identity> {
+    for key in ["cert", "key"].into_iter().filter(|key| required && !section.has(key)) {
+        section.error(key, format!("`tls` lacks `{key}`; a TLS listener needs both `cert` and `key` (PEM files)"));
+    }
+    let (cert, key) = (section.file("cert"), section.file("key"));
+    if key.as_deref().is_some_and(files::readable_by_all) {
+        section.warn("key", "every user of this machine can read this private key; chmod o-r it");
+    }
+    Some(Identity { cert: cert?, key: key? })
 }
 
 fn users_file(section: &Section<'_>, users_files: &mut UsersFiles) -> Option<Arc<Users>> {

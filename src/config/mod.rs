@@ -3,6 +3,7 @@
 //! `read` reads the file, collects every error with its line and makes these types. Nothing else
 //! may construct them, save tests. Secrets print as `***`.
 
+mod account;
 mod changes;
 mod files;
 mod group;
@@ -28,9 +29,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use account::Account;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
-pub(crate) use values::duration;
+pub(crate) use values::{duration, pin};
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;
@@ -48,6 +50,10 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     /// Bytes that buffers of clients may hold in the whole process; `None` is no limit.
     pub(crate) max_memory: Option<u64>,
+    /// Whom Redan becomes once its listeners are bound; `None` stays who it is.
+    pub(crate) user: Option<Account>,
+    /// Files that it does not need are out of its reach from then on.
+    pub(crate) sandbox: bool,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
@@ -94,6 +100,8 @@ pub(crate) struct Listener {
     /// `None`: no command is forbidden.
     pub(crate) permissions: Option<Arc<Permissions>>,
     pub(crate) max_clients: usize,
+    /// Of one address; `None` is no limit but that of all.
+    pub(crate) max_clients_per_source: Option<usize>,
     /// Close a session that sent nothing for so long; `None` never does.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) output_limit: OutputLimits,
@@ -135,14 +143,26 @@ impl fmt::Display for Bind {
 
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerTls {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
+    /// At least one. The first is for clients that name no host, or one that no certificate carries.
+    pub(crate) certificates: Vec<Identity>,
+    /// TLS 1.2 is refused.
+    pub(crate) only_tls13: bool,
+    pub(crate) handshake_timeout: Duration,
     /// Clients must present a certificate that this CA signed.
     pub(crate) client_ca: Option<PathBuf>,
+    /// And that none of these lists has revoked.
+    pub(crate) client_crl: Vec<PathBuf>,
     /// Or may, and then log in otherwise.
     pub(crate) client_may_show_none: bool,
     /// The field of it that names one of the listener's users.
     pub(crate) user: Option<CertificateField>,
+}
+
+/// A certificate with those that lead to its CA, and its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Where a certificate names its owner.
@@ -299,12 +319,24 @@ pub(crate) struct Access {
 
 #[derive(Clone, Debug)]
 pub(crate) struct NodeTls {
-    pub(crate) ca: PathBuf,
-    /// The name to verify; the address's host when `None`.
+    pub(crate) trust: NodeTrust,
+    /// The name to verify; the address's host when `None`. Pins need none.
     pub(crate) server_name: Option<String>,
-    /// Certificate and key that Redan presents.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// What Redan presents.
+    pub(crate) identity: Option<Identity>,
 }
+
+/// By what a node's certificate is believed.
+#[derive(Clone, Debug)]
+pub(crate) enum NodeTrust {
+    /// This CA signed it, and none of the lists has revoked it.
+    Ca { ca: PathBuf, crl: Vec<PathBuf> },
+    /// Its key is one of these, or one of those in the file.
+    Pins { pins: Vec<Pin>, file: Option<PathBuf> },
+}
+
+/// SHA-256 of a public key, as its certificate holds it (SubjectPublicKeyInfo).
+pub(crate) type Pin = [u8; 32];
 
 /// A password. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use toml::de::DeTable;
 use super::group::Environment;
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Config, Group, Listener, Log, LogFormat, files, group, keys, listener, machine, values};
+use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values};
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
@@ -90,6 +90,8 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         max_memory: process.max_memory,
+        user: process.user,
+        sandbox: process.sandbox,
         listeners: listeners
             .into_iter()
             .map(|listener| Some(Arc::new(listener?.on(process.workers))))
@@ -119,6 +121,8 @@ struct Process {
     log: Log,
     shutdown_timeout: Duration,
     max_memory: Option<u64>,
+    user: Option<Account>,
+    sandbox: bool,
 }
 
 impl Default for Process {
@@ -131,6 +135,8 @@ impl Default for Process {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
+            user: None,
+            sandbox: false,
         }
     }
 }
@@ -153,12 +159,16 @@ impl Process {
         });
         let (format, filter) = log.unwrap_or_default();
         let max_memory = section.size("max_memory", LEAST..=1 << 50);
+        let user = section.parsed("user", account::find);
+        let sandbox = section.choice("sandbox", &[("off", false), ("on", true)]);
         section.close();
         Self {
             workers: workers.unwrap_or(default.workers),
             admin,
             log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
+            user,
+            sandbox: sandbox.unwrap_or(default.sandbox),
             max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
         }
     }

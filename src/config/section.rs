@@ -196,6 +196,45 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The same for one file, or a list of them; empty when the key is absent, and where one is wrong.
+    pub(super) fn files(&self, key: &str) -> Vec<PathBuf> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        if value.get_ref().is_array() {
+            self.texts(key, "[\"certs/ca.crl\"]", |text| {
+                let path = self.source.resolve(text);
+                files::readable(&path).map(|()| path)
+            })
+        } else {
+            self.file(key).into_iter().collect()
+        }
+    }
+
+    /// The elements of a list of text that can be read; what cannot is reported. Empty when the key is absent.
+    pub(super) fn texts<T>(&self, key: &str, example: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let elements = self.optional_list(key, example).unwrap_or_default();
+        let read = |element: &'a Spanned<DeValue<'a>>| match element.get_ref().as_str() {
+            Some(text) => self.parse(key, Text { text, at: element.span().start }, &parse),
+            None => {
+                self.wrong_type(key, element, format!("a list of text in quotes: `{key} = {example}`"));
+                None
+            }
+        };
+        elements.iter().filter_map(read).collect()
+    }
+
+    /// The elements of a list of tables. Empty when the key is absent.
+    pub(super) fn tables(&self, key: &str, kind: &'static Kind, example: &str) -> Vec<Self> {
+        let elements = self.optional_list(key, example).unwrap_or_default();
+        let open = |element: &'a Spanned<DeValue<'a>>| {
+            let table = element.get_ref().as_table();
+            if table.is_none() {
+                self.wrong_type(key, element, format!("a list of tables: `{key} = {example}`"));
+            }
+            table.map(|table| Self::open(self.source, kind, table, element.span().start))
+        };
+        elements.iter().filter_map(open).collect()
+    }
+
     /// An inline table, or a table under its own header.
     pub(super) fn section(&self, key: &str, kind: &'static Kind) -> Option<Self> {
         let value = self.get(key)?;

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::group::{Environment, credentials, is_readable_on_the_way, tls, verifiable};
 use super::section::{Section, Text};
-use super::{Access, Mapped, NodeTls, Sentinel, values};
+use super::{Access, Mapped, Sentinel, values};
 use crate::topology::address::split_host_port;
 
 /// Nobody runs more; what they name themselves is bounded by the tracker.
@@ -26,9 +26,7 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
     for value in section.list("addresses", "[\"10.0.0.1:26379\"]").unwrap_or_default() {
         let Some(text) = text("addresses", &section, value) else { continue };
         let Some(host) = address("addresses", &section, text) else { continue };
-        if let Some(NodeTls { server_name: None, .. }) = access.tls {
-            verifiable(&section, text.at, &host);
-        }
+        verifiable(&section, text.at, &host, access.tls.as_ref());
         if known.insert(text.text) {
             addresses.push(text.text.into());
         } else {
@@ -55,9 +53,7 @@ pub(super) fn map(section: &Section<'_>, access: &Arc<Access>) -> Vec<Mapped> {
         let Some(to) = text("map", section, value) else { continue };
         let (Some(_), Some(_)) = (&announced, address("map", section, to)) else { continue };
         let host = split_host_port(key.get_ref()).map_or("", |(host, _)| host);
-        if let Some(NodeTls { server_name: None, .. }) = access.tls {
-            verifiable(section, key.span().start, host);
-        }
+        verifiable(section, key.span().start, host, access.tls.as_ref());
         mapped.push(Mapped {
             announced: key.get_ref().as_ref().into(),
             dialled: to.text.into(),

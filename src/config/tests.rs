@@ -20,7 +20,7 @@ impl Directory {
         for folder in ["certs", "secrets"] {
             fs::create_dir(directory.0.path().join(folder)).unwrap();
         }
-        for file in ["certs/redan.pem", "certs/redan.key", "certs/ca.pem"] {
+        for file in ["certs/redan.pem", "certs/redan.key", "certs/ca.pem", "certs/ca.crl", "certs/node.pins"] {
             directory.write(file, "PEM, judged by whoever loads it\n");
         }
         directory.write("secrets/redis", "hunter2\n");
@@ -259,6 +259,10 @@ fn mistakes_in_redan() {
 fn mistakes_in_listeners() {
     let strong = "bind = \"127.0.0.1:1\"\nconsistency = \"strong\"\nreads = \"any\"";
     let lag = "bind = \"127.0.0.1:1\"\nconsistency = \"strong\"\nmax_lag = \"1s\"\nmax_lag_bytes = \"1mb\"";
+    let tls = |more: &str| -> &'static str {
+        let pair = "cert = \"certs/redan.pem\", key = \"certs/redan.key\"";
+        format!("bind = \"127.0.0.1:1\"\ntls = {{ {pair}, {more} }}").leak()
+    };
     check(&[
         ("", "", NODES, &[(3, "lacks `bind`")]),
         ("", "bind = \"localhost:1\"", NODES, &[(4, "not an IP address")]),
@@ -274,6 +278,29 @@ fn mistakes_in_listeners() {
         ("", "bind = \"127.0.0.1:1\"\nreads = \"zone\"", NODES, &[(5, "add `zone` to [redan]")]),
         ("", strong, NODES, &[(6, "`reads` says otherwise")]),
         ("", "bind = \"127.0.0.1:1\"\nreads = \"replcia\"", NODES, &[(5, "(\"replica\"?)")]),
+        ("", tls("min_version = \"1.1\""), NODES, &[(5, "\"1.1\" is no choice")]),
+        ("", tls("handshake_timeout = \"5ms\""), NODES, &[(5, "write 100ms to 1m")]),
+        ("", tls("client_crl = \"certs/ca.crl\""), NODES, &[(5, "name the `client_ca` that signs them")]),
+        (
+            "",
+            tls("client_ca = \"certs/ca.pem\", client_crl = [\"certs/none\", 5]"),
+            NODES,
+            &[(5, "certs/none cannot be"), (5, "of type integer")],
+        ),
+        (
+            "",
+            tls("certificates = [{ cert = \"certs/redan.pem\", key = \"certs/redan.key\" }]"),
+            NODES,
+            &[(5, "stands beside `certificates`")],
+        ),
+        ("", "bind = \"127.0.0.1:1\"\ntls = { certificates = [] }", NODES, &[(5, "`certificates` is empty")]),
+        (
+            "",
+            "bind = \"127.0.0.1:1\"\ntls = { certificates = [{ cert = \"certs/redan.pem\" }] }",
+            NODES,
+            &[(5, "lacks `key`")],
+        ),
+        ("", "bind = \"127.0.0.1:1\"\nmax_clients_per_source = 0", NODES, &[(5, "1 to 1000000")]),
         ("", "bind = \"127.0.0.1:1\"\nmax_clients = 0", NODES, &[(5, "1 to 1000000")]),
         ("", "bind = \"127.0.0.1:1\"\ntcp_keepalive = \"500ms\"", NODES, &[(5, "at least 1s")]),
         ("", "bind = \"127.0.0.1:1\"\ntcp_keepalive = \"2h\"", NODES, &[(5, "write 0s to 1h")]),
@@ -422,6 +449,19 @@ fn mistakes_in_groups() {
         ("", BIND, line("password_env = \"EMPTY\""), &[(9, "is empty")]),
         ("", BIND, line("password_file = \"secrets/none\""), &[(9, "secrets/none cannot be read")]),
         ("", BIND, line("user = \"app\""), &[(9, "`user` without a password")]),
+        (
+            "",
+            BIND,
+            line("tls = { ca = \"certs/ca.pem\", pins = [\"sha256:00\"] }"),
+            &[(9, "is not a pin"), (9, "stands beside `ca`")],
+        ),
+        (
+            "",
+            BIND,
+            line("tls = { pins_file = \"certs/node.pins\", crl = \"certs/ca.crl\" }"),
+            &[(9, "`crl` has no meaning")],
+        ),
+        ("", BIND, line("tls = { pins = [] }"), &[(9, "`pins` is empty")]),
         ("", BIND, line("tls = { cert = \"certs/ca.pem\" }"), &[(9, "lacks `ca`"), (9, "`cert` without `key`")]),
         ("", BIND, line("tls = { ca = \"certs/ca.pem\", server_name = \"a b\" }"), &[(9, "neither a DNS name")]),
         ("", BIND, line("probe_interval = \"1ms\""), &[(9, "20ms to 1m")]),

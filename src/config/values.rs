@@ -118,15 +118,28 @@ pub(super) fn password_hash(text: &str) -> Result<[u8; 32], String> {
     // The text is not repeated: whoever wrote a password here by mistake should not read it in a log.
     let wrong = || "a password hash is \"sha256:\" and 64 hexadecimal digits; `redan passwd` makes one".to_owned();
     let hex = text.strip_prefix("sha256:").or_else(|| text.strip_prefix('#')).ok_or_else(wrong)?;
+    sha256(hex).ok_or_else(wrong)
+}
+
+/// `sha256:` and 64 hexadecimal digits: a public key.
+pub(crate) fn pin(text: &str) -> Result<[u8; 32], String> {
+    text.strip_prefix("sha256:").and_then(sha256).ok_or_else(|| {
+        format!(
+            "\"{text}\" is not a pin; write \"sha256:\" and 64 hexadecimal digits, as `redan cert pin FILE` prints it"
+        )
+    })
+}
+
+fn sha256(hex: &str) -> Option<[u8; 32]> {
     if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(wrong());
+        return None;
     }
     let mut hash = [0; 32];
     for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
         let digit = |at: usize| char::from(digits[at]).to_digit(16).unwrap_or(0) as u8;
         *byte = digit(0) << 4 | digit(1);
     }
-    Ok(hash)
+    Some(hash)
 }
 
 /// A filter of `tracing`: `info`, or `redan::control=debug,info`. Checked here because the library takes any

@@ -4,6 +4,7 @@
 //! never look like a dead master.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -14,7 +15,9 @@ use tokio_rustls::TlsConnector;
 use crate::config::{Access, NodeTls};
 use crate::net::{self, DialError};
 use crate::resp::value::{Value, decode};
-use crate::tls::client;
+use crate::tls::TlsError;
+use crate::tls::client::{self, Reaching};
+use crate::tls::keyring::Keyring;
 use crate::topology::member::{Failure, FailureKind};
 
 /// The longest reply read. INFO of a server with a thousand replicas is about 100 KiB; more than 1 MiB is not
@@ -41,6 +44,7 @@ pub(super) struct Connection {
     pub(super) longest: usize,
     /// The TLS version, as text; `None` for plaintext.
     pub(super) tls: Option<String>,
+    with: Option<Arc<Reaching>>,
     pub(super) auth: Auth,
 }
 
@@ -48,17 +52,42 @@ pub(super) fn failure(kind: FailureKind, text: impl Into<String>) -> Failure {
     Failure { kind, text: text.into() }
 }
 
+/// Where it stands what is shown to the peer, and whom among them is believed.
+#[derive(Clone, Copy)]
+pub(super) enum Trust<'a> {
+    /// In memory, as it was last renewed: for nodes, which are dialled often.
+    Keyring(&'a Keyring),
+    /// In the files, which are read now: for whoever dials seldom.
+    Files,
+}
+
+fn unloadable(error: TlsError) -> Failure {
+    failure(FailureKind::Tls, error.to_string())
+}
+
 impl Connection {
     /// Connects, shakes hands and authenticates, all within `timeout`.
-    pub(super) async fn open(address: &str, access: &Access, timeout: Duration) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        address: &str,
+        access: &Access,
+        trust: Trust<'_>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         let deadline = Instant::now() + timeout;
         let late = |what: &str, then: &str| {
             failure(FailureKind::Timeout, format!("no answer to {what} within {} ms{then}", timeout.as_millis()))
         };
+        let reaching = match trust {
+            Trust::Keyring(keyring) => keyring.to(address),
+            Trust::Files => match &access.tls {
+                Some(tls) => Some((tls, client::load(tls).map(Arc::new).map_err(unloadable)?)),
+                None => None,
+            },
+        };
         let tcp = net::dial(address, timeout).await.map_err(dial_failure)?;
-        let mut connection = match &access.tls {
+        let mut connection = match reaching {
             None => Self::over(Box::new(tcp), None),
-            Some(tls) => timeout_at(deadline, shake_hands(address, tls, tcp)).await.map_err(|_| {
+            Some((tls, with)) => timeout_at(deadline, shake_hands(address, tls, with, tcp)).await.map_err(|_| {
                 // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
                 late(
                     "the TLS handshake",
@@ -73,7 +102,15 @@ impl Connection {
     }
 
     fn over(stream: Box<dyn Stream>, tls: Option<String>) -> Self {
-        Self { stream, buffer: BytesMut::new(), longest: REPLY, tls, auth: Auth::NotSent }
+        Self { stream, buffer: BytesMut::new(), longest: REPLY, tls, with: None, auth: Auth::NotSent }
+    }
+
+    /// Whether it was opened with what holds now.
+    pub(super) fn is_current(&self, address: &str, keyring: &Keyring) -> bool {
+        match (&self.with, keyring.to(address)) {
+            (Some(with), Some((_, now))) => Arc::ptr_eq(with, &now),
+            (with, now) => with.is_none() && now.is_none(),
+        }
     }
 
     async fn authenticate(&mut self, access: &Access) -> Result<(), Failure> {
@@ -160,16 +197,19 @@ impl Connection {
     }
 }
 
-async fn shake_hands(address: &str, tls: &NodeTls, tcp: tokio::net::TcpStream) -> Result<Connection, Failure> {
-    // The files are read at every connect, so renewed certificates are used without a restart.
-    let config = client::client_config(tls).map_err(|error| failure(FailureKind::Tls, error.to_string()))?;
+async fn shake_hands(
+    address: &str,
+    tls: &NodeTls,
+    with: Arc<Reaching>,
+    tcp: tokio::net::TcpStream,
+) -> Result<Connection, Failure> {
     let name = client::server_name(tls, address).map_err(|error| failure(FailureKind::Tls, error.to_string()))?;
-    let stream = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
+    let stream = TlsConnector::from(Arc::clone(&with.config)).connect(name, tcp).await.map_err(|error| {
         failure(FailureKind::Tls, format!("the TLS handshake failed: {}", client::handshake_trouble(&error)))
     })?;
     let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str());
     let version = version.unwrap_or("TLS").replace("TLSv1_", "TLS 1.");
-    Ok(Connection::over(Box::new(stream), Some(version)))
+    Ok(Connection { with: Some(with), ..Connection::over(Box::new(stream), Some(version)) })
 }
 
 fn dial_failure(error: DialError) -> Failure {

@@ -115,8 +115,13 @@ pub(super) struct Watch {
 
 impl Watch {
     fn begin(&mut self, address: Arc<str>) {
-        let asking =
-            ask_for_ever(address.clone(), self.control.config.clone(), self.pace.subscribe(), self.events.clone());
+        let asking = ask_for_ever(
+            Probe::new(address.clone(), &self.control.config, &self.control.keyring),
+            address.clone(),
+            self.control.config.clone(),
+            self.pace.subscribe(),
+            self.events.clone(),
+        );
         if let Some(before) = self.nodes.insert(address, self.tasks.spawn(asking)) {
             before.abort();
         }
@@ -214,12 +219,12 @@ fn say(group: &str, level: Level, text: &str) {
 
 /// Asks one node again and again, as the pace says.
 async fn ask_for_ever(
+    mut probe: Probe,
     address: Arc<str>,
     group: Arc<Group>,
     mut pace: watch::Receiver<Pace>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut probe = Probe::new(address.clone(), &group);
     loop {
         let mut least = Duration::ZERO;
         pace.mark_unchanged();

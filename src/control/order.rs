@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::connection::{Connection, broken};
+use super::connection::{Connection, Trust, broken};
 use crate::config::Group;
 use crate::resp::value::Value;
 use crate::topology::Role;
@@ -26,7 +26,7 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) async fn open(station: &Station, group: &Group) -> Result<Self, String> {
         let access = group.access_to(&station.address);
-        let connection = Connection::open(&station.address, access, group.connect_timeout).await;
+        let connection = Connection::open(&station.address, access, Trust::Files, group.connect_timeout).await;
         let connection = connection.map_err(|failure| format!("{}: {}", station.address, failure.text))?;
         Ok(Self { station: station.clone(), connection, patience: group.probe_timeout })
     }

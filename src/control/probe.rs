@@ -7,9 +7,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{Auth, Connection, broken, failure, refusal};
+use super::connection::{Auth, Connection, Trust, broken, failure, refusal};
 use crate::config::{Access, Group};
 use crate::resp::value::Value;
+use crate::tls::keyring::Keyring;
 use crate::topology::member::{Failure, FailureKind};
 use crate::topology::observe::{Observation, from_hello, from_info, from_role};
 
@@ -17,6 +18,7 @@ use crate::topology::observe::{Observation, from_hello, from_info, from_role};
 pub(crate) struct Probe {
     address: Arc<str>,
     access: Arc<Access>,
+    keyring: Arc<Keyring>,
     connect_timeout: Duration,
     probe_timeout: Duration,
     open: Option<Open>,
@@ -71,9 +73,17 @@ enum Trouble {
 }
 
 impl Probe {
-    pub(crate) fn new(address: Arc<str>, group: &Group) -> Self {
+    /// The keyring is that of the same group.
+    pub(crate) fn new(address: Arc<str>, group: &Group, keyring: &Arc<Keyring>) -> Self {
         let access = group.access_to(&address).clone();
-        Self { address, access, connect_timeout: group.connect_timeout, probe_timeout: group.probe_timeout, open: None }
+        Self {
+            address,
+            access,
+            keyring: Arc::clone(keyring),
+            connect_timeout: group.connect_timeout,
+            probe_timeout: group.probe_timeout,
+            open: None,
+        }
     }
 
     /// One probe. A connection that broke since the last one is replaced at once: its end alone says nothing
@@ -104,10 +114,13 @@ impl Probe {
 
     async fn attempt(&mut self) -> Result<Answer, Trouble> {
         // Taken out, so that an attempt that is cancelled or fails leaves no half-read connection behind.
-        let mut open = match self.open.take() {
+        // With other files the node must prove itself by those.
+        let open = self.open.take().filter(|open| open.connection.is_current(&self.address, &self.keyring));
+        let mut open = match open {
             Some(open) => open,
             None => {
-                let opening = Connection::open(&self.address, &self.access, self.connect_timeout);
+                let opening =
+                    Connection::open(&self.address, &self.access, Trust::Keyring(&self.keyring), self.connect_timeout);
                 let connection = opening.await.map_err(Trouble::Said)?;
                 Open { connection, means: Means::Info, server: None, may_ask_role: true, greets: true }
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::connection::{Connection, broken, failure, refusal};
+use super::connection::{Connection, Trust, broken, failure, refusal};
 use super::group::Pace;
 use super::probe::is_forbidden;
 use crate::config::{Access, Group};
@@ -65,7 +65,8 @@ impl Target {
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
-        Connection::open(&self.address, &self.access, self.connect_timeout).await.map_err(in_words_of_sentinels)
+        let opening = Connection::open(&self.address, &self.access, Trust::Files, self.connect_timeout);
+        opening.await.map_err(in_words_of_sentinels)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::{Access, NodeTls, Secret, Seed};
+use crate::config::{Access, NodeTls, NodeTrust, Secret, Seed};
 use support::certs::Certs;
 use support::redis::{Redis, eventually, free_port};
 
@@ -41,7 +41,14 @@ pub(crate) fn with_password(password: &str) -> Access {
 }
 
 pub(crate) fn with_tls(certs: &Certs) -> Access {
-    Access { tls: Some(NodeTls { ca: certs.ca(), server_name: None, identity: None }), ..Access::default() }
+    Access {
+        tls: Some(NodeTls {
+            trust: NodeTrust::Ca { ca: certs.ca(), crl: Vec::new() },
+            server_name: None,
+            identity: None,
+        }),
+        ..Access::default()
+    }
 }
 
 /// A control thread over one group.
@@ -60,8 +67,10 @@ impl Watched {
         let published = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = oneshot::channel::<()>();
         let counted = published.clone();
+        let config = Arc::new(config);
         let control = GroupControl {
-            config: Arc::new(config),
+            keyring: Arc::new(Keyring::load(&config).expect("good files")),
+            config,
             snapshot: snapshot.clone(),
             look: look.clone(),
             published: Box::new(move |_| {

@@ -49,6 +49,7 @@ mod stand_in;
 mod stash;
 pub(crate) mod switchboard;
 mod tracking;
+mod trust;
 mod turn;
 mod upload;
 mod waiting;

@@ -1,11 +1,17 @@
-//! TLS settings from files: what Redan presents to clients and whom it trusts among nodes.
+//! TLS settings from files: what Redan presents to clients and nodes, and whom among them it trusts.
 //!
-//! Builds `rustls` configurations; streams are made by `transport` and by the probes. Never logs key material.
+//! Builds `rustls` configurations; streams are made by `transport` and by the probes. `renewal` builds them anew when the
+//! files change. Never logs key material.
 
 pub(crate) mod client;
+pub(crate) mod contents;
+pub(crate) mod keyring;
 pub(crate) mod names;
 mod pem;
+pub(crate) mod pins;
 pub(crate) mod server;
+mod sni;
+pub(crate) mod validity;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +31,12 @@ pub(crate) enum TlsError {
     Mismatch { cert: PathBuf, key: PathBuf },
     #[error("{}: is not accepted ({problem}); make a new certificate with an ECDSA P-256 or RSA 2048 key", .file.display())]
     Refused { file: PathBuf, problem: String },
+    #[error("{}: is no revocation list ({problem}); it must be one of the CA's, in PEM", .file.display())]
+    NoRevocationList { file: PathBuf, problem: String },
+    #[error("{}: holds no pins ({problem}); write one a line, as `redan cert pin FILE` prints it", .file.display())]
+    NoPins { file: PathBuf, problem: String },
+    #[error("{}: has expired; renew it", .file.display())]
+    Expired { file: PathBuf },
     #[error("'{name}' is not a DNS name or IP address; set `server_name` in the group's `tls`")]
     Name { name: String },
     #[error("TLS cannot be set up: {0}")]

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ClientConnection, ServerConnection};
 
+use super::contents::Contents;
 use super::*;
-use crate::config::{ListenerTls, NodeTls};
+use crate::config::{Identity, ListenerTls, NodeTls, NodeTrust};
 
 struct Files {
     _folder: tempfile::TempDir,
@@ -38,18 +40,28 @@ impl Files {
         self.path.join(name)
     }
 
+    fn identity(&self, cert: &str, key: &str) -> Identity {
+        Identity { cert: self.at(cert), key: self.at(key) }
+    }
+
     fn listener(&self) -> ListenerTls {
         ListenerTls {
-            cert: self.at("leaf.pem"),
-            key: self.at("leaf.key"),
+            certificates: vec![self.identity("leaf.pem", "leaf.key")],
+            only_tls13: false,
+            handshake_timeout: Duration::from_secs(10),
             client_ca: None,
+            client_crl: Vec::new(),
             client_may_show_none: false,
             user: None,
         }
     }
 
     fn node(&self) -> NodeTls {
-        NodeTls { ca: self.at("ca.pem"), server_name: Some("redis.test".into()), identity: None }
+        NodeTls {
+            trust: NodeTrust::Ca { ca: self.at("ca.pem"), crl: Vec::new() },
+            server_name: Some("redis.test".into()),
+            identity: None,
+        }
     }
 }
 
@@ -85,8 +97,8 @@ fn shake(client: &mut ClientConnection, server: &mut ServerConnection) -> Result
 
 fn connect(listener: &ListenerTls, node: &NodeTls) -> Result<(ClientConnection, ServerConnection), rustls::Error> {
     let name = client::server_name(node, "127.0.0.1:6379").expect("name");
-    let mut c = ClientConnection::new(client::client_config(node).expect("client"), name)?;
-    let mut s = ServerConnection::new(server::server_config(listener).expect("server"))?;
+    let mut c = ClientConnection::new(client::load(node).expect("client").config, name)?;
+    let mut s = ServerConnection::new(server::load(listener).expect("server").config)?;
     shake(&mut c, &mut s).map(|()| (c, s))
 }
 
@@ -109,7 +121,7 @@ fn a_client_without_certificate_is_refused_where_one_is_required() {
     let files = Files::make();
     let listener = ListenerTls { client_ca: Some(files.at("ca.pem")), ..files.listener() };
     assert!(connect(&listener, &files.node()).is_err());
-    let identity = Some((files.at("leaf.pem"), files.at("leaf.key")));
+    let identity = Some(files.identity("leaf.pem", "leaf.key"));
     let (_, server) = connect(&listener, &NodeTls { identity, ..files.node() }).expect("with a certificate");
     assert!(server.peer_certificates().is_some());
 }
@@ -129,14 +141,30 @@ fn a_wrong_name_and_a_wrong_ca_are_explained() {
 #[test]
 fn errors_name_the_file() {
     let files = Files::make();
-    let says = |listener: ListenerTls| server::server_config(&listener).expect_err("refused").to_string();
+    let says = |listener: ListenerTls| server::load(&listener).expect_err("refused").to_string();
     let named = |text: &str, file: &str, words: &str| {
         assert!(text.contains(Path::new(file).to_str().expect("utf-8")) && text.contains(words), "{text}");
     };
-    named(&says(ListenerTls { cert: files.at("absent.pem"), ..files.listener() }), "absent.pem", "cannot be read");
-    named(&says(ListenerTls { cert: files.at("empty.pem"), ..files.listener() }), "empty.pem", "no certificate");
-    named(&says(ListenerTls { key: files.at("empty.pem"), ..files.listener() }), "empty.pem", "private key");
-    named(&says(ListenerTls { key: files.at("other.key"), ..files.listener() }), "other.key", "not the key of");
+    named(
+        &says(ListenerTls { certificates: vec![files.identity("absent.pem", "leaf.key")], ..files.listener() }),
+        "absent.pem",
+        "cannot be read",
+    );
+    named(
+        &says(ListenerTls { certificates: vec![files.identity("empty.pem", "leaf.key")], ..files.listener() }),
+        "empty.pem",
+        "no certificate",
+    );
+    named(
+        &says(ListenerTls { certificates: vec![files.identity("leaf.pem", "empty.pem")], ..files.listener() }),
+        "empty.pem",
+        "private key",
+    );
+    named(
+        &says(ListenerTls { certificates: vec![files.identity("leaf.pem", "other.key")], ..files.listener() }),
+        "other.key",
+        "not the key of",
+    );
     named(
         &says(ListenerTls { client_ca: Some(files.at("empty.pem")), ..files.listener() }),
         "empty.pem",
@@ -153,4 +181,90 @@ fn the_name_to_verify_is_the_host_unless_set() {
     assert_eq!(text(&plain, "[::1]:6379").expect("address"), "::1");
     assert_eq!(text(&files.node(), "10.0.0.1:6379").expect("set"), "redis.test");
     assert!(text(&plain, "not a name:6379").is_err());
+}
+
+/// The client's certificate is asked for in the first handshake alone; the tickets of other files are void.
+#[test]
+fn a_ticket_does_not_outlive_the_files_it_was_given_under() {
+    let files = Files::make();
+    let listener = ListenerTls { client_ca: Some(files.at("ca.pem")), ..files.listener() };
+    let node = NodeTls { identity: Some(files.identity("leaf.pem", "leaf.key")), ..files.node() };
+    let client = client::load(&node).expect("client").config;
+    let kind = |server: &Arc<rustls::ServerConfig>| {
+        let name = client::server_name(&node, "127.0.0.1:6379").expect("name");
+        let mut c = ClientConnection::new(Arc::clone(&client), name).expect("client");
+        let mut s = ServerConnection::new(Arc::clone(server)).expect("server");
+        shake(&mut c, &mut s).expect("handshake");
+        assert!(s.peer_certificates().is_some(), "also when it resumes");
+        s.handshake_kind().expect("finished")
+    };
+    let server = server::load(&listener).expect("server").config;
+    assert_eq!(kind(&server), rustls::HandshakeKind::Full);
+    assert_eq!(kind(&server), rustls::HandshakeKind::Resumed);
+    let other = server::load(&listener).expect("server").config;
+    assert_eq!(kind(&other), rustls::HandshakeKind::Full);
+}
+
+#[test]
+fn a_pinned_node_needs_the_key_and_nothing_else() {
+    let files = Files::make();
+    let leaf =
+        pem::certificates(&Contents::read([files.at("leaf.pem").as_path()]), &files.at("leaf.pem")).expect("leaf");
+    let right = pins::of(&leaf[0]).expect("a key");
+    let wrong = [7; 32];
+    let pinned = |pins: &[crate::config::Pin], file: Option<PathBuf>| NodeTls {
+        trust: NodeTrust::Pins { pins: pins.to_vec(), file },
+        server_name: None,
+        identity: None,
+    };
+    for tls in [pinned(&[right], None), pinned(&[wrong, right], None)] {
+        connect(&files.listener(), &tls).expect("the address is not in the certificate, and need not be");
+    }
+    let error = connect(&files.listener(), &pinned(&[wrong], None)).map(|_| ()).expect_err("another key");
+    let said = client::handshake_trouble(&std::io::Error::other(error));
+    assert!(said.contains(&pins::show(&right)) && said.contains("none of the pins"), "{said}");
+    // The right certificate in the hands of somebody who has not its key.
+    let forged = rustls::sign::CertifiedKey::new(leaf, other_key(&files));
+    let mut config = (*server::load(&files.listener()).expect("server").config).clone();
+    config.cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(forged));
+    let mut c = ClientConnection::new(
+        client::load(&pinned(&[right], None)).expect("client").config,
+        client::server_name(&pinned(&[right], None), "127.0.0.1:6379").expect("name"),
+    )
+    .expect("client");
+    let mut s = ServerConnection::new(Arc::new(config)).expect("server");
+    assert!(shake(&mut c, &mut s).is_err(), "whoever shows the certificate must hold its key");
+
+    let listed = files.at("pins");
+    for (text, expected) in [("", "it is empty"), ("sha256:12", "is not a pin"), ("# none\n\n", "it is empty")] {
+        std::fs::write(&listed, text).expect("writable");
+        let error = client::load(&pinned(&[right], Some(listed.clone()))).expect_err("refused").to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    std::fs::write(&listed, format!("{}  # the node\n", pins::show(&right))).expect("writable");
+    connect(&files.listener(), &pinned(&[], Some(listed))).expect("listed in the file");
+}
+
+fn other_key(files: &Files) -> Arc<dyn rustls::sign::SigningKey> {
+    use rustls::pki_types::pem::PemObject;
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_file(files.at("other.key")).expect("a key");
+    provider().key_provider.load_private_key(key).expect("a key")
+}
+
+#[test]
+fn warnings_come_in_stages() {
+    const DAY: i64 = 86400;
+    let expiry = validity::Expiry { file: "a.pem".into(), at: 100 * DAY, is_list: false };
+    for (now, stage, words) in [
+        (69 * DAY, 0, None),
+        (71 * DAY, 1, Some("expires in 29 days")),
+        (94 * DAY, 2, Some("expires in 6 days")),
+        (99 * DAY + 3600, 3, Some("expires in 23 hours")),
+        (101 * DAY, 4, Some("has expired")),
+    ] {
+        assert_eq!(expiry.stage(now), stage);
+        let warning = expiry.warning(now);
+        assert_eq!(warning.is_some(), words.is_some());
+        assert!(warning.unwrap_or_default().contains(words.unwrap_or_default()), "{now}");
+    }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
 
 use super::handshake::Handshakes;
+use crate::tls::server::Serving;
 
 /// Of the whole process at once; whoever comes beyond is closed without a word. A handshake costs a millisecond, and a
 /// fleet that is turned away must not take the time of the clients that are served.
@@ -46,11 +46,11 @@ pub(crate) struct Refused {
     pub(crate) ticket: Ticket,
 }
 
-pub(super) async fn say(refused: Refused, acceptor: TlsAcceptor, handshakes: &Handshakes) {
+pub(super) async fn say(refused: Refused, serving: &Serving, handshakes: &Handshakes) {
     let Refused { socket, words, ticket, .. } = refused;
     let said = async {
         let tcp = tokio::net::TcpStream::from_std(socket).ok()?;
-        let mut stream = handshakes.accept(acceptor, tcp).await.ok()?;
+        let mut stream = handshakes.accept(Arc::clone(&serving.config), TIME, tcp).await.ok()?;
         stream.write_all(words).await.ok()?;
         stream.shutdown().await.ok()?;
         let mut unread = [0; 512];

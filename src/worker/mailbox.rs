@@ -2,7 +2,7 @@
 //!
 //! Unbounded on purpose, because control must never wait for a worker and an accepted socket must not be lost; what can
 //! lie in it is bounded all the same: sockets by their listener's `max_clients` (each holds a [`Seat`]) or their tickets, news of the
-//! topology by one per group, the rest comes once.
+//! topology by one per group, news of certificates by one for each listener and group in two seconds; the rest comes once.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -15,6 +15,7 @@ use super::farewell::Refused;
 use super::seat::Seat;
 use crate::session::Peer;
 use crate::session::switchboard::Question;
+use crate::tls::server::Serving;
 
 /// An accepted connection on its way to a worker.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ pub(crate) enum Mail {
     /// A session on some worker wants to know something of all sessions. At most one of each session lies here, since a
     /// session waits for its answer.
     Ask(Question),
+    /// What this listener presents and whom it believes from now on.
+    Serving(usize, Arc<Serving>),
+    /// Other nodes of this group are believed now.
+    Keyring(usize),
     /// End each session when nothing is owed to its client, then end.
     Drain,
     /// Close every session and end.
@@ -90,6 +95,14 @@ impl Mailbox {
 
     pub(crate) fn ask(&self, question: Question) {
         self.send(Mail::Ask(question));
+    }
+
+    pub(crate) fn serving(&self, listener: usize, serving: Arc<Serving>) {
+        self.send(Mail::Serving(listener, serving));
+    }
+
+    pub(crate) fn keyring(&self, group: usize) {
+        self.send(Mail::Keyring(group));
     }
 
     pub(crate) fn drain(&self) {

@@ -8,6 +8,7 @@ mod farewell;
 mod handshake;
 mod mailbox;
 mod seat;
+mod trust;
 
 #[cfg(test)]
 mod tests;
@@ -18,12 +19,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
-use tokio_rustls::TlsAcceptor;
 
 use self::certificate::Standing;
 pub(crate) use self::farewell::{Refused, Tickets};
@@ -41,6 +40,7 @@ use crate::session::holding::Holding;
 use crate::session::switchboard::{Question, Switchboard};
 use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
+use crate::tls::server::Serving;
 use crate::transport::{CipherBuffer, Stream};
 
 /// How often the worker shows that it lives and looks for clients that are idle or slow.
@@ -68,10 +68,26 @@ pub(crate) struct Setup {
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) listener: Arc<Listener>,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Arc<Serving>>,
     /// Shared by all workers.
     pub(crate) holding: Arc<Holding>,
 }
+
+/// The same to this worker.
+struct Doorway {
+    context: Rc<Context>,
+    /// What holds now; `None` is plaintext.
+    tls: Option<RefCell<Arc<Serving>>>,
+}
+
+impl Doorway {
+    fn serving(&self) -> Option<Arc<Serving>> {
+        self.tls.as_ref().map(|serving| Arc::clone(&serving.borrow()))
+    }
+}
+
+/// Where a listener does not say.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves until drained or stopped; returns how many sessions were cut off. To be called on a thread of its own.
 pub(crate) fn run(setup: Setup, letters: Letters) -> io::Result<usize> {
@@ -86,7 +102,7 @@ struct Worker {
     counters: Arc<WorkerCounters>,
     workspace: Rc<Workspace>,
     pools: Vec<Rc<Pool>>,
-    doors: Vec<(Rc<Context>, Option<TlsAcceptor>)>,
+    doors: Vec<Doorway>,
     handshakes: Handshakes,
     /// Sessions past their handshake, by id.
     live: Live,
@@ -111,7 +127,7 @@ impl Worker {
                 pool.expect_assurance();
             }
             let context = Context::new(door.listener, pool, workspace, door.holding);
-            (Rc::new(context), door.tls.map(TlsAcceptor::from))
+            Doorway { context: Rc::new(context), tls: door.tls.map(RefCell::new) }
         };
         let doors = doors.into_iter().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
@@ -133,6 +149,8 @@ impl Worker {
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
                     Some(Mail::Ask(question)) => self.answer(question),
+                    Some(Mail::Serving(listener, serving)) => self.present(listener, serving),
+                    Some(Mail::Keyring(group)) => self.keyring(group),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
@@ -196,11 +214,11 @@ impl Worker {
         self.counters.sessions_open.increment();
         let presence = Presence { worker: Rc::clone(self), id, _seat: seat };
         // The acceptor numbers the listeners as this worker does.
-        let (context, tls) = &self.doors[listener];
-        let context = Rc::clone(context);
-        let admitted = match (socket, tls) {
-            (Socket::Tcp(tcp), Some(acceptor)) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
-                spawn_local(Self::shake(presence, acceptor.clone(), tcp, peer, context));
+        let door = &self.doors[listener];
+        let context = Rc::clone(&door.context);
+        let admitted = match (socket, door.serving()) {
+            (Socket::Tcp(tcp), Some(serving)) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
+                spawn_local(Self::shake(presence, listener, serving, tcp, peer));
             }),
             (Socket::Tcp(tcp), None) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
                 presence.open(tcp.into(), peer, context, None);
@@ -218,20 +236,18 @@ impl Worker {
     fn turn_away(self: &Rc<Self>, refused: Refused) {
         let worker = Rc::clone(self);
         // A listener without TLS tells its clients itself.
-        if let Some(acceptor) = self.doors[refused.listener].1.clone() {
-            spawn_local(async move { farewell::say(refused, acceptor, &worker.handshakes).await });
+        if let Some(serving) = self.doors[refused.listener].serving() {
+            spawn_local(async move { farewell::say(refused, &serving, &worker.handshakes).await });
         }
     }
 
-    async fn shake(
-        presence: Presence,
-        acceptor: TlsAcceptor,
-        tcp: tokio::net::TcpStream,
-        peer: Peer,
-        context: Rc<Context>,
-    ) {
+    async fn shake(presence: Presence, door: usize, serving: Arc<Serving>, tcp: tokio::net::TcpStream, peer: Peer) {
         let worker = Rc::clone(&presence.worker);
-        match worker.handshakes.accept(acceptor, tcp).await {
+        let context = Rc::clone(&worker.doors[door].context);
+        // A listener of TLS has a limit.
+        let limit = context.listener.tls.as_ref().map_or(LONGEST_HANDSHAKE, |tls| tls.handshake_timeout);
+        let shaken = worker.handshakes.accept(Arc::clone(&serving.config), limit, tcp).await;
+        match shaken.and_then(|stream| worker.believe(door, &serving, stream)) {
             Ok(stream) => {
                 worker.counters.tls_handshakes.increment();
                 let listener = Arc::clone(&context.listener);

@@ -4,27 +4,46 @@
 //! when the session is gone, however it ended. So `max_clients` also holds for sockets that are still on their way to
 //! a worker, and a burst of arrivals is spread by what was handed over, not by what workers have counted already.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::throttle::Source;
 
 /// Touched twice in the life of a connection, never by a command.
 #[derive(Debug)]
 pub(crate) struct Seats {
     listeners: Box<[AtomicUsize]>,
     workers: Box<[AtomicUsize]>,
+    /// By listener, for those that limit them: as many entries as there are clients at most.
+    sources: Mutex<HashMap<(usize, Source), usize>>,
 }
 
 impl Seats {
     pub(crate) fn new(listeners: usize, workers: usize) -> Arc<Self> {
         let zeros = |n: usize| (0..n).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Self { listeners: zeros(listeners), workers: zeros(workers) })
+        Arc::new(Self { listeners: zeros(listeners), workers: zeros(workers), sources: Mutex::default() })
     }
 
     /// A seat for one more client. Only the acceptor takes seats, so a count it has just read can only have fallen.
-    pub(crate) fn take(self: &Arc<Self>, listener: usize, worker: usize) -> Seat {
+    /// `source` where the listener limits its clients by it.
+    pub(crate) fn take(self: &Arc<Self>, listener: usize, worker: usize, source: Option<Source>) -> Seat {
+        if let Some(source) = source {
+            *self.sources().entry((listener, source)).or_default() += 1;
+        }
         self.listeners[listener].fetch_add(1, Relaxed);
         self.workers[worker].fetch_add(1, Relaxed);
-        Seat { seats: Arc::clone(self), listener, worker }
+        Seat { seats: Arc::clone(self), listener, worker, source }
+    }
+
+    /// Clients of one source.
+    pub(crate) fn of_source(&self, listener: usize, source: Source) -> usize {
+        self.sources().get(&(listener, source)).copied().unwrap_or(0)
+    }
+
+    fn sources(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Source), usize>> {
+        // Nothing panics while it is locked; the counts are right in any case.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn of_listener(&self, listener: usize) -> usize {
@@ -47,12 +66,23 @@ pub(crate) struct Seat {
     seats: Arc<Seats>,
     listener: usize,
     worker: usize,
+    source: Option<Source>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.listeners[self.listener].fetch_sub(1, Relaxed);
         self.seats.workers[self.worker].fetch_sub(1, Relaxed);
+        if let Some(source) = self.source {
+            let mut sources = self.seats.sources();
+            let key = (self.listener, source);
+            if let Some(count) = sources.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    sources.remove(&key);
+                }
+            }
+        }
     }
 }
 
@@ -63,10 +93,15 @@ mod tests {
     #[test]
     fn seats_are_counted_for_both_and_given_back() {
         let seats = Seats::new(2, 2);
-        let first = seats.take(0, 1);
-        let _second = seats.take(1, 1);
+        let source = Source::V4(7);
+        let first = seats.take(0, 1, Some(source));
+        let _second = seats.take(1, 1, None);
+        let third = seats.take(0, 0, Some(source));
+        assert_eq!((seats.of_source(0, source), seats.of_source(1, source)), (2, 0));
+        drop(third);
         assert_eq!((seats.of_listener(0), seats.of_worker(0), seats.of_worker(1), seats.taken()), (1, 0, 2, 2));
         drop(first);
         assert_eq!((seats.of_listener(0), seats.of_listener(1), seats.taken()), (0, 1, 1));
+        assert!(seats.sources().is_empty(), "who is gone takes no memory");
     }
 }

@@ -12,7 +12,8 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::backend::dial::Dialer;
-use crate::config::{self, Config, ListenerTls, NodeTls};
+use crate::config::{self, Config, Identity, ListenerTls, NodeTls, NodeTrust};
+use crate::tls::keyring::Keyring;
 use crate::tls::{client, server};
 use crate::topology::Snapshot;
 
@@ -36,7 +37,10 @@ fn config() -> Config {
 
 fn setup() -> Setup {
     let config = config();
-    let dialer = Dialer::new(Arc::clone(&config.groups[0])).expect("no files to read");
+    let dialer = Dialer::new(
+        Arc::clone(&config.groups[0]),
+        Arc::new(Keyring::load(&config.groups[0]).expect("no files to read")),
+    );
     let published = Arc::new(arc_swap::ArcSwap::from_pointee(Snapshot::unknown()));
     let group = GroupView {
         index: 0,
@@ -74,7 +78,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 fn arrival(id: u64, socket: TcpStream, seats: &Arc<Seats>) -> Arrival {
     let (remote, local) = (socket.peer_addr().expect("connected"), socket.local_addr().expect("bound"));
     let socket = Socket::Tcp(socket.into_std().expect("a socket"));
-    Arrival { id, socket, peer: Peer::Tcp { remote, local }, listener: 0, seat: seats.take(0, 0) }
+    Arrival { id, socket, peer: Peer::Tcp { remote, local }, listener: 0, seat: seats.take(0, 0, None) }
 }
 
 #[test]
@@ -82,9 +86,9 @@ fn the_task_of_an_idle_session_is_small() {
     on_a_worker(|| async {
         let worker = Worker::new(setup());
         let (socket, _client) = pair().await;
-        let seat = Seats::new(1, 1).take(0, 0);
+        let seat = Seats::new(1, 1).take(0, 0, None);
         let peer = Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 2).into() };
-        let session = Session::new(1, socket.into(), peer, Rc::clone(&worker.doors[0].0));
+        let session = Session::new(1, socket.into(), peer, Rc::clone(&worker.doors[0].context));
         worker.counters.sessions_open.increment();
         let task = live(Presence { worker, id: 1, _seat: seat }, session);
         // Ten thousand idle clients keep ten thousand of these.
@@ -138,7 +142,7 @@ fn a_panic_costs_its_own_session_and_nothing_else() {
         let worker = Worker::new(setup());
         let seats = Seats::new(1, 1);
         worker.counters.sessions_open.increment();
-        let presence = Presence { worker: Rc::clone(&worker), id: 1, _seat: seats.take(0, 0) };
+        let presence = Presence { worker: Rc::clone(&worker), id: 1, _seat: seats.take(0, 0, None) };
         let task = spawn_local(async move {
             let _presence = presence;
             panic!("on purpose");
@@ -168,34 +172,40 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    fn acceptor(&self, client_ca: Option<PathBuf>) -> TlsAcceptor {
+    fn config(&self, client_ca: Option<PathBuf>) -> Arc<rustls::ServerConfig> {
         let tls = ListenerTls {
-            cert: self.at("cert.pem"),
-            key: self.at("key.pem"),
+            certificates: vec![Identity { cert: self.at("cert.pem"), key: self.at("key.pem") }],
+            only_tls13: false,
+            handshake_timeout: Duration::from_secs(10),
             client_ca,
+            client_crl: Vec::new(),
             client_may_show_none: false,
             user: None,
         };
-        server::server_config(&tls).expect("good files").into()
+        server::load(&tls).expect("good files").config
     }
 
     fn trusting(&self) -> NodeTls {
-        NodeTls { ca: self.at("cert.pem"), server_name: Some("redan.test".to_owned()), identity: None }
+        NodeTls {
+            trust: NodeTrust::Ca { ca: self.at("cert.pem"), crl: Vec::new() },
+            server_name: Some("redan.test".to_owned()),
+            identity: None,
+        }
     }
 }
 
 /// A client that does its part of a handshake, and what it gets of it does not matter.
 async fn shake_as_client(client: TcpStream, tls: NodeTls) {
     let name = client::server_name(&tls, "").expect("a name");
-    let config = client::client_config(&tls).expect("good files");
+    let config = client::load(&tls).expect("good files").config;
     // Its connection is kept until it is told the end, as a real client would.
     if let Ok(mut stream) = TlsConnector::from(config).connect(name, client).await {
         let _ = stream.read(&mut [0; 16]).await;
     }
 }
 
-async fn refusal(handshakes: &Handshakes, acceptor: TlsAcceptor, server: TcpStream) -> String {
-    match handshakes.accept(acceptor, server).await {
+async fn refusal(handshakes: &Handshakes, config: Arc<rustls::ServerConfig>, server: TcpStream) -> String {
+    match handshakes.accept(config, DEADLINE, server).await {
         Err(Failure::Refused(why)) => why,
         Err(Failure::Silent) => "silent".to_owned(),
         Ok(_) => "accepted".to_owned(),
@@ -210,14 +220,14 @@ fn silent_clients_take_nobodys_turn() {
         let mut silent = Vec::new();
         for _ in 0..100 {
             let (server, client) = pair().await;
-            let (handshakes, acceptor) = (Rc::clone(&handshakes), files.acceptor(None));
-            spawn_local(async move { handshakes.accept(acceptor, server).await.map(drop) });
+            let (handshakes, config) = (Rc::clone(&handshakes), files.config(None));
+            spawn_local(async move { handshakes.accept(config, DEADLINE, server).await.map(drop) });
             silent.push(client);
         }
         tokio::task::yield_now().await;
         let (server, client) = pair().await;
         spawn_local(shake_as_client(client, files.trusting()));
-        assert_eq!(refusal(&handshakes, files.acceptor(None), server).await, "accepted");
+        assert_eq!(refusal(&handshakes, files.config(None), server).await, "accepted");
     });
 }
 
@@ -229,21 +239,21 @@ fn a_failed_handshake_says_what_to_do() {
 
         let (server, client) = pair().await;
         drop(client);
-        assert_eq!(refusal(&handshakes, files.acceptor(None), server).await, "silent");
+        assert_eq!(refusal(&handshakes, files.config(None), server).await, "silent");
 
         let (server, mut client) = pair().await;
         client.write_all(b"*1\r\n$4\r\nPING\r\n").await.expect("open");
-        let why = refusal(&handshakes, files.acceptor(None), server).await;
+        let why = refusal(&handshakes, files.config(None), server).await;
         assert!(why.contains("does not speak TLS"), "{why}");
 
         let (server, client) = pair().await;
         spawn_local(shake_as_client(client, files.trusting()));
-        let why = refusal(&handshakes, files.acceptor(Some(files.at("cert.pem"))), server).await;
+        let why = refusal(&handshakes, files.config(Some(files.at("cert.pem"))), server).await;
         assert!(why.contains("shows no certificate"), "{why}");
 
         let (server, client) = pair().await;
         spawn_local(shake_as_client(client, strangers.trusting()));
-        let why = refusal(&handshakes, files.acceptor(None), server).await;
+        let why = refusal(&handshakes, files.config(None), server).await;
         assert!(why.contains("check its CA file"), "{why}");
     });
 }

@@ -100,3 +100,14 @@ fn sentinels_and_a_failover_of_redan_are_too_many() {
     let (said, code) = check(&nodes, &[]);
     assert!(code == 1 && said.contains("only one of the two may choose the master"), "{code}: {said}");
 }
+
+#[test]
+fn certificates_that_end() {
+    let certs = Certs::expired();
+    let node = Redis::start();
+    let (cert, key) = (certs.cert(), certs.key());
+    let listener =
+        format!("[[listener]]\nname = \"tls\"\nbind = \"127.0.0.1:6381\"\ntls = {{ cert = {cert:?}, key = {key:?} }}");
+    let (said, code) = check(&format!("nodes = [\"{}\"]\n{listener}", node.address()), &[]);
+    assert!(code == 1 && said.contains("wrong: listener 'tls': ") && said.contains("has expired; renew it"), "{said}");
+}

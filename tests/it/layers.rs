@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["session"],
     &["worker"],
     // Around it.
+    &["renewal"],
     &["acceptor", "admin", "control", "drain"],
     &["app"],
     &["cli"],
@@ -48,6 +49,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("admin", &["backend", "session", "worker"]),
     ("control", &["backend", "session", "worker"]),
     ("drain", &["backend", "session"]),
+    ("renewal", &["backend", "session"]),
     ("tls", &["resp"]),
 ];
 

@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::certs::Certs;
 use crate::support::client::{Client, command};
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::{DEADLINE, Redis, eventually};
+use crate::support::tls::TlsClient;
 
 fn closed(endpoint: &Endpoint) -> f64 {
     endpoint.metric("redan_slow_clients_closed_total")
@@ -104,23 +104,6 @@ fn a_client_that_waits_for_a_master_is_not_idle() {
     assert!(reply == "+OK\r\n" || reply.starts_with("-INDOUBT"), "{reply}");
 }
 
-fn tls_client(certs: &Certs, address: &str) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
-    use rustls::pki_types::pem::PemObject;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(rustls::pki_types::CertificateDer::from_pem_file(certs.ca()).expect("a certificate")).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = "127.0.0.1".try_into().expect("a name");
-    let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a connection");
-    let socket = TcpStream::connect(address).expect("it listens");
-    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    rustls::StreamOwned::new(connection, socket)
-}
-
 /// Redis drops a client over `maxclients` without a word when it speaks TLS. Here it hears why.
 #[test]
 fn one_client_too_many_is_told_so_with_and_without_tls() {
@@ -135,7 +118,7 @@ fn one_client_too_many_is_told_so_with_and_without_tls() {
         let said = |hold: &mut Vec<Box<dyn Read>>| {
             let mut text = [0; 64];
             if encrypted {
-                let mut client = tls_client(&certs, &endpoint.address());
+                let mut client = TlsClient::new(&certs, None).connect(&endpoint.address());
                 client.write_all(b"PING\r\n").expect("the handshake succeeds");
                 let n = client.read(&mut text).expect("an answer");
                 hold.push(Box::new(client));
@@ -185,4 +168,34 @@ fn keepalive_is_as_configured() {
     let never = Endpoint::of(&[&redis], "tcp_keepalive = \"0s\"");
     let asked = timer(&never);
     assert!(asked.contains("127.0.0.1") && !asked.contains("keepalive"), "{asked}");
+}
+
+/// Loopback has many addresses: each is a source.
+#[test]
+fn one_source_may_not_take_every_place() {
+    let redis = Redis::start();
+    let endpoint = Endpoint::of(&[&redis], "max_clients_per_source = 2");
+    eventually("nobody is connected", || endpoint.metric("redan_sessions") == 0.0);
+    let address = endpoint.address();
+    let from = |source: [u8; 4]| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&std::net::SocketAddr::from((source, 0)).into()).expect("a loopback address");
+        let to: std::net::SocketAddr = address.parse().expect("an address");
+        socket.connect(&to.into()).expect("it listens");
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        stream.write_all(b"PING\r\n").expect("open");
+        let mut reply = [0; 64];
+        let n = stream.read(&mut reply).expect("an answer");
+        (stream, String::from_utf8_lossy(&reply[..n]).into_owned())
+    };
+    let first = from([127, 0, 0, 2]);
+    let second = from([127, 0, 0, 2]);
+    assert_eq!((first.1.as_str(), second.1.as_str()), ("+PONG\r\n", "+PONG\r\n"));
+    assert_eq!(from([127, 0, 0, 2]).1, "-ERR max number of clients reached\r\n");
+    assert_eq!(from([127, 0, 0, 3]).1, "+PONG\r\n", "others have their own places");
+    let said = endpoint.said();
+    assert!(said.contains("127.0.0.2:") && said.contains("`max_clients_per_source`"), "{said}");
+    drop(first);
+    eventually("the place is given back", || from([127, 0, 0, 2]).1 == "+PONG\r\n");
 }

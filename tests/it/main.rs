@@ -36,6 +36,7 @@ mod protocol;
 mod pubsub;
 mod reads;
 mod remains;
+mod renewal;
 mod rolechange;
 mod scans;
 mod scripts;

@@ -140,10 +140,13 @@ impl Driver {
         let Some(live) = &mut self.live else {
             return false;
         };
-        let Err(words) = self.hub.turn(cx, &mut live.stream, &mut self.pool.cipher.borrow_mut()) else {
-            return false;
-        };
-        tracing::warn!("lost the subscriptions at {}: {words}", live.address);
+        let questioned = self.hub.questioned.take();
+        if !questioned || !self.pool.is_disbelieved(&live.address, &live.stream) {
+            let Err(words) = self.hub.turn(cx, &mut live.stream, &mut self.pool.cipher.borrow_mut()) else {
+                return false;
+            };
+            tracing::warn!("lost the subscriptions at {}: {words}", live.address);
+        }
         self.pool.counters_of(live.node).failures.increment();
         self.pool.look();
         self.live = None;

@@ -42,6 +42,8 @@ pub(crate) struct Hub {
     /// Ticks, a second apart, since the node said anything, and since anybody wanted anything.
     silent_ticks: Cell<u32>,
     idle_ticks: Cell<u32>,
+    /// Its connection's node is to be believed anew.
+    questioned: Cell<bool>,
     /// No node could be reached when one was last looked for.
     failing: Cell<bool>,
     /// Since when subscriptions that were confirmed are not.
@@ -58,6 +60,7 @@ impl Hub {
             waker: RefCell::default(),
             silent_ticks: Cell::new(0),
             idle_ticks: Cell::new(0),
+            questioned: Cell::new(false),
             failing: Cell::new(false),
             broken_since: Cell::new(None),
             counters,
@@ -113,6 +116,12 @@ impl Hub {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Other nodes may be believed now than when its connection was opened.
+    pub(super) fn question(&self) {
+        self.questioned.set(true);
+        self.wake();
     }
 
     /// Called about once a second. A node that says nothing is asked whether it is there; a hub that nobody needs ends.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{
-    Access, Bind, Consistency, HoldBudget, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads, Writes,
+    Access, Bind, Consistency, HoldBudget, Identity, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads, Writes,
 };
 use crate::control::tests::support::certs::Certs;
 use crate::control::tests::support::redis::Redis;
@@ -15,6 +15,8 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
         max_memory: None,
+        user: None,
+        sandbox: false,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
         warnings: Vec::new(),
@@ -125,9 +127,11 @@ fn tls_of_nodes_and_of_listeners() {
         bind: Bind::Tcp(([127, 0, 0, 1], 0).into()),
         group: 0,
         tls: Some(ListenerTls {
-            cert: certs.cert(),
-            key: certs.ca(),
+            certificates: vec![Identity { cert: certs.cert(), key: certs.ca() }],
+            only_tls13: false,
+            handshake_timeout: Duration::from_secs(10),
             client_ca: None,
+            client_crl: Vec::new(),
             client_may_show_none: false,
             user: None,
         }),
@@ -143,6 +147,7 @@ fn tls_of_nodes_and_of_listeners() {
         allow_admin_commands: false,
         permissions: None,
         max_clients: 1,
+        max_clients_per_source: None,
         idle_timeout: None,
         output_limit: OutputLimits::default(),
         tcp_keepalive: None,

@@ -8,10 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::NodeTls;
+use crate::config::{NodeTls, NodeTrust};
 use crate::resp::encode;
 use crate::resp::value::{Value, decode};
-use crate::tls::client::{client_config, server_name};
+use crate::tls::client::{load, server_name};
 
 /// Longer than a command may be held for want of a master (10 s), so that Redan's own answer is seen.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -43,8 +43,9 @@ impl Way {
 
     /// Over TLS, trusting this CA.
     pub(super) fn encrypted(address: &str, ca: &std::path::Path) -> Result<Self, String> {
-        let tls = NodeTls { ca: ca.to_owned(), server_name: None, identity: None };
-        let config = client_config(&tls).map_err(|error| error.to_string())?;
+        let trust = NodeTrust::Ca { ca: ca.to_owned(), crl: Vec::new() };
+        let tls = NodeTls { trust, server_name: None, identity: None };
+        let config = load(&tls).map_err(|error| error.to_string())?.config;
         Ok(Self { tls: Some((tls, config)), ..Self::plain(address) })
     }
 

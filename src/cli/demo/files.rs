@@ -194,7 +194,7 @@ mod tests {
             let access = group.access_to(&cast.nodes[node]);
             assert_eq!(access.password.as_ref().unwrap().reveal(), cast.password_of(node));
         }
-        crate::tls::server::server_config(config.listeners[1].tls.as_ref().unwrap()).unwrap();
+        crate::tls::server::load(config.listeners[1].tls.as_ref().unwrap()).unwrap();
         let third = fs::read_to_string(redis_config(directory.path(), 2)).unwrap();
         assert!(third.contains("replicaof 127.0.0.1 7001\n"), "{third}");
     }

@@ -104,7 +104,7 @@ impl Session {
     }
 
     /// CLIENT KILL: without another word.
-    fn close_now(&self, inner: &mut Inner) {
+    pub(in crate::session) fn close_now(&self, inner: &mut Inner) {
         inner.dead = true;
         self.wake();
     }

@@ -88,6 +88,11 @@ impl Endpoint {
         Client::resp3(&self.address())
     }
 
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.proxy.id()
+    }
+
     /// Everything Redan has printed.
     pub(crate) fn said(&self) -> String {
         self.proxy.said()

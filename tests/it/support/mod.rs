@@ -11,4 +11,5 @@ pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod sentinels;
+pub(crate) mod tls;
 pub(crate) mod value;
