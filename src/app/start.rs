@@ -55,19 +55,19 @@ pub(super) fn control(
     workers: &[Mailbox],
     promotions: Vec<mpsc::Receiver<Promotion>>,
 ) -> Result<(), StartError> {
-    let group = |(((group, view), keyring), promotions): (((&Arc<Group>, &GroupView), &Arc<Keyring>), _)| {
-        let (workers, index) = (workers.to_vec(), view.index);
+    let group = |index: usize, promotions| {
+        let (view, workers) = (&views[index], workers.to_vec());
         GroupControl {
-            config: Arc::clone(group),
-            keyring: Arc::clone(keyring),
+            config: Arc::clone(&config.groups[index]),
+            keyring: Arc::clone(&keyrings[index]),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
             published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
             promotions,
         }
     };
-    let groups = config.groups.iter().zip(views).zip(keyrings).zip(promotions);
-    let groups: Vec<GroupControl> = groups.map(group).collect();
+    let promotions = promotions.into_iter().enumerate();
+    let groups: Vec<GroupControl> = promotions.map(|(index, promotions)| group(index, promotions)).collect();
     let watch = move || {
         drive(async {
             control::run(groups, pending()).await;
