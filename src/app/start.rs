@@ -14,7 +14,7 @@ use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
 use crate::admin::{self, AdminState, Ask, Promote};
 use crate::backend::pool::GroupView;
-use crate::config::{Config, Group, Listener};
+use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
 use crate::net::Listening;
 use crate::renewal;
