@@ -33,7 +33,7 @@ fn the_example_loads_as_written_and_with_everything_switched_on() {
     assert_eq!((written.listeners.len(), written.groups.len()), (1, 1));
     assert_eq!(written.warnings, Vec::<String>::new());
     let everything = directory.load(&switched_on(|_| true)).unwrap();
-    assert_eq!((everything.listeners.len(), everything.groups.len()), (4, 2));
+    assert_eq!((everything.listeners.len(), everything.groups.len()), (4, 3));
 }
 
 #[test]
