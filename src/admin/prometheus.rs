@@ -253,9 +253,7 @@ impl Numbers {
             (labels, Value::Real(expiry.left(now) as f64))
         });
         let help = "Seconds until the first certificate or list in the file ends; negative after it";
-        if !files.is_empty() {
-            gauge(out, "redan_certificate_expires_in_seconds", help, left)?;
-        }
+        gauge(out, "redan_certificate_expires_in_seconds", help, left)?;
         let outcomes = [("succeeded", renewals.succeeded.get()), ("failed", renewals.failed.get())];
         let outcomes = outcomes.into_iter().map(|(word, n)| (vec![("outcome", Escaped(word))], Value::Whole(n)));
         counter(out, "redan_tls_renewals", "Settings of TLS whose files have changed", outcomes)
@@ -402,6 +400,11 @@ fn family<'a>(
     samples: impl IntoIterator<Item = Sample<'a>>,
     write: impl Fn(&mut MetricEncoder<'_>, Value) -> fmt::Result,
 ) -> fmt::Result {
+    let mut samples = samples.into_iter().peekable();
+    if samples.peek().is_none() {
+        // Strict readers take no family without one.
+        return Ok(());
+    }
     let mut family = out.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in samples {
         // With an empty set the library writes `name{} 1`, which not every scraper takes.

@@ -30,10 +30,15 @@ pub(crate) fn refusal_of_7_0(reply: &str) -> String {
 }
 
 /// Waits until `ready`, asking every 10 ms; fails the test with `what` at the deadline.
-pub(crate) fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, ready: impl FnMut() -> bool) {
+    within(DEADLINE, what, ready);
+}
+
+/// The same for what takes servers themselves longer.
+pub(crate) fn within(deadline: Duration, what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
