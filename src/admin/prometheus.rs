@@ -221,7 +221,11 @@ impl Numbers {
             let samples = groups.iter().filter_map(|(name, snapshot)| {
                 Some((vec![("group", Escaped(name))], Value::Whole(reading(snapshot.sentinels?))))
             });
-            gauge(out, name, help, samples)?;
+            // A family without samples is none.
+            let mut samples = samples.peekable();
+            if samples.peek().is_some() {
+                gauge(out, name, help, samples)?;
+            }
         }
         // The slowest worker decides when a switch is complete.
         let seen = groups.iter().enumerate().map(|(index, (name, _))| {

@@ -327,6 +327,8 @@ impl Tracker {
                 }
                 if votes.elected.as_ref().is_some_and(|elected| elected.live && master.is_at(&elected.address)) {
                     (past.floor, past.ahead) = (known, 0);
+                } else if past.ahead > 0 {
+                    past.floor = past.floor.max(votes.promised_beyond(master));
                 }
             }
             for member in &mut self.members {
