@@ -83,6 +83,9 @@ impl Witness {
         if said.id.is_some() {
             self.id.clone_from(&said.id);
         }
+        // Kept: from now on it is the master by that Sentinel's record, until that changes.
+        let named = self.names.as_ref().map(|(named, _)| named);
+        self.promotes.take_if(|(node, _)| Some(&*node) == named);
         (self.said, self.failure, self.tried, self.heard_of) = (Some(said), None, true, Some(now));
     }
 
@@ -243,9 +246,7 @@ impl Sentinels {
             if now < *since + HANDOVER {
                 votes.promoting = Some(node.clone());
             }
-            let names_it = witness.names.as_ref().is_some_and(|(named, _)| canonical(named) == node);
-            let stated = witness.subject().map_or(0, |subject| subject.epoch);
-            let beyond = if names_it { stated.saturating_sub(1) } else { stated };
+            let beyond = witness.subject().map_or(0, |subject| subject.epoch);
             votes.nominated.push(Nomination { node, by, epoch: None, beyond, since: *since });
         }
         let of = voters.len();
