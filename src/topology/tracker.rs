@@ -330,7 +330,7 @@ impl Tracker {
                 if changed || Some(master.id) == fresh {
                     past.update(master);
                 }
-                if votes.elected.as_ref().is_some_and(|elected| elected.live && master.is_at(&elected.address)) {
+                if votes.elected.as_ref().is_some_and(|elected| master.is_at(&elected.address)) {
                     (past.floor, past.ahead) = (known, 0);
                 }
             }

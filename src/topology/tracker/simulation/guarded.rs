@@ -19,8 +19,8 @@ const STEP: Duration = Duration::from_millis(100);
 /// next round comes half a second later.
 const SERVED: u32 = 20;
 
-/// How many lives a run of the tests has: half a minute without optimisation. `REDAN_LIVES=100000` takes as many as one
-/// wants, and `--config 'profile.test.package.redan.opt-level=1'` makes them four times as fast.
+/// How many lives a run of the tests has: half a minute of one core without optimisation. `REDAN_LIVES=100000` takes as many
+/// as one wants, and `--config 'profile.test.package.redan.opt-level=1'` makes them three times as fast.
 const LIVES: u64 = 20_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
