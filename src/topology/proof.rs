@@ -26,7 +26,7 @@ use super::{NodeId, Role};
 
 /// Answers of different nodes are not simultaneous: a replica that moved may be seen before the promotion it
 /// moved for. 10 s cover twenty probe intervals, and a Sentinel that re-points one replica after the other.
-const MOVE_SLACK: Duration = Duration::from_secs(10);
+pub(super) const MOVE_SLACK: Duration = Duration::from_secs(10);
 
 /// Before 4.0 a history has no name. A replica that was connected this shortly before its master was last seen
 /// continues it.

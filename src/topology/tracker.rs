@@ -331,6 +331,11 @@ impl Tracker {
     /// Asks for the proof and keeps the memory of it.
     fn elect(&mut self, now: Instant, fresh: Option<NodeId>, actions: &mut Vec<Action>) {
         let votes = self.count_votes(now);
+        if let Some(past) = self.past.as_mut().filter(|past| past.ahead > 0)
+            && let Some(master) = self.members.iter().find(|member| member.id == past.node)
+        {
+            past.floor = past.floor.max(votes.promised_beyond(master));
+        }
         let mut verdict = decide(&self.members, self.past.as_ref(), &votes);
         let before = self.current;
         let mut changed = verdict.master != self.proven;
@@ -349,7 +354,7 @@ impl Tracker {
                 if changed || Some(master.id) == fresh {
                     past.update(master);
                 }
-                if votes.elected.as_ref().is_some_and(|elected| elected.live && master.is_at(&elected.address)) {
+                if votes.elected.as_ref().is_some_and(|elected| master.is_at(&elected.address)) {
                     (past.floor, past.ahead) = (known, 0);
                 }
             }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SentinelState;
-use super::member::Failure;
+use super::member::{Failure, Member};
+use super::proof::MOVE_SLACK;
 use super::sentinel::{Statement, Subject};
 
 /// A Sentinel that nobody names and that does not answer counts no longer after this time.
@@ -20,6 +21,9 @@ pub(super) const SENTINELS: usize = 32;
 /// How long the word of one Sentinel that it promotes a node is remembered: a node that has not become the master by then
 /// becomes it for another reason.
 const PROMOTION: Duration = Duration::from_secs(30);
+
+/// From the promotion to the leader's report of it a second passes, or a little more.
+const REPORTED: Duration = Duration::from_secs(2);
 
 /// How long writes wait for a node that is being promoted although the old master goes on: from the word to the node's own
 /// answer it takes tens of milliseconds, and what the old master acknowledges meanwhile is lost.
@@ -79,6 +83,9 @@ impl Witness {
         if said.id.is_some() {
             self.id.clone_from(&said.id);
         }
+        // Kept: from now on it is the master by that Sentinel's record, until that changes.
+        let named = self.names.as_ref().map(|(named, _)| named);
+        self.promotes.take_if(|(node, _)| Some(&*node) == named);
         (self.said, self.failure, self.tried, self.heard_of) = (Some(said), None, true, Some(now));
     }
 
@@ -131,6 +138,24 @@ pub(super) struct Votes {
     pub(super) nominated: Vec<Nomination>,
     /// The node that a Sentinel promotes at this very moment.
     pub(super) promoting: Option<Arc<str>>,
+}
+
+impl Nomination {
+    /// `member` began to claim about when this was said.
+    pub(super) fn is_about_now(&self, member: &Member) -> bool {
+        member.is_at(&self.node)
+            && member.role_since + REPORTED >= self.since
+            && self.since + MOVE_SLACK >= member.role_since
+    }
+}
+
+impl Votes {
+    /// A Sentinel that promoted this master, and does not name it yet, gives it a higher epoch than all that it does name.
+    /// By the most modest of them: another may lie.
+    pub(super) fn promised_beyond(&self, master: &Member) -> u64 {
+        let promised = self.nominated.iter().filter(|vote| vote.epoch.is_none() && vote.is_about_now(master));
+        promised.map(|vote| vote.beyond).min().unwrap_or(0)
+    }
 }
 
 /// All of them, with the memory of what they agreed on.

@@ -61,12 +61,11 @@ impl Case<'_> {
         if member.is_at(&past.address) || !past.is_continued_by(member) {
             return None;
         }
-        let valid = self.votes.nominated.iter().filter(|vote| {
-            member.is_at(&vote.node)
-                && vote.epoch.is_none_or(|epoch| epoch > past.floor)
-                && member.role_since + MOVE_SLACK >= vote.since
-                && vote.since + MOVE_SLACK >= member.role_since
-        });
+        let valid = self
+            .votes
+            .nominated
+            .iter()
+            .filter(|vote| vote.epoch.is_none_or(|epoch| epoch > past.floor) && vote.is_about_now(member));
         // The most modest: another may lie.
         let vote = valid.min_by_key(|vote| vote.beyond)?;
         let why = format!("continues the history of {}, and the Sentinel {} promotes it", past.address, vote.by);

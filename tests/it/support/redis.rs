@@ -203,10 +203,15 @@ impl Redis {
 
     /// Sends a command and returns the raw reply, up to what arrives in one piece.
     pub(crate) fn command(&self, words: &[&str]) -> String {
+        self.try_command(words).expect("a reply")
+    }
+
+    /// The same where the connection may be cut: Sentinels close all connections to a node whose role they change.
+    pub(crate) fn try_command(&self, words: &[&str]) -> std::io::Result<String> {
         let mut stream = self.send(words);
         let mut reply = vec![0; 65536];
-        let len = stream.read(&mut reply).expect("a reply");
-        String::from_utf8_lossy(&reply[..len]).into_owned()
+        let len = stream.read(&mut reply)?;
+        Ok(String::from_utf8_lossy(&reply[..len]).into_owned())
     }
 
     /// Sends a command without waiting for its reply.
@@ -249,7 +254,7 @@ impl Redis {
 
     /// One field of INFO.
     pub(crate) fn info(&self, field: &str) -> Option<String> {
-        let text = self.command(&["INFO"]);
+        let text = self.try_command(&["INFO"]).ok()?;
         text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned()))
     }
 

@@ -61,12 +61,12 @@ impl Guarded {
         format!("{}:{}", words.get(2).unwrap_or(&""), words.get(4).unwrap_or(&""))
     }
 
-    /// The node that says it is the master, of those other than `old`, once there is one.
-    pub(crate) fn wait_for_another_master(&self, old: usize) -> usize {
+    /// The node that says it is the master, of those that were not `before`, once there is one.
+    pub(crate) fn wait_for_another_master(&self, before: &[usize]) -> usize {
         let mut found = None;
         eventually("a replica is promoted", || {
             found = (0..self.nodes.len())
-                .find(|&index| index != old && self.nodes[index].info("role").as_deref() == Some("master"));
+                .find(|&index| !before.contains(&index) && self.nodes[index].info("role").as_deref() == Some("master"));
             found.is_some()
         });
         found.expect("found")

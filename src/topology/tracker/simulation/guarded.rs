@@ -19,9 +19,11 @@ const STEP: Duration = Duration::from_millis(100);
 /// next round comes half a second later.
 const SERVED: u32 = 20;
 
-/// How many lives a run of the tests has: half a minute without optimisation. `REDAN_LIVES=100000` takes as many as one
-/// wants, and `--config 'profile.test.package.redan.opt-level=1'` makes them four times as fast.
-const LIVES: u64 = 20_000;
+/// How many lives a run of the tests has: two and a half minutes of one core without optimisation, in parts that run beside
+/// each other. `REDAN_LIVES` takes as many as one wants, and `--config 'profile.test.package.redan.opt-level=1'` makes them
+/// three times as fast.
+const LIVES: u64 = 100_000;
+const PARTS: u64 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -402,12 +404,15 @@ impl Life {
     }
 }
 
-#[test]
-fn tens_of_thousands_of_lives_under_sentinels() {
-    // One life alone, with its story: REDAN_LIFE=seed cargo test --lib under_sentinels -- --nocapture
-    let one = std::env::var("REDAN_LIFE").ok().and_then(|seed| seed.parse().ok());
-    let lives = std::env::var("REDAN_LIVES").ok().and_then(|lives| lives.parse().ok()).unwrap_or(LIVES);
-    for seed in one.map_or(0..lives, |seed| seed..seed + 1) {
+/// One life alone, with its story: `REDAN_LIFE=seed cargo test --lib under_sentinels -- --nocapture`
+fn live(part: u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let lives = number("REDAN_LIVES").unwrap_or(LIVES);
+    let seeds = match number("REDAN_LIFE") {
+        Some(seed) => seed..seed + u64::from(part == 0),
+        None => part * lives / PARTS..(part + 1) * lives / PARTS,
+    };
+    for seed in seeds {
         let mut life = Life::new(seed);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.live()));
         if let Err(panic) = outcome {
@@ -418,4 +423,24 @@ fn tens_of_thousands_of_lives_under_sentinels() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn lives_under_sentinels_first_part() {
+    live(0);
+}
+
+#[test]
+fn lives_under_sentinels_second_part() {
+    live(1);
+}
+
+#[test]
+fn lives_under_sentinels_third_part() {
+    live(2);
+}
+
+#[test]
+fn lives_under_sentinels_fourth_part() {
+    live(3);
 }

@@ -79,8 +79,11 @@ impl Life {
             10 => self.guards[guard].up ^= true,
             11 => self.guards[guard].tilt ^= true,
             12 => self.guards[guard].deaf ^= true,
-            // At most one of three lies.
-            13 if self.guards.len() > 2 && self.guards.iter().all(|guard| guard.lie.is_none()) => {
+            // At most one of three lies; and not for a node that was detached just now, which nothing tells from a promotion.
+            13 if self.guards.len() > 2
+                && !self.servers[other].detached
+                && self.guards.iter().all(|guard| guard.lie.is_none()) =>
+            {
                 let epoch = [0, self.reigning.1, 999][self.dice.below(3)];
                 self.guards[guard].lie = Some((other, epoch));
                 let lie = Notice::Promotes(self.names[other].to_string());
