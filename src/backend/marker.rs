@@ -3,6 +3,7 @@
 //! One task per worker and group. It asks only while a session wants a mark, and at most once per [`INTERVAL`].
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -19,6 +20,10 @@ const INTERVAL: Duration = Duration::from_millis(3);
 
 /// A node that does not answer ROLE for so long has not caught anything.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who waits for a round is asked again after so long whether it goes on: a frozen master must not keep readers from the
+/// replicas. An answer takes a millisecond, so 25 ms are a master that has other things to do.
+const WAIT: Duration = Duration::from_millis(25);
 
 /// In what form nodes are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +46,10 @@ pub(super) async fn run(pool: Weak<Pool>) {
             continue;
         }
         let started = tokio::time::Instant::now();
-        round(&strong, Question::Offsets).await;
+        let mut round = pin!(round(&strong, Question::Offsets));
+        while tokio::time::timeout(WAIT, round.as_mut()).await.is_err() {
+            strong.wake_waiting_for_mark();
+        }
         tokio::time::sleep_until(started + INTERVAL).await;
         // Also those for whom nothing new is known: how long they go on waiting is theirs to bound.
         strong.wake_waiting_for_mark();

@@ -308,3 +308,33 @@ fn a_session_that_wrote_comes_back_from_the_master() {
         });
     }
 }
+
+/// Whoever would choose among more replicas asks the master for a proof. A master that answers nothing must not keep it from
+/// the replica that it has.
+#[test]
+fn a_frozen_master_does_not_keep_readers_waiting() {
+    let master = Redis::start();
+    let replicas = [(); 2].map(|()| Redis::options().replica_of(&master).start());
+    replicas.iter().for_each(Redis::wait_for_link);
+    let endpoint = Endpoint::of(&[&master, &replicas[0], &replicas[1]], "");
+    let mut writer = endpoint.client();
+    writer.ok(&["SET", "k", "v"]);
+    let mut readers: Vec<Client> = (0..4).map(|_| endpoint.client()).collect();
+    let mut read_for = |time: Duration| {
+        let (start, mut longest) = (Instant::now(), Duration::ZERO);
+        while start.elapsed() < time {
+            for reader in &mut readers {
+                let asked = Instant::now();
+                assert_eq!(reader.ask(&["GET", "k"]), bulk("v"));
+                longest = longest.max(asked.elapsed());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        longest
+    };
+    // Sessions choose again every 2 s.
+    read_for(Duration::from_millis(1500));
+    master.freeze();
+    let longest = read_for(Duration::from_millis(2500));
+    assert!(longest < Duration::from_millis(700), "a read waited {longest:?}");
+}
