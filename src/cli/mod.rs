@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 mod demo;
+mod keygen;
 mod logging;
 mod passwd;
 
@@ -49,6 +50,17 @@ enum Command {
         #[arg(long)]
         generate: bool,
     },
+    /// Make the private key of a link, and print the line by which the other end knows it
+    Keygen {
+        /// The file for the private key; redan.key without it
+        file: Option<PathBuf>,
+        /// Print the line of a key, or of a certificate, that is there already
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        public: Option<PathBuf>,
+        /// Print the certificate of a key that is there already, for programs that want one (PEM)
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "public"])]
+        certificate: Option<PathBuf>,
+    },
 }
 
 /// The arguments of `redan demo`.
@@ -75,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Demo(demo) => demo::run(&demo),
         Command::Passwd { generate } => passwd::run(generate),
+        Command::Keygen { file, public, certificate } => keygen::run(file, public, certificate),
     }
 }
 

@@ -18,11 +18,8 @@ const NO_PASSWORD_HERE: &str = "a password does not belong in this file, which i
      put it into a file of its own and name that with `password_file`, or into an environment variable and name \
      that with `password_env`";
 
-pub(super) static FILE: Kind = Kind {
-    title: "the top level",
-    keys: &["redan", "listener", "group"],
-    refused: &[("link", "[[link]] is not supported by this version; remove it")],
-};
+pub(super) static FILE: Kind =
+    Kind { title: "the top level", keys: &["redan", "listener", "group", "link"], refused: &[] };
 
 pub(super) static REDAN: Kind =
     Kind { title: "[redan]", keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory"], refused: &[] };
@@ -96,6 +93,32 @@ pub(super) static NODE: Kind = Kind {
 pub(super) static NODE_TLS: Kind =
     Kind { title: "[[group]] tls", keys: &["ca", "server_name", "cert", "key"], refused: &[] };
 
+pub(super) static LINK: Kind = Kind {
+    title: "[[link]]",
+    keys: &[
+        "name",
+        "entry",
+        "exit",
+        "to",
+        "service",
+        "services",
+        "identity",
+        "peers",
+        "mode",
+        "tls",
+        "resume",
+        "replay",
+        "connect_timeout",
+        "max_connections",
+        "permissions",
+        "plaintext",
+    ],
+    refused: &[("key", "the private key of a link is its `identity`; `redan keygen` makes one")],
+};
+
+pub(super) static LINK_TLS: Kind =
+    Kind { title: "[[link]] tls", keys: &["ca", "cert", "key", "server_name"], refused: &[] };
+
 pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user"], refused: &[] };
 
 pub(super) static USER: Kind = Kind {
@@ -105,8 +128,21 @@ pub(super) static USER: Kind = Kind {
 };
 
 /// Every section, for whoever looks for a setting that stands in the wrong one.
-pub(super) static SECTIONS: &[&Kind] =
-    &[&FILE, &REDAN, &LOG, &LISTENER, &LISTENER_TLS, &OUTPUT_LIMIT, &GROUP, &NODE, &NODE_TLS, &USERS_FILE, &USER];
+pub(super) static SECTIONS: &[&Kind] = &[
+    &FILE,
+    &REDAN,
+    &LOG,
+    &LISTENER,
+    &LISTENER_TLS,
+    &OUTPUT_LIMIT,
+    &GROUP,
+    &NODE,
+    &NODE_TLS,
+    &LINK,
+    &LINK_TLS,
+    &USERS_FILE,
+    &USER,
+];
 
 /// The name of `candidates` that was most likely meant by `wrong`, if one is near enough.
 pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

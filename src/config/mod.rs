@@ -6,6 +6,7 @@
 mod files;
 mod group;
 mod keys;
+pub(crate) mod link;
 mod listener;
 mod machine;
 mod output;
@@ -43,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) max_memory: Option<u64>,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
+    pub(crate) links: Vec<Arc<link::Link>>,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
     pub(crate) warnings: Vec<String>,
 }

@@ -3,8 +3,11 @@
 //! Builds `rustls` configurations; streams are made by `transport` and by the probes. Never logs key material.
 
 pub(crate) mod client;
+pub(crate) mod identity;
+pub(crate) mod mutual;
 pub(crate) mod names;
 mod pem;
+pub(crate) mod pinned;
 pub(crate) mod server;
 
 use std::path::PathBuf;
@@ -17,6 +20,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub(crate) enum TlsError {
     #[error("{}: cannot be read: {problem}; check the path and its permissions", .file.display())]
     Unreadable { file: PathBuf, problem: String },
+    #[error("{}: cannot be written: {problem}", .file.display())]
+    NotWritten { file: PathBuf, problem: String },
     #[error("{}: holds no certificate; it must be PEM with BEGIN CERTIFICATE", .file.display())]
     NoCertificate { file: PathBuf },
     #[error("{}: holds no usable private key ({problem}); it must be unencrypted PEM (PKCS#8, PKCS#1 or SEC1)", .file.display())]

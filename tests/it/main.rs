@@ -17,6 +17,7 @@ mod hostile;
 mod large;
 mod layers;
 mod limits;
+mod link;
 mod marks;
 mod memory;
 mod metrics;

@@ -15,6 +15,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         max_memory: None,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
+        links: Vec::new(),
         warnings: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
