@@ -2,6 +2,7 @@
 
 mod breaks;
 mod strangers;
+mod stunnel;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

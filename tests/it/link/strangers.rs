@@ -104,3 +104,100 @@ fn limits_of_connections_hold_at_both_ends() {
     drop(clients);
     eventually("there is room again", || pings(&mut connect(&entry.address(0))));
 }
+
+/// A peer with the right key that speaks TLS and then says what it is told to; what came back, and the log of the exit.
+fn says(first: &[u8], expected: &str) {
+    let (_target, address) = listener();
+    let keys = Keys::make();
+    let exit = Proxy::start(&keys.exit_to(&address, "127.0.0.1:0", ""));
+    let mut tls = peer::connect(&exit.address(0), &keys.entry.file);
+    tls.write_all(first).expect("taken");
+    let mut answer = Vec::new();
+    let _ = tls.read_to_end(&mut answer);
+    eventually("the exit says why", || exit.said().contains(expected));
+}
+
+#[test]
+fn frames_that_are_none_are_refused() {
+    says(&[3, 0xff, 0xff, 0xff], "it sent a frame of type 3 with 16777215 bytes");
+    says(&[1, 0, 2, 1], "it sent a frame of type 1 with 513 bytes");
+    says(b"PING\r\n", "it sent a frame of unknown type 80");
+    says(&[3, 0, 0, 1, b'x'], "it began with data");
+    says(&[5, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0], "its first frame is no hello");
+    let mut newer = vec![1, 0, 0, 39, 2];
+    newer.resize(4 + 39, 0);
+    says(&newer, "it sent protocol version 2, where this Redan knows 1");
+    let mut resumed = vec![1, 0, 0, 42, 1, 1];
+    resumed.resize(4 + 38, 0);
+    resumed.extend(b"main");
+    says(&resumed, "there is no such stream any more");
+}
+
+/// The other end of a link, as far as TLS goes.
+mod peer {
+    use std::net::TcpStream;
+    use std::sync::Arc;
+
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+
+    use crate::support::link::keygen;
+
+    #[derive(Debug)]
+    struct Anyone;
+
+    impl ServerCertVerifier for Anyone {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            default_provider().signature_verification_algorithms.supported_schemes()
+        }
+    }
+
+    pub(super) fn connect(address: &str, key: &str) -> StreamOwned<ClientConnection, TcpStream> {
+        let certificate = keygen(&["--certificate", key]).stdout;
+        let certificate = CertificateDer::from_pem_slice(&certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone))
+            .with_client_auth_cert(vec![certificate], key)
+            .expect("they belong together");
+        config.alpn_protocols = vec![b"redan-link/1".to_vec()];
+        let name = ServerName::try_from("link").expect("a name");
+        let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        StreamOwned::new(connection, super::connect(address))
+    }
+}
