@@ -158,9 +158,13 @@ pub(crate) const LINK_CHUNK: usize = 128 * 1024;
 /// A link's handshake and its first frame: what takes longer is nobody who means it.
 pub(crate) const LINK_HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Handshakes of one exit at a time, and of one source: a stranger may keep 16 of them busy and no more.
+/// Handshakes of one exit at a time, and of one source: a stranger may keep so many of them busy and no more.
 pub(crate) const LINK_HANDSHAKES: usize = 256;
-pub(crate) const LINK_HANDSHAKES_OF_A_SOURCE: usize = 16;
+pub(crate) const LINK_HANDSHAKES_OF_A_SOURCE: usize = 64;
+
+/// Handshakes that one entry has under way; more of its connections wait their turn, which comes within milliseconds. Four
+/// entries behind one address still get along with the exit's limit.
+pub(crate) const LINK_DIALS: usize = 16;
 
 /// A link that said nothing for a second says PING; one from which nothing came for five is dead.
 pub(crate) const LINK_PING: Duration = Duration::from_secs(1);

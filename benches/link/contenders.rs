@@ -26,9 +26,14 @@ impl Contender {
         Ok(Self { port: entry, servers })
     }
 
+    /// What the two printed, for whoever has to find out why it went wrong.
+    pub(crate) fn said(&self) -> String {
+        self.servers.iter().map(Server::said).collect::<Vec<_>>().join(" / ")
+    }
+
     /// Nanoseconds on a core of both ends together.
     pub(crate) fn on_cpu_ns(&self) -> Result<u64, String> {
-        self.servers.iter().map(|server| proc::on_cpu_ns(server.pid())).sum()
+        self.servers.iter().map(|server| proc::process_cpu_ns(server.pid())).sum()
     }
 }
 

@@ -29,7 +29,7 @@ const METHOD: &str = "\
 - Bulk: 4 GiB from a thread that writes to a thread that reads, 256 KiB at a time. Client, target and pair share the cores.
 - Small requests: 64 bytes there and back, one after the other in each connection, 40,000 in all.
 - Full sync: a million keys of 1 KiB, diskless, not compressed, from `REPLICAOF` to `master_link_status:up`.
-- CPU is time on a core of all threads of both processes of a pair (`/proc/PID/task/*/schedstat`).
+- CPU is user and system time of both processes of a pair (`/proc/PID/stat`), in ticks of 10 ms.
 - Contenders take turns, round after round; a figure is the median of the rounds.
 ";
 

@@ -38,7 +38,7 @@ pub(crate) fn full(folder: &Path, name: &str) -> Result<Figures, String> {
     let replica = start("replica", replica_port, replica_tls)?;
     ask(master_port, &["DEBUG", "POPULATE", KEYS, "key", SIZE])?;
     let contender = Contender::start(folder, name, if tls { tls_port } else { master_port })?;
-    let before = [proc::on_cpu_ns(master.pid())?, proc::on_cpu_ns(replica.pid())?, contender.on_cpu_ns()?];
+    let before = [proc::process_cpu_ns(master.pid())?, proc::process_cpu_ns(replica.pid())?, contender.on_cpu_ns()?];
     let began = Instant::now();
     ask(replica_port, &["REPLICAOF", "127.0.0.1", &contender.port.to_string()])?;
     while !ask(replica_port, &["INFO", "replication"])?.contains("master_link_status:up") {
@@ -48,7 +48,7 @@ pub(crate) fn full(folder: &Path, name: &str) -> Result<Figures, String> {
         sleep(Duration::from_millis(20));
     }
     let seconds = began.elapsed().as_secs_f64();
-    let after = [proc::on_cpu_ns(master.pid())?, proc::on_cpu_ns(replica.pid())?, contender.on_cpu_ns()?];
+    let after = [proc::process_cpu_ns(master.pid())?, proc::process_cpu_ns(replica.pid())?, contender.on_cpu_ns()?];
     let cpu = |which: usize| (after[which] - before[which]) as f64 / 1e9;
     if ask(replica_port, &["DBSIZE"])? != ask(master_port, &["DBSIZE"])? {
         return Err(format!("{name}: the replica does not have what the master has"));

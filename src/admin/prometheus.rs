@@ -239,6 +239,11 @@ impl Numbers {
         for (name, help, reading) in LINK_COUNTERS {
             counter(out, name, help, each(*reading))?;
         }
+        let syncs = links.iter().flat_map(|(name, link)| {
+            [("full", link.full_syncs), ("partial", link.partial_syncs)]
+                .map(|(kind, count)| (vec![("link", Escaped(name)), ("kind", Escaped(kind))], Value::Whole(count)))
+        });
+        counter(out, "redan_link_syncs", "Answers of masters to replicas that connected to the entry", syncs)?;
         let trips =
             links.iter().filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())));
         gauge(out, "redan_link_round_trip_seconds", "Between the two ends, when the link was last idle", trips)?;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::config::{Config, Group};
 use crate::control::Auth;
 use crate::control::probe::{Answer, Means, Probe};
+use crate::link;
 use crate::tls;
 use crate::topology::address::is_loopback;
 use crate::topology::member::{Failure, FailureKind};
@@ -60,6 +61,11 @@ pub(crate) async fn examine(config: &Config) -> Report {
         let loaded = listener.tls.as_ref().map(tls::server::server_config);
         if let Some(Err(error)) = loaded {
             report.wrong.push(format!("listener '{}': {error}", listener.name));
+        }
+    }
+    for link in &config.links {
+        if let Err(error) = link::prepare(link) {
+            report.wrong.push(format!("link '{}': {error}", link.name));
         }
     }
     for group in &config.groups {

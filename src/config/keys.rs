@@ -102,6 +102,7 @@ pub(super) static LINK: Kind = Kind {
         "to",
         "service",
         "services",
+        "announce",
         "identity",
         "peers",
         "mode",

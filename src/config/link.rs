@@ -38,9 +38,16 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) enum End {
     /// Programs of this side connect here.
-    Entry { to: String, service: String },
+    Entry { to: String, service: String, announce: Option<Announced> },
     /// Entries connect here; each service is a target on this side.
     Exit { services: BTreeMap<String, Target> },
+}
+
+/// What a replica that connects to an entry is called at the master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// Where an exit takes what came through the link.
@@ -158,7 +165,13 @@ fn entry(section: &Section<'_>) -> Option<End> {
     if services.is_some() {
         section.error("services", "an entry leads to one `service`; `services` are those of an exit");
     }
-    Some(End::Entry { to: to?.text.to_owned(), service: service.unwrap_or_else(|| SERVICE.to_owned()) })
+    let announce = section.parsed("announce", |text| {
+        let host = values::node_address(text)?.to_owned();
+        let port = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default();
+        Ok(Announced { host, port })
+    });
+    let service = service.unwrap_or_else(|| SERVICE.to_owned());
+    Some(End::Entry { to: to?.text.to_owned(), service, announce })
 }
 
 fn exit(section: &Section<'_>) -> Option<End> {
@@ -169,6 +182,9 @@ fn exit(section: &Section<'_>) -> Option<End> {
     }
     if section.text("service").is_some() {
         section.error("service", "an exit has `services`, or one target `to`; `service` is what an entry asks for");
+    }
+    if section.text("announce").is_some() {
+        section.error("announce", "`announce` is said where the replica connects, at an entry; remove it here");
     }
     let services = section.table("services");
     if section.has("to") && services.is_some() {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::replication::Sync;
+
 /// One link's.
 #[derive(Debug, Default)]
 pub(crate) struct LinkCounters {
@@ -18,6 +20,8 @@ pub(crate) struct LinkCounters {
     received: AtomicU64,
     unacknowledged: AtomicU64,
     round_trip_us: AtomicU64,
+    full_syncs: AtomicU64,
+    partial_syncs: AtomicU64,
 }
 
 /// A reading, in the words of the metrics.
@@ -33,6 +37,8 @@ pub(crate) struct LinkNumbers {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) unacknowledged: u64,
+    pub(crate) full_syncs: u64,
+    pub(crate) partial_syncs: u64,
     /// The last that was measured, on any connection; `None` before.
     pub(crate) round_trip: Option<Duration>,
 }
@@ -50,6 +56,8 @@ impl LinkCounters {
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
             unacknowledged: self.unacknowledged.load(Relaxed),
+            full_syncs: self.full_syncs.load(Relaxed),
+            partial_syncs: self.partial_syncs.load(Relaxed),
             round_trip: Some(self.round_trip_us.load(Relaxed)).filter(|us| *us > 0).map(Duration::from_micros),
         }
     }
@@ -72,6 +80,15 @@ impl LinkCounters {
 
     pub(super) fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// A master has answered a replica.
+    pub(super) fn sync(&self, sync: Sync) {
+        match sync {
+            Sync::Full => &self.full_syncs,
+            Sync::Partial => &self.partial_syncs,
+        }
+        .fetch_add(1, Relaxed);
     }
 
     pub(super) fn round_trip(&self, time: Duration) {

@@ -2,6 +2,8 @@
 //!
 //! A program whose connection cannot be carried on is reset at once, so that it tries again instead of waiting.
 
+use std::future::{Future, IntoFuture};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,23 +11,25 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::counters::Open;
 use super::frame::{Control, Hello, Position, Reset, StreamId, short};
 use super::life::{self, Fresh, Greeting, Renew};
 use super::pump::Pump;
+use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::Wire;
 use super::{Context, accept_failed, plain};
 use crate::config::link::{End, Trust};
 use crate::identity::Identity;
-use crate::limits::LINK_HANDSHAKE;
+use crate::limits::{LINK_DIALS, LINK_HANDSHAKE};
 use crate::net::{self, Listening, Socket};
 use crate::rarely::Rarely;
 use crate::tls::mutual;
-use crate::tls::pinned::{self, ALPN};
+use crate::tls::pinned;
 
 /// Between two attempts to go on.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -49,16 +53,25 @@ pub(super) struct Dialer {
     /// What the exit's certificate must be for, where a CA decides; with pinned keys it is not looked at.
     name: ServerName<'static>,
     timeout: Duration,
+    /// The exit refuses whoever has too many handshakes under way.
+    turns: Arc<Semaphore>,
 }
 
 pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ClientConfig>) {
-    let End::Entry { to, service } = &context.link.end else { return };
+    let End::Entry { to, service, .. } = &context.link.end else { return };
     let timeout = context.link.connect_timeout;
     let name = match &context.link.trust {
         Trust::CaTls(files) => mutual::server_name(files, to),
         _ => ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()),
     };
-    let dialer = Dialer { to: to.clone(), service: service.clone(), connector: TlsConnector::from(tls), name, timeout };
+    let dialer = Dialer {
+        to: to.clone(),
+        service: service.clone(),
+        connector: TlsConnector::from(tls),
+        name,
+        timeout,
+        turns: Arc::new(Semaphore::new(LINK_DIALS)),
+    };
     let mut stopping = context.stopping.clone();
     let accepting = async {
         let full = Rarely::default();
@@ -82,14 +95,14 @@ enum Door {
 }
 
 impl Door {
-    fn open(socket: Listening) -> std::io::Result<Self> {
+    fn open(socket: Listening) -> io::Result<Self> {
         Ok(match socket {
             Listening::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
             Listening::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
         })
     }
 
-    async fn next(&self) -> std::io::Result<(Socket, String)> {
+    async fn next(&self) -> io::Result<(Socket, String)> {
         match self {
             Self::Tcp(listener) => {
                 let (socket, from) = listener.accept().await?;
@@ -154,7 +167,12 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     };
     redial.began = true;
     redial.peer = Some(fresh.wire.peer);
-    let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0);
+    let announced = match &context.link.end {
+        End::Entry { announce, .. } => announce.clone(),
+        End::Exit { .. } => None,
+    };
+    let replication = Some(Replication::new(announced));
+    let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
     life::live(&context, pump, fresh, redial, &from).await;
 }
 
@@ -171,13 +189,16 @@ impl Redial {
     async fn dial(&self, position: Position) -> Result<Fresh, Failure> {
         let Dialer { to, service, timeout, .. } = &self.dialer;
         let hello = Control::Hello(Hello { id: self.id, resume: self.began, position, service: service.clone() });
+        let turn = self.dialer.turns.acquire().await;
         let wire = self.dialer.shake_hands().await?;
         if self.peer.is_some_and(|peer| peer != wire.peer) {
             return Err(Failure::Ever(format!("{to} is now another peer, {}", short(&wire.peer))));
         }
         let greeting = tokio::time::timeout(*timeout, life::greet(wire, &hello));
         let silent = || Failure::Now(format!("{to} does not answer within {timeout:?}"));
-        match greeting.await.map_err(|_| silent())? {
+        let greeting = greeting.await.map_err(|_| silent())?;
+        drop(turn);
+        match greeting {
             Err(why) => Err(Failure::Now(format!("{to}: {why}"))),
             Ok(Greeting { first: Control::Welcome(position), wire, rest }) => Ok(Fresh { wire, position, rest }),
             Ok(Greeting { first: Control::Reset(Reset { reason, .. }), .. }) => {
@@ -191,28 +212,29 @@ impl Redial {
 impl Dialer {
     /// A connection whose other end has proven who it is.
     async fn shake_hands(&self) -> Result<Wire, Failure> {
-        let to = &self.to;
-        let stream = self.tls().await?;
-        let (socket, connection) = stream.into_inner();
-        if connection.alpn_protocol() != Some(ALPN) {
-            return Err(Failure::Ever(format!("{to} does not speak redan-link/1; is `mode` the same at both ends?")));
-        }
-        let peer = pinned::proven(connection.peer_certificates());
-        let peer = peer.ok_or_else(|| Failure::Ever(format!("{to} showed no certificate")))?;
-        Wire::new(socket, connection.into(), peer).map_err(|error| Failure::Now(format!("{to}: {error}")))
+        let socket = self.dial().await?;
+        let wire = Wire::dialled(socket, Arc::clone(self.connector.config()), self.name.clone());
+        self.in_time(wire).await
     }
 
-    pub(super) async fn tls(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
-        let to = &self.to;
-        let socket = net::dial(to, self.timeout).await.map_err(|error| Failure::Now(error.to_string()))?;
-        let shaken =
-            tokio::time::timeout(LINK_HANDSHAKE.min(self.timeout), self.connector.connect(self.name.clone(), socket))
-                .await;
-        match shaken {
-            Err(_) => Err(Failure::Now(format!("{to} does not finish the handshake within {:?}", self.timeout))),
+    async fn dial(&self) -> Result<TcpStream, Failure> {
+        net::dial(&self.to, self.timeout).await.map_err(|error| Failure::Now(error.to_string()))
+    }
+
+    /// A handshake, or why not.
+    async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
+        let (to, timeout) = (&self.to, LINK_HANDSHAKE.min(self.timeout));
+        match tokio::time::timeout(timeout, handshake).await {
+            Err(_) => Err(Failure::Now(format!("{to} does not finish the handshake within {timeout:?}"))),
             Ok(Err(error)) => Err(Failure::Now(format!("{to}: {}", pinned::trouble(&error)))),
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(done)) => Ok(done),
         }
+    }
+
+    /// Without frames, for an end that is not Redan.
+    pub(super) async fn tls(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+        let socket = self.dial().await?;
+        self.in_time(self.connector.connect(self.name.clone(), socket).into_future()).await
     }
 }
 

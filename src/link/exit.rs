@@ -4,6 +4,7 @@
 //! nothing else.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,6 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::life::{self, Fresh, Greeting, Renew};
@@ -26,7 +26,7 @@ use crate::identity::Identity;
 use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
 use crate::net::{self, Listening, Socket};
 use crate::rarely::Rarely;
-use crate::tls::pinned::{self, ALPN};
+use crate::tls::pinned;
 
 /// A silent peer of a plain TLS link is asked after so long whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -138,22 +138,10 @@ impl Exit {
     }
 
     async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr, stranger: Stranger, shared: Shared) {
-        // Again for a link proper, whose peer says often that it is there.
-        if net::tune_client(&socket, Some(KEEPALIVE)).is_err() {
-            return;
-        }
-        let shaken = tokio::time::timeout(LINK_HANDSHAKE, self.acceptor.accept(socket)).await;
-        let late = || format!("it did not finish the handshake within {LINK_HANDSHAKE:?}");
-        let shaken = shaken.map_err(|_| late()).and_then(|done| done.map_err(|error| pinned::trouble(&error)));
-        let stream = match shaken {
-            Ok(stream) => stream,
-            Err(why) => return self.refuse(from, &why),
-        };
         if !matches!(self.context.link.trust, Trust::Link(_)) {
-            drop(stranger);
-            return self.plain(stream, from).await;
+            return self.plain(socket, from, stranger).await;
         }
-        match self.hello(stream).await {
+        match self.in_time(self.hello(socket)).await {
             Err(why) => self.refuse(from, &why),
             Ok((hello, wire, rest)) => {
                 drop(stranger);
@@ -165,15 +153,15 @@ impl Exit {
         }
     }
 
-    async fn hello(&self, stream: TlsStream<TcpStream>) -> Result<(Hello, Wire, Vec<u8>), String> {
-        let (socket, connection) = stream.into_inner();
-        if connection.alpn_protocol() != Some(ALPN) {
-            return Err("it does not speak redan-link/1; is `mode` the same at both ends?".to_owned());
-        }
-        let peer = pinned::proven(connection.peer_certificates()).ok_or("it showed no certificate")?;
-        let wire = Wire::new(socket, connection.into(), peer).map_err(|error| error.to_string())?;
-        let greeted = tokio::time::timeout(LINK_HANDSHAKE, life::first_frame(wire)).await;
-        match greeted.map_err(|_| format!("no hello came within {LINK_HANDSHAKE:?}"))?? {
+    async fn in_time<T>(&self, handshake: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        let done = tokio::time::timeout(LINK_HANDSHAKE, handshake).await;
+        done.unwrap_or_else(|_| Err(format!("it did not finish the handshake within {LINK_HANDSHAKE:?}")))
+    }
+
+    async fn hello(&self, socket: TcpStream) -> Result<(Hello, Wire, Vec<u8>), String> {
+        let wire = Wire::accepted(socket, Arc::clone(self.acceptor.config())).await;
+        let wire = wire.map_err(|error| pinned::trouble(&error))?;
+        match life::first_frame(wire).await? {
             Greeting { first: Control::Hello(hello), wire, rest } => Ok((hello, wire, rest)),
             _ => Err("it does not keep to the protocol: its first frame is no hello".to_owned()),
         }
@@ -205,7 +193,7 @@ impl Exit {
         };
         let whom = format!("{} from {from}", short(&wire.peer));
         let stream = Stream::new(link.replay, Instant::now());
-        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0);
+        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, None);
         let first = Fresh { wire, position: hello.position, rest };
         life::live(&self.context, pump, first, Called(calls), &whom).await;
     }
@@ -260,7 +248,17 @@ impl Exit {
         }
     }
 
-    async fn plain(&self, stream: TlsStream<TcpStream>, from: SocketAddr) {
+    /// Without frames, for an end that is not Redan.
+    async fn plain(&self, socket: TcpStream, from: SocketAddr, stranger: Stranger) {
+        let shaken = async {
+            net::tune_client(&socket, Some(KEEPALIVE)).map_err(|error| error.to_string())?;
+            self.acceptor.accept(socket).await.map_err(|error| pinned::trouble(&error))
+        };
+        let stream = match self.in_time(shaken).await {
+            Ok(stream) => stream,
+            Err(why) => return self.refuse(from, &why),
+        };
+        drop(stranger);
         let Some(_open) = self.context.counters.open(self.context.link.max_connections) else {
             return self.refuse(from, "there are `max_connections` already");
         };

@@ -13,6 +13,8 @@ pub(crate) mod frame;
 mod life;
 mod plain;
 mod pump;
+mod records;
+mod replication;
 mod stream;
 mod threads;
 mod wire;
@@ -99,7 +101,7 @@ pub(crate) fn open(
         Listening::Unix(_) => bind.to_string(),
     };
     match (&context.link.end, tls) {
-        (End::Entry { to, service }, Tls::Dials(tls)) => {
+        (End::Entry { to, service, .. }, Tls::Dials(tls)) => {
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
             threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, tls))));
         }

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::counters::LinkCounters;
 use super::frame::Reset;
+use super::replication::Replication;
 use super::stream::{Stream, Violation};
 use super::wire::{Scratch, Wire};
 use crate::limits::LINK_AHEAD;
@@ -25,6 +26,9 @@ use crate::tls::pinned;
 
 /// Turns before others of the thread have theirs: some 2 MiB.
 const TURNS: u32 = 16;
+
+/// Read at a time while the beginning of a connection is looked at.
+const HANDSHAKE: usize = 4096;
 
 /// Before something that is due and cannot be done is tried again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -50,6 +54,8 @@ pub(super) struct Pump {
     counters: Arc<LinkCounters>,
     scratch: Rc<RefCell<Scratch>>,
     timer: Pin<Box<Sleep>>,
+    /// At an entry: what a replica says first, and is told.
+    replication: Option<Replication>,
     /// What of the stream's replay buffer the counters know.
     counted: u64,
 }
@@ -60,9 +66,10 @@ impl Pump {
         local: Socket,
         counters: Arc<LinkCounters>,
         scratch: Rc<RefCell<Scratch>>,
+        replication: Option<Replication>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(stream.deadline().into()));
-        Self { stream, local, counters, scratch, timer, counted: 0 }
+        Self { stream, local, counters, scratch, timer, replication, counted: 0 }
     }
 
     /// Goes on until something ends it. It may be dropped and called again.
@@ -114,13 +121,13 @@ impl Pump {
             Poll::Ready(Err(error)) => return Err(Stop::Broken(words(&error))),
         };
         self.counters.received(read);
-        take(&mut self.stream, &self.local, &scratch.plain[..read], now)?;
+        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, &self.counters)?;
         Ok(true)
     }
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        take(&mut self.stream, &self.local, bytes, Instant::now())
+        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, &self.counters)
     }
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
@@ -154,7 +161,25 @@ impl Pump {
         let Some(space) = self.stream.local_space() else {
             return Ok(false);
         };
-        match self.local.poll_read(cx, space) {
+        if let Some(replication) = self.replication.as_mut().filter(|replication| replication.handshake.looks()) {
+            let mut scratch = self.scratch.borrow_mut();
+            let buffer = &mut scratch.plain[..HANDSHAKE];
+            let read = self.local.poll_read(cx, buffer);
+            if let Poll::Ready(Ok(read @ 1..)) = read {
+                let mut passed = Vec::new();
+                replication.handshake.pass(&buffer[..read], &mut passed);
+                self.stream.local_extend(&passed);
+                return Ok(true);
+            }
+            drop(scratch);
+            return self.local_said(read);
+        }
+        let read = self.local.poll_read(cx, space);
+        self.local_said(read)
+    }
+
+    fn local_said(&mut self, read: Poll<io::Result<usize>>) -> Result<bool, Stop> {
+        match read {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(0)) => self.stream.local_ended(),
             Poll::Ready(Ok(read)) => self.stream.local_read(read),
@@ -176,16 +201,19 @@ impl Pump {
             }
             let mut encrypted = 0;
             if let Some(control) = self.stream.control(now) {
-                encrypted += wire.encrypt(&[IoSlice::new(&control)]).map_err(broken)?;
+                encrypted += wire.encrypt(&[&control]).map_err(broken)?;
             }
             while encrypted < LINK_AHEAD
                 && let Some(outgoing) = self.stream.data(now)
             {
                 let [first, second] = outgoing.payload;
-                let parts = [IoSlice::new(&outgoing.header), IoSlice::new(first), IoSlice::new(second)];
+                let parts = [&outgoing.header[..], first, second];
                 encrypted += wire.encrypt(&parts).map_err(broken)?;
             }
             if encrypted == 0 {
+                if self.stream.is_idle(now) {
+                    wire.release();
+                }
                 return Ok(moved);
             }
             self.counters.sent(encrypted);
@@ -224,13 +252,28 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn take(stream: &mut Stream, local: &Socket, bytes: &[u8], now: Instant) -> Result<(), Stop> {
+fn take(
+    stream: &mut Stream,
+    local: &Socket,
+    bytes: &[u8],
+    now: Instant,
+    replication: &mut Option<Replication>,
+    counters: &LinkCounters,
+) -> Result<(), Stop> {
     let mut failed = None;
-    let mut deliver = |slices: &[IoSlice<'_>]| match local.try_write_vectored(slices) {
-        Ok(written) => written,
-        Err(error) => {
-            failed = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
-            0
+    let mut deliver = |slices: &[IoSlice<'_>]| {
+        if let Some(replication) = replication {
+            let sync = slices.iter().find_map(|slice| replication.hear(slice));
+            if let Some(sync) = sync {
+                counters.sync(sync);
+            }
+        }
+        match local.try_write_vectored(slices) {
+            Ok(written) => written,
+            Err(error) => {
+                failed = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
+                0
+            }
         }
     };
     let taken = stream.incoming(bytes, now, &mut deliver);

@@ -152,7 +152,6 @@ impl Stream {
         self.replay.filled(bytes);
     }
 
-    #[cfg(test)]
     /// Bytes of the local side that were not read into [`Self::local_space`].
     pub(crate) fn local_extend(&mut self, bytes: &[u8]) {
         self.replay.extend(bytes);
@@ -370,6 +369,12 @@ impl Stream {
     /// Nothing came for too long.
     pub(crate) fn is_dead(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_received) >= LINK_DEAD
+    }
+
+    /// Nothing was said by either end for a moment.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        let last = self.last_sent.max(self.last_received);
+        self.replay.is_empty() && now.saturating_duration_since(last) >= ACK_DELAY
     }
 
     /// When [`Self::control`] or [`Self::is_dead`] should be asked again though nothing came.

@@ -25,6 +25,9 @@ use crate::identity::Identity;
 /// What both ends of a link must agree on, so that nothing else is taken for one.
 pub(crate) const ALPN: &[u8] = b"redan-link/1";
 
+/// Of a peer that has offered no protocol, or agreed on none.
+pub(crate) const OTHER_PROTOCOL: &str = "it does not speak redan-link/1; is `mode` the same at both ends?";
+
 /// A peer that is not pinned.
 #[derive(Debug)]
 pub(crate) struct NotPinned(pub(crate) Identity);
@@ -177,7 +180,7 @@ pub(crate) fn trouble(error: &std::io::Error) -> String {
         Some(Error::InvalidMessage(_)) => "what it sends is not TLS; is it the other end of a link?".to_owned(),
         Some(Error::NoCertificatesPresented) => "it shows no certificate, so it cannot be a peer".to_owned(),
         Some(Error::NoApplicationProtocol | Error::AlertReceived(Alert::NoApplicationProtocol)) => {
-            "it does not speak redan-link/1; is `mode` the same at both ends?".to_owned()
+            OTHER_PROTOCOL.to_owned()
         }
         Some(Error::AlertReceived(alert @ (Alert::CertificateUnknown | Alert::BadCertificate | Alert::UnknownCA))) => {
             format!("it refuses our identity ({alert:?}); put our line into its `peers`: its log names it")

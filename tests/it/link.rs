@@ -185,3 +185,29 @@ fn a_broken_connection_of_one_side_is_reset_at_the_other_and_a_restart_is_told()
     assert_eq!(exit.exit_code(), Some(0));
     eventually("the entry says why", || entry.said().contains("the Redan at the other end is ending"));
 }
+
+#[test]
+fn a_replica_is_known_by_its_announced_address_and_syncs_are_counted() {
+    let master = Redis::start();
+    let keys = Keys::make();
+    let exit = Proxy::start(&keys.exit_to(&master.address(), "127.0.0.1:0", ""));
+    let link = keys.entry_to(&exit.address(0), "127.0.0.1:0", "announce = \"10.9.8.7:7777\"");
+    let entry = Proxy::start(&format!("[redan]\nadmin = \"127.0.0.1:0\"\n{link}"));
+    let port = entry.address(1).replace("127.0.0.1:", "");
+    let replica = Redis::options().line(&format!("replicaof 127.0.0.1 {port}")).start();
+    replica.wait_for_link();
+    master.ok(&["SET", "key", "value"]);
+    eventually("the replica has it", || replica.command(&["GET", "key"]).contains("value"));
+    let info = master.command(&["INFO", "replication"]);
+    assert!(info.contains("ip=10.9.8.7,port=7777,state=online"), "{info}");
+    let mut stream = connect(&entry.address(0));
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: redan\r\nConnection: close\r\n\r\n").expect("taken");
+    let metrics = std::io::read_to_string(stream).expect("an answer");
+    for series in [
+        "redan_link_syncs_total{link=\"there\",kind=\"full\"} 1\n",
+        "redan_link_connections{link=\"there\"} 1\n",
+        "redan_link_losses_total{link=\"there\"} 0\n",
+    ] {
+        assert!(metrics.contains(series), "{series}\n{metrics}");
+    }
+}

@@ -19,7 +19,7 @@ fn links_alone_are_a_configuration() {
     let config = Directory::new().load(&(entry + &exit)).unwrap();
     assert_eq!(config.warnings, Vec::<String>::new());
     let [entry, exit] = &config.links[..] else { panic!("two links") };
-    assert!(matches!(&entry.end, End::Entry { to, service } if to == "dc2:7443" && service == "main"));
+    assert!(matches!(&entry.end, End::Entry { to, service, announce: None } if to == "dc2:7443" && service == "main"));
     assert_eq!((entry.resume, entry.replay, entry.max_connections), (Duration::from_secs(30), 8 << 20, 1000));
     let Trust::Link(pinned) = &entry.trust else { panic!("a link") };
     assert_eq!(pinned.peers, [PEER.parse().unwrap()]);

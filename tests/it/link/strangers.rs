@@ -51,7 +51,7 @@ fn garbage_half_handshakes_and_crowds_are_refused_and_others_served() {
     assert!(answer.len() < 100, "an alert at most");
     eventually("it is refused", || exit.said().contains("what it sends is not TLS"));
     // One source keeps as many handshakes open as it may, and then no more.
-    let crowd: Vec<_> = (0..16).map(|_| connect(&exit.address(0))).collect();
+    let crowd: Vec<_> = (0..64).map(|_| connect(&exit.address(0))).collect();
     let mut one_more = connect(&exit.address(0));
     assert_eq!(one_more.read(&mut [0]).unwrap_or(0), 0, "it is closed");
     eventually("it says so", || exit.said().contains("too many there have not proven who they are"));
