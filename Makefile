@@ -4,6 +4,7 @@
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
 # make drill   lose the master in every way, under clients of Redan and of HAProxy; writes docs/failover.md (DRILL=help)
+# make bench-link  links beside stunnel, spiped and Redis's own TLS; writes docs/benchmarks-link.md
 # make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
 # make clean   remove everything that was built
@@ -28,13 +29,13 @@ SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 # Which drills `make drill` runs: empty is all of them; DRILL=help lists the words.
 DRILL ?=
 
-.PHONY: test test-matrix suites demo bench bench-pubsub drill lint fmt clean clients needs-build needs-redis needs-clients needs-bench
+.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-bench
 
-test: needs-build needs-redis clients
+test: needs-build needs-redis needs-tunnels clients
 	cargo test --no-fail-fast
 
 # One after the other, and all of them also when one fails: a report of one server says nothing of the next.
-test-matrix: needs-build needs-redis clients
+test-matrix: needs-build needs-redis needs-tunnels clients
 	cargo build --tests
 	.ci/servers $(SERVERS)
 	@failed=; for name in redis-server $(SERVERS); do \
@@ -56,6 +57,9 @@ demo: needs-build needs-redis
 
 bench: needs-build needs-redis needs-bench
 	cargo bench --bench peers -- $(BENCH)
+
+bench-link: needs-build needs-redis needs-bench
+	cargo bench --bench link -- $(BENCH)
 
 lint: needs-build
 	cargo fmt --check
@@ -114,5 +118,8 @@ needs-redis:
 needs-clients:
 	@.ci/install clients
 
+needs-tunnels:
+	@.ci/install tunnels
+
 needs-bench:
-	@.ci/install bench
+	@.ci/install bench tunnels

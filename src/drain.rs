@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::worker::{Mailbox, Seats};
 
@@ -20,13 +20,15 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Running {
     /// Read by admin: `/readyz` says no from the first moment.
     pub(crate) draining: Arc<AtomicBool>,
-    pub(crate) stop_accepting: oneshot::Sender<()>,
+    pub(crate) stop_accepting: Option<oneshot::Sender<()>>,
     /// Completes, by a message or by being dropped, when the listeners are closed.
     pub(crate) accepting_ended: oneshot::Receiver<()>,
     pub(crate) workers: Vec<Mailbox>,
     /// One message from each worker when it ends: how many sessions it cut off.
     pub(crate) workers_ended: mpsc::UnboundedReceiver<usize>,
     pub(crate) seats: Arc<Seats>,
+    /// Turned true when nobody needs the links any more.
+    pub(crate) links: watch::Sender<bool>,
     pub(crate) shutdown_timeout: Duration,
 }
 
@@ -114,10 +116,20 @@ pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
 
 /// Ends what runs; returns how many sessions were cut off.
 pub(crate) async fn drain(mut running: Running) -> usize {
+    let closed = end_sessions(&mut running).await;
+    // Links last: sessions may be using them. Those at the other ends learn of it instead of waiting for this one.
+    let _ = running.links.send(true);
+    let _ = tokio::time::timeout(LAST_WORDS, running.links.closed()).await;
+    closed
+}
+
+async fn end_sessions(running: &mut Running) -> usize {
     running.draining.store(true, Relaxed);
     // Each of the two fails only when the acceptor has ended already, which is what they are for.
-    let _ = running.stop_accepting.send(());
-    let _ = running.accepting_ended.await;
+    if let Some(stop) = running.stop_accepting.take() {
+        let _ = stop.send(());
+    }
+    let _ = (&mut running.accepting_ended).await;
     for worker in &running.workers {
         worker.drain();
     }

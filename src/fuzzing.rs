@@ -6,6 +6,7 @@
 use redis_protocol::resp2::{self, types::OwnedFrame as Frame2};
 use redis_protocol::resp3;
 
+use crate::link::frame::{Control, Decoder, Event as FrameEvent};
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::reply::ReplyScanner;
@@ -21,6 +22,40 @@ pub fn reply(data: &[u8]) {
         assert_eq!(replies(bytes, piece), whole, "pieces of {piece} bytes read otherwise");
     }
     agrees_with_oracle(bytes, whole.ends.first().copied(), whole.failed);
+}
+
+/// Frames of a link: read alike however they are cut, and written as they were read. The first byte is the cut.
+pub fn frame(data: &[u8]) {
+    let Some((&seed, bytes)) = data.split_first() else {
+        return;
+    };
+    let whole = frames(bytes, usize::MAX);
+    for piece in [1, usize::from(seed).max(2)] {
+        assert_eq!(frames(bytes, piece), whole, "pieces of {piece} bytes read otherwise");
+    }
+    for control in &whole.0 {
+        let mut written = Vec::new();
+        control.encode(&mut written);
+        // A reason that is too long is cut; everything else comes back.
+        if written.len() < 400 {
+            assert_eq!(frames(&written, usize::MAX).0, std::slice::from_ref(control));
+        }
+    }
+}
+
+fn frames(bytes: &[u8], piece: usize) -> (Vec<Control>, Vec<u8>, bool) {
+    let (mut decoder, mut controls, mut data) = (Decoder::default(), Vec::new(), Vec::new());
+    for mut part in bytes.chunks(piece) {
+        loop {
+            match decoder.next(&mut part) {
+                Ok(Some(FrameEvent::Control(control))) => controls.push(control),
+                Ok(Some(FrameEvent::Data(some))) => data.extend_from_slice(some),
+                Ok(None) => break,
+                Err(_) => return (controls, data, true),
+            }
+        }
+    }
+    (controls, data, false)
 }
 
 /// What a scanner made of a stream.

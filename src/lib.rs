@@ -7,6 +7,7 @@
 
 // Core.
 mod limits;
+mod identity;
 mod resp;
 mod command;
 mod topology;
@@ -22,6 +23,7 @@ mod metrics;
 mod memory;
 mod net;
 mod tls;
+mod link;
 mod transport;
 // Data plane.
 mod backend;

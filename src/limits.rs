@@ -151,3 +151,33 @@ pub(crate) const HUB_LINGERS_S: u32 = 10;
 
 /// The longest message that is handed to subscribers: as much as may wait for one by default.
 pub(crate) const MESSAGE: usize = 32 * 1024 * 1024;
+
+/// Links in one configuration: each costs a listening socket and a dozen counters.
+pub(crate) const LINKS: usize = 64;
+
+/// What a link reads from its network connection at a time, and encrypts ahead of it: large enough that system calls cost
+/// little beside the encryption, small enough to stay in a core's second-level cache.
+pub(crate) const LINK_READ: usize = 256 * 1024;
+pub(crate) const LINK_AHEAD: usize = 256 * 1024;
+
+/// Replay buffers grow in pieces of so many bytes; an idle connection has none.
+pub(crate) const LINK_CHUNK: usize = 128 * 1024;
+
+/// A link's handshake and its first frame: what takes longer is nobody who means it.
+pub(crate) const LINK_HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Handshakes of one exit at a time, and of one source: a stranger may keep so many of them busy and no more.
+pub(crate) const LINK_HANDSHAKES: usize = 256;
+pub(crate) const LINK_HANDSHAKES_OF_A_SOURCE: usize = 64;
+
+/// Handshakes that one entry has under way; more of its connections wait their turn, which comes within milliseconds. Four
+/// entries behind one address still get along with the exit's limit.
+pub(crate) const LINK_DIALS: usize = 16;
+
+/// A link that said nothing for a second says PING; one from which nothing came for five is dead.
+pub(crate) const LINK_PING: Duration = Duration::from_secs(1);
+pub(crate) const LINK_DEAD: Duration = Duration::from_secs(5);
+
+/// Threads for links, at most one a core: with four, each of which encrypts more than a gigabyte a second, the network is
+/// what is slow.
+pub(crate) const LINK_THREADS: usize = 4;

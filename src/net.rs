@@ -2,6 +2,8 @@
 //!
 //! Used by the transport of the data path, the probes, the acceptor and admin. Never speaks a protocol.
 
+mod socket;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -9,9 +11,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+pub(crate) use socket::Socket;
 
 use crate::config::Bind;
 use crate::limits;
@@ -91,6 +95,14 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// What a connection between the two ends of a link gets: a peer that is gone must be found within `dead_after`.
+pub(crate) fn tune_link(stream: &TcpStream, dead_after: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(dead_after))?;
+    Ok(())
+}
+
 /// What a client's connection gets. `after` is the listener's `tcp_keepalive`; further questions come after a third of it,
 /// as Redis has it.
 pub(crate) fn tune_client(stream: &TcpStream, after: Option<Duration>) -> io::Result<()> {
@@ -149,7 +161,7 @@ fn words(error: &io::Error) -> String {
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Raw::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -183,7 +195,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // A socket's path holds 107 bytes: the private name is kept short.
     let private = tempfile::Builder::new().prefix(".r").rand_bytes(6).tempdir_in(parent)?;
     let place = private.path().join("s");
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = Raw::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(&place)?)?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

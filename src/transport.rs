@@ -6,13 +6,13 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::net::Socket;
 
 /// Ciphertext read at a time. With a partial record of at most 16 KiB + 2 KiB left in the deframer it decrypts to less
 /// than `limits::CLIENT_READ`, so plaintext always fits the caller's buffer and nothing is left over.
@@ -28,11 +28,6 @@ impl CipherBuffer {
     pub(crate) fn new() -> Self {
         Self(vec![0; CIPHER_READ])
     }
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 /// A connected stream. TLS, where there is any, has finished its handshake.
@@ -92,10 +87,7 @@ impl Stream {
 
     /// As the system numbers it.
     pub(crate) fn descriptor(&self) -> i32 {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.as_raw_fd(),
-            Socket::Unix(socket) => socket.as_raw_fd(),
-        }
+        self.socket.as_raw_fd()
     }
 
     /// Reads what there is into `buf`; `Ok(0)` is the end. `buf` must hold `limits::CLIENT_READ` bytes under TLS.
@@ -167,10 +159,7 @@ impl Stream {
     }
 
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.poll_write_ready(cx),
-            Socket::Unix(socket) => socket.poll_write_ready(cx),
-        }
+        self.socket.poll_write_ready(cx)
     }
 
     /// Says goodbye under TLS, as far as the socket takes it. Dropping the stream closes it.
@@ -179,33 +168,6 @@ impl Stream {
             tls.send_close_notify();
             // The peer may be gone already; there is nobody left to tell.
             let _ = flush_tls(tls, &self.socket);
-        }
-    }
-}
-
-impl Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(buf);
-        // `AsyncRead::poll_read`, not `try_read`: after a read shorter than the buffer it knows without another
-        // system call that the socket is empty.
-        ready!(match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buf),
-        })?;
-        Poll::Ready(Ok(buf.filled().len()))
-    }
-
-    fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_write(data),
-            Self::Unix(socket) => socket.try_write(data),
-        }
-    }
-
-    fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_write_vectored(data),
-            Self::Unix(socket) => socket.try_write_vectored(data),
         }
     }
 }

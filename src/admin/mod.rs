@@ -31,6 +31,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::link::LinkCounters;
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::renewal::Renewals;
@@ -51,6 +52,8 @@ pub(crate) struct AdminState {
     pub(crate) memory: Arc<Memory>,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
+    /// Name and numbers of each link, in the order of `Config::links`.
+    pub(crate) links: Vec<(String, Arc<LinkCounters>)>,
     /// All listeners are bound.
     pub(crate) listening: Arc<AtomicBool>,
     /// The process is on its way out.

@@ -57,6 +57,7 @@ fn state() -> AdminState {
         renewals: Arc::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
+        links: vec![("dc2".to_owned(), Arc::default())],
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),
         promote: Box::new(|_| false),

@@ -28,8 +28,10 @@ use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
 use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
+use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
+use crate::link::{self, LinkCounters};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening};
@@ -47,6 +49,10 @@ enum StartError {
     ListenerTls { listener: String, error: TlsError },
     #[error("group '{group}': {error}")]
     GroupTls { group: String, error: TlsError },
+    #[error("link '{link}': {error}")]
+    LinkTls { link: String, error: TlsError },
+    #[error("link '{link}': {error}")]
+    BindLink { link: String, error: BindError },
     #[error("listener '{listener}': {error}")]
     Bind { listener: String, error: BindError },
     #[error("`admin`: {0}")]
@@ -61,8 +67,12 @@ impl StartError {
     /// As in sysexits.h: EX_CONFIG for what the operator corrects in files, EX_OSERR for what the system refuses.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::ListenerTls { .. } | Self::GroupTls { .. } => 78,
-            Self::Bind { .. } | Self::BindAdmin(_) | Self::Confinement(_) | Self::System { .. } => 71,
+            Self::ListenerTls { .. } | Self::GroupTls { .. } | Self::LinkTls { .. } => 78,
+            Self::Bind { .. }
+            | Self::BindLink { .. }
+            | Self::BindAdmin(_)
+            | Self::Confinement(_)
+            | Self::System { .. } => 71,
         }
     }
 }
@@ -108,6 +118,7 @@ struct Prepared {
     doors: Vec<Door>,
     keyrings: Vec<Arc<Keyring>>,
     sockets: Vec<Listening>,
+    links: Vec<(link::Prepared, Listening)>,
     admin: Option<Listening>,
 }
 
@@ -126,10 +137,17 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
         let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
         net::bind(&listener.bind).map_err(failed)
     };
+    let link = |link: &Arc<Link>| {
+        let name = || link.name.clone();
+        let prepared = link::prepare(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
+        let socket = net::bind(&link.bind).map_err(|error| StartError::BindLink { link: name(), error })?;
+        Ok((prepared, socket))
+    };
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
         keyrings: config.groups.iter().map(keyring).collect::<Result<_, _>>()?,
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
+        links: config.links.iter().map(link).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
     })
 }
@@ -137,7 +155,7 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 /// `renew` is told when the files of TLS shall be read anew.
 fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
-    let Prepared { doors, keyrings, sockets, admin } = prepare(&config)?;
+    let Prepared { doors, keyrings, sockets, links, admin } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
@@ -152,6 +170,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     if let Some(socket) = admin {
         start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
     }
+    let links = start::links(links, &shared.links)?;
     start::control(&config, &views, &keyrings, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
@@ -176,11 +195,12 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     let shutdown_timeout = config.shutdown_timeout;
     let running = Running {
         draining,
-        stop_accepting,
+        stop_accepting: Some(stop_accepting),
         accepting_ended,
         workers: mailboxes,
         workers_ended,
         seats,
+        links,
         shutdown_timeout,
     };
     Ok(Bound { listeners, admin: admin_at, running })
@@ -219,21 +239,25 @@ struct Shared {
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
 
 impl Shared {
     fn new(config: &Config) -> Self {
-        let counters: Vec<Arc<WorkerCounters>> = (0..config.workers).map(|_| Arc::default()).collect();
+        // Who has links alone needs no workers.
+        let workers = if config.listeners.is_empty() { 0 } else { config.workers };
+        let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
         Self {
             started: Instant::now(),
             memory: Memory::new(config.max_memory, &counters),
             counters,
             accepts: Arc::default(),
             renewals: Arc::default(),
-            seats: Seats::new(config.listeners.len(), config.workers),
+            seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
         }
@@ -262,6 +286,7 @@ impl Shared {
             renewals: Arc::clone(&self.renewals),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
             promote,

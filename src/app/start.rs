@@ -5,9 +5,10 @@
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::thread::vital;
 use super::{Shared, StartError};
@@ -16,6 +17,8 @@ use crate::admin::{self, AdminState, Ask, Promote};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
+use crate::limits::LINK_THREADS;
+use crate::link::{self, LinkCounters};
 use crate::net::Listening;
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
@@ -47,6 +50,25 @@ pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartErr
     vital("redan-admin".to_owned(), serve).map_err(refused)
 }
 
+/// Starts the threads of links, if there are any links. What is returned ends them when it turns true.
+pub(super) fn links(
+    links: Vec<(link::Prepared, Listening)>,
+    counters: &[(String, Arc<LinkCounters>)],
+) -> Result<watch::Sender<bool>, StartError> {
+    let (stop, stopping) = watch::channel(false);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let count = if links.is_empty() { 0 } else { cores.min(LINK_THREADS) };
+    let (threads, letters) = link::Threads::new(count);
+    for (index, letters) in letters.into_iter().enumerate() {
+        let serve = move || link::work(letters).map_err(|error| format!("it gets no event loop: {error}"));
+        vital(format!("redan-link-{index}"), serve).map_err(refused)?;
+    }
+    for ((prepared, socket), (_, counters)) in links.into_iter().zip(counters) {
+        link::open(prepared, socket, Arc::clone(counters), &threads, stopping.clone());
+    }
+    Ok(stop)
+}
+
 /// Watches the groups until the process ends: a failover during a drain must not cost answers.
 pub(super) fn control(
     config: &Config,
@@ -66,6 +88,9 @@ pub(super) fn control(
             promotions,
         }
     };
+    if config.groups.is_empty() {
+        return Ok(());
+    }
     let promotions = promotions.into_iter().enumerate();
     let groups: Vec<GroupControl> = promotions.map(|(index, promotions)| group(index, promotions)).collect();
     let watch = move || {

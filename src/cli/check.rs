@@ -16,6 +16,7 @@ use crate::config::{Config, Group};
 use crate::control::probe::{Answer, Means, Probe};
 use crate::control::sentinel::Inquiry;
 use crate::control::{self, Auth, is_heard_by_sentinels};
+use crate::link;
 use crate::tls;
 use crate::tls::keyring::Keyring;
 use crate::tls::validity::{self, Expiry};
@@ -68,6 +69,11 @@ pub(crate) async fn examine(config: &Config) -> Report {
             Some(Err(error)) => report.wrong.push(format!("listener '{}': {error}", listener.name)),
             Some(Ok(serving)) => report.expiring(&format!("listener '{}'", listener.name), &serving.expiries),
             None => {}
+        }
+    }
+    for link in &config.links {
+        if let Err(error) = link::prepare(link) {
+            report.wrong.push(format!("link '{}': {error}", link.name));
         }
     }
     for group in &config.groups {

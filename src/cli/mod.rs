@@ -6,6 +6,7 @@
 mod cert;
 pub(crate) mod check;
 mod demo;
+mod keygen;
 mod logging;
 mod passwd;
 mod promote;
@@ -62,6 +63,17 @@ enum Command {
         /// Make a random password instead, and print it on a line before its hash
         #[arg(long)]
         generate: bool,
+    },
+    /// Make the private key of a link, and print the line by which the other end knows it
+    Keygen {
+        /// The file for the private key; redan.key without it
+        file: Option<PathBuf>,
+        /// Print the line of a key, or of a certificate, that is there already
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        public: Option<PathBuf>,
+        /// Print the certificate of a key that is there already, for programs that want one (PEM)
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "public"])]
+        certificate: Option<PathBuf>,
     },
 }
 
@@ -126,6 +138,7 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo),
         Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),
+        Command::Keygen { file, public, certificate } => keygen::run(file, public, certificate),
     }
 }
 

@@ -18,11 +18,8 @@ const NO_PASSWORD_HERE: &str = "a password does not belong in this file, which i
      put it into a file of its own and name that with `password_file`, or into an environment variable and name \
      that with `password_env`";
 
-pub(super) static FILE: Kind = Kind {
-    title: "the top level",
-    keys: &["redan", "listener", "group"],
-    refused: &[("link", "[[link]] is not supported by this version; remove it")],
-};
+pub(super) static FILE: Kind =
+    Kind { title: "the top level", keys: &["redan", "listener", "group", "link"], refused: &[] };
 
 pub(super) static REDAN: Kind = Kind {
     title: "[redan]",
@@ -140,6 +137,33 @@ pub(super) static NODE_TLS: Kind = Kind {
     refused: &[],
 };
 
+pub(super) static LINK: Kind = Kind {
+    title: "[[link]]",
+    keys: &[
+        "name",
+        "entry",
+        "exit",
+        "to",
+        "service",
+        "services",
+        "announce",
+        "identity",
+        "peers",
+        "mode",
+        "tls",
+        "resume",
+        "replay",
+        "connect_timeout",
+        "max_connections",
+        "permissions",
+        "plaintext",
+    ],
+    refused: &[("key", "the private key of a link is its `identity`; `redan keygen` makes one")],
+};
+
+pub(super) static LINK_TLS: Kind =
+    Kind { title: "[[link]] tls", keys: &["ca", "cert", "key", "server_name"], refused: &[] };
+
 pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user"], refused: &[] };
 
 pub(super) static USER: Kind = Kind {
@@ -161,6 +185,8 @@ pub(super) static SECTIONS: &[&Kind] = &[
     &SENTINEL,
     &NODE,
     &NODE_TLS,
+    &LINK,
+    &LINK_TLS,
     &USERS_FILE,
     &USER,
 ];

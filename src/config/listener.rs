@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Source;
-use super::section::Section;
+use super::section::{Section, Text};
 use super::{
     Bind, CertificateField, Consistency, Group, Identity, Listener, ListenerTls, Reads, Users, files, keys, output,
     permissions, users, values, writes,
@@ -117,16 +117,21 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
 fn bind(section: &Section<'_>) -> Option<Bind> {
     let mode = section.parsed("mode", values::permissions);
     let bind = section.required("bind", "\"127.0.0.1:6380\"")?;
+    if section.has("mode") && !bind.text.starts_with("unix:") {
+        section.error("mode", "`mode` is for Unix sockets; remove it, or bind to \"unix:/path\"");
+    }
+    bind_to(section, "bind", bind, mode)
+}
+
+/// The address that stands under `key`. `mode` is that of a Unix socket.
+pub(super) fn bind_to(section: &Section<'_>, key: &str, bind: Text<'_>, mode: Option<u32>) -> Option<Bind> {
     let Some(path) = bind.text.strip_prefix("unix:") else {
-        if section.has("mode") {
-            section.error("mode", "`mode` is for Unix sockets; remove it, or bind to \"unix:/path\"");
-        }
-        return section.parse("bind", bind, values::listen_address).map(Bind::Tcp);
+        return section.parse(key, bind, values::listen_address).map(Bind::Tcp);
     };
     let resolved = section.source().resolve(path);
     let length = resolved.as_os_str().len();
     if path.is_empty() || length > UNIX_PATH {
-        section.error("bind", format!("a socket's path has 1 to {UNIX_PATH} bytes, this one {length}; change it"));
+        section.error(key, format!("a socket's path has 1 to {UNIX_PATH} bytes, this one {length}; change it"));
         return None;
     }
     // 0700: only the user that Redan runs as. Whoever needs more says so.

@@ -8,6 +8,7 @@ mod changes;
 mod files;
 mod group;
 mod keys;
+pub(crate) mod link;
 mod listener;
 mod machine;
 mod output;
@@ -56,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) sandbox: bool,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
+    pub(crate) links: Vec<Arc<link::Link>>,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
     pub(crate) warnings: Vec<String>,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::group::Environment;
+use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
 use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values};
@@ -57,11 +58,13 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
     let process = file.section("redan", &keys::REDAN);
     let group_sections = file.sections("group", &keys::GROUP);
     let listener_sections = file.sections("listener", &keys::LISTENER);
+    let link_sections = file.sections("link", &keys::LINK);
+    let links_alone = !link_sections.is_empty() && listener_sections.is_empty() && group_sections.is_empty();
     for (key, sections, what) in [
         ("listener", &listener_sections, "clients have nowhere to connect; add a [[listener]]"),
         ("group", &group_sections, "there is no Redis or Valkey to connect to; add a [[group]]"),
     ] {
-        if sections.is_empty() && !file.has(key) {
+        if sections.is_empty() && !file.has(key) && !links_alone {
             file.error(key, what);
         }
     }
@@ -72,6 +75,13 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
     distinct(&group_sections, "name", "[[group]]");
     distinct(&listener_sections, "name", "[[listener]]");
     distinct(&listener_sections, "bind", "[[listener]]");
+    distinct(&link_sections, "name", "[[link]]");
+    distinct(&link_sections, "entry", "[[link]]");
+    distinct(&link_sections, "exit", "[[link]]");
+    if link_sections.len() > limits::LINKS {
+        let advice = "run several processes, each with some of them";
+        link_sections[limits::LINKS].error("name", format!("more than {} links; {advice}", limits::LINKS));
+    }
     if group_sections.len() > limits::GROUPS {
         let advice = "run several processes, each with some of them";
         group_sections[limits::GROUPS].error("name", format!("more than {} groups; {advice}", limits::GROUPS));
@@ -83,6 +93,7 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
     let known = listener::Groups { names, groups: &groups, has_zone };
     let listeners: Vec<Option<Listener>> =
         listener_sections.into_iter().map(|section| listener::read(section, &known, &mut users_files)).collect();
+    let links: Vec<Option<Link>> = link_sections.into_iter().map(link::read).collect();
     let process = process.map_or_else(Process::default, Process::read);
     Some(Config {
         workers: process.workers,
@@ -97,6 +108,7 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
             .map(|listener| Some(Arc::new(listener?.on(process.workers))))
             .collect::<Option<_>>()?,
         groups: groups.into_iter().map(|group| group.map(Arc::new)).collect::<Option<_>>()?,
+        links: links.into_iter().map(|link| link.map(Arc::new)).collect::<Option<_>>()?,
         warnings: Vec::new(),
     })
 }

@@ -245,6 +245,16 @@ impl<'a> Section<'a> {
         table.map(|table| Self::open(self.source, kind, table, self.offset(key)))
     }
 
+    /// A table whose names are the operator's own.
+    pub(super) fn table(&self, key: &str) -> Option<&'a DeTable<'a>> {
+        let value = self.get(key)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_type(key, value, format!("a table: `{key} = {{ name = \"…\" }}`"));
+        }
+        table
+    }
+
     /// The tables under `[[key]]`, in the order of the file.
     pub(super) fn sections(&self, key: &str, kind: &'static Kind) -> Vec<Self> {
         let header = || format!("each as a table under [[{key}]], with two brackets");

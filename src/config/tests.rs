@@ -8,6 +8,7 @@ use super::*;
 use crate::reading::lag::LagLimit;
 
 mod documents;
+mod links;
 
 const SHA256_OF_FOO: &str = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
@@ -17,10 +18,12 @@ struct Directory(tempfile::TempDir);
 impl Directory {
     fn new() -> Self {
         let directory = Self(tempfile::tempdir().unwrap());
-        for folder in ["certs", "secrets"] {
+        for folder in ["certs", "keys", "secrets"] {
             fs::create_dir(directory.0.path().join(folder)).unwrap();
         }
-        for file in ["certs/redan.pem", "certs/redan.key", "certs/ca.pem", "certs/ca.crl", "certs/node.pins"] {
+        for file in
+            ["certs/redan.pem", "certs/redan.key", "certs/ca.pem", "certs/ca.crl", "certs/node.pins", "keys/dc1.key"]
+        {
             directory.write(file, "PEM, judged by whoever loads it\n");
         }
         directory.write("secrets/redis", "hunter2\n");
@@ -251,7 +254,6 @@ fn mistakes_in_redan() {
         ("log = \"info\"", BIND, NODES, &[(2, "write a table")]),
         ("log = { format = \"xml\", level = \"inof\" }", BIND, NODES, &[(2, "\"text\" or \"json\""), (2, "log level")]),
         ("[redan.logs]\nlevel = \"info\"", BIND, NODES, &[(2, "did you mean `log`?")]),
-        ("[[link]]\nname = \"x\"", BIND, NODES, &[(2, "[[link]] is not supported by this version")]),
     ]);
 }
 

@@ -5,9 +5,12 @@
 
 pub(crate) mod client;
 pub(crate) mod contents;
+pub(crate) mod identity;
 pub(crate) mod keyring;
+pub(crate) mod mutual;
 pub(crate) mod names;
 mod pem;
+pub(crate) mod pinned;
 pub(crate) mod pins;
 pub(crate) mod server;
 mod sni;
@@ -23,6 +26,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub(crate) enum TlsError {
     #[error("{}: cannot be read: {problem}; check the path and its permissions", .file.display())]
     Unreadable { file: PathBuf, problem: String },
+    #[error("{}: cannot be written: {problem}", .file.display())]
+    NotWritten { file: PathBuf, problem: String },
     #[error("{}: holds no certificate; it must be PEM with BEGIN CERTIFICATE", .file.display())]
     NoCertificate { file: PathBuf },
     #[error("{}: holds no usable private key ({problem}); it must be unencrypted PEM (PKCS#8, PKCS#1 or SEC1)", .file.display())]

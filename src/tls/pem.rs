@@ -21,7 +21,7 @@ pub(super) fn certificates(contents: &Contents, file: &Path) -> Result<Vec<Certi
     }
 }
 
-fn private_key(contents: &Contents, file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(super) fn private_key(contents: &Contents, file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let bytes = contents.of(file)?;
     PrivateKeyDer::from_pem_slice(bytes).map_err(|error| {
         let encrypted = bytes.windows(9).any(|window| window == b"ENCRYPTED");

@@ -22,6 +22,7 @@ mod large;
 mod layers;
 mod leaving;
 mod limits;
+mod link;
 mod marks;
 mod memory;
 mod metrics;

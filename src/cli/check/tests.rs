@@ -19,6 +19,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         sandbox: false,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
+        links: Vec::new(),
         warnings: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

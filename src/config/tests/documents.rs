@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use toml::de::{DeTable, DeValue};
 
 use super::super::keys::{
-    CERTIFICATE, FILE, GROUP, Kind, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN, SECTIONS,
-    SENTINEL, USERS_FILE,
+    CERTIFICATE, FILE, GROUP, Kind, LINK, LINK_TLS, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN,
+    SECTIONS, SENTINEL, USERS_FILE,
 };
 use super::Directory;
 
@@ -33,7 +33,7 @@ fn the_example_loads_as_written_and_with_everything_switched_on() {
     assert_eq!((written.listeners.len(), written.groups.len()), (1, 1));
     assert_eq!(written.warnings, Vec::<String>::new());
     let everything = directory.load(&switched_on(|_| true)).unwrap();
-    assert_eq!((everything.listeners.len(), everything.groups.len()), (4, 3));
+    assert_eq!((everything.listeners.len(), everything.groups.len(), everything.links.len()), (4, 3, 3));
 }
 
 #[test]
@@ -56,6 +56,8 @@ fn walk(kind: &Kind, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
             (&FILE, "redan", &REDAN),
             (&FILE, "listener", &LISTENER),
             (&FILE, "group", &GROUP),
+            (&FILE, "link", &LINK),
+            (&LINK, "tls", &LINK_TLS),
             (&REDAN, "log", &LOG),
             (&LISTENER, "tls", &LISTENER_TLS),
             (&LISTENER_TLS, "certificates", &CERTIFICATE),

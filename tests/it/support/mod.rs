@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod fake;
 pub(crate) mod group;
+pub(crate) mod link;
 pub(crate) mod network;
 pub(crate) mod proxy;
 pub(crate) mod redis;

@@ -145,7 +145,12 @@ pub(crate) struct Running(Child);
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         // Output of its own would keep the outer run of the test waiting for its end.
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self::start_as_it_is(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    }
+
+    /// For a command whose output goes elsewhere already.
+    pub(crate) fn start_as_it_is(command: &mut Command) -> Self {
+        let child = command.spawn();
         Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 }

@@ -1,0 +1,277 @@
+//! `[[link]]`: one end of an encrypted tunnel, where it listens, where it leads, and who may be at the other end.
+//!
+//! As in `listener`, every setting is read before anything is judged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::section::{Section, Text};
+use super::{Bind, files, keys, listener, values};
+use crate::identity::Identity;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MB: u64 = 1024 * 1024;
+
+/// The service of a link that names none.
+const SERVICE: &str = "main";
+
+/// One `[[link]]`.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) name: String,
+    pub(crate) bind: Bind,
+    pub(crate) end: End,
+    pub(crate) trust: Trust,
+    /// How long a broken link keeps the connections of both ends; zero closes them at once.
+    pub(crate) resume: Duration,
+    /// Bytes of one connection and direction that may be on their way.
+    pub(crate) replay: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_connections: usize,
+}
+
+/// Which of the two ends this is.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Programs of this side connect here.
+    Entry { to: String, service: String, announce: Option<Announced> },
+    /// Entries connect here; each service is a target on this side.
+    Exit { services: BTreeMap<String, Target> },
+}
+
+/// What a replica that connects to an entry is called at the master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Where an exit takes what came through the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `host:port`.
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What is spoken between the ends, and whom this end trusts.
+#[derive(Debug)]
+pub(crate) enum Trust {
+    /// Frames, and connections that outlive the link.
+    Link(Pinned),
+    /// Plain TLS, as stunnel speaks it, between pinned keys.
+    PinnedTls(Pinned),
+    /// Plain TLS with certificates.
+    CaTls(CaTls),
+}
+
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    /// The private key of this end.
+    pub(crate) identity: PathBuf,
+    /// Who may be at the other end.
+    pub(crate) peers: Vec<Identity>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CaTls {
+    pub(crate) ca: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) server_name: Option<String>,
+}
+
+pub(super) fn read(section: Section<'_>) -> Option<Link> {
+    let name = section.required("name", "\"dc2\"");
+    let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
+    let (bind, is_entry) = bind(&section);
+    let end = if is_entry { entry(&section) } else { exit(&section) };
+    let trust = trust(&section);
+    let resume = section.duration("resume", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(30));
+    let replay = section.size("replay", MB..=1024 * MB).filter(|bytes| *bytes > 0).unwrap_or(8 * MB);
+    let connect_timeout = section.duration("connect_timeout", Duration::from_millis(20)..=Duration::from_secs(60));
+    let max_connections = section.integer("max_connections", 1..=1_000_000).unwrap_or(1000);
+    let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]).unwrap_or(false);
+    let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
+    if is_entry && open && !plaintext {
+        section.error(
+            "entry",
+            "other machines reach this address, and what they send to it is not encrypted; listen on 127.0.0.1 or a Unix \
+             socket, or ask for it by name: `plaintext = \"allow\"`",
+        );
+    }
+    if !is_entry && section.has("plaintext") {
+        section.error("plaintext", "`plaintext` is about the local side of an entry; remove it");
+    }
+    section.close();
+    Some(Link {
+        name: name?.text.to_owned(),
+        bind: bind?,
+        end: end?,
+        trust: trust?,
+        resume,
+        replay: usize::try_from(replay).unwrap_or(usize::MAX),
+        connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
+        max_connections,
+    })
+}
+
+/// Where it listens, and whether as an entry.
+fn bind(section: &Section<'_>) -> (Option<Bind>, bool) {
+    match (section.has("entry"), section.has("exit")) {
+        (true, true) => section.error("exit", "a [[link]] is an `entry` or an `exit`; make two of this one"),
+        (false, false) => section.error(
+            "entry",
+            "[[link]] lacks `entry` or `exit`; write `entry = \"127.0.0.1:8000\"` where programs connect to it, and \
+             `exit = \"0.0.0.0:7443\"` at the other end",
+        ),
+        _ => {}
+    }
+    let mode = section.parsed("permissions", values::permissions);
+    let [entry, exit] = ["entry", "exit"].map(|key| section.text(key).map(|text| (key, text)));
+    let is_entry = !section.has("exit");
+    let Some((key, text)) = entry.or(exit) else {
+        return (None, is_entry);
+    };
+    let bind = listener::bind_to(section, key, text, mode);
+    if section.has("permissions") && !text.text.starts_with("unix:") {
+        section.error("permissions", "`permissions` are those of a Unix socket; remove them");
+    }
+    if key == "exit" && matches!(bind, Some(Bind::Unix { .. })) {
+        section.error("exit", "an exit is reached over the network; write an address and a port");
+    }
+    (bind, is_entry)
+}
+
+fn entry(section: &Section<'_>) -> Option<End> {
+    let to = section.required("to", "\"other-host:7443\"");
+    let to = to.filter(|to| section.parse("to", *to, |text| values::node_address(text).map(drop)).is_some());
+    let service = section.parsed("service", |text| values::name(text).map(|()| text.to_owned()));
+    // Asked for so that every key is.
+    let services = section.table("services");
+    if services.is_some() {
+        section.error("services", "an entry leads to one `service`; `services` are those of an exit");
+    }
+    let announce = section.parsed("announce", |text| {
+        let host = values::node_address(text)?.to_owned();
+        let port = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default();
+        Ok(Announced { host, port })
+    });
+    let service = service.unwrap_or_else(|| SERVICE.to_owned());
+    Some(End::Entry { to: to?.text.to_owned(), service, announce })
+}
+
+fn exit(section: &Section<'_>) -> Option<End> {
+    let mut targets = BTreeMap::new();
+    let to = section.text("to");
+    if let Some(target) = to.and_then(|to| target(section, "to", to)) {
+        targets.insert(SERVICE.to_owned(), target);
+    }
+    if section.text("service").is_some() {
+        section.error("service", "an exit has `services`, or one target `to`; `service` is what an entry asks for");
+    }
+    if section.text("announce").is_some() {
+        section.error("announce", "`announce` is said where the replica connects, at an entry; remove it here");
+    }
+    let services = section.table("services");
+    if section.has("to") && services.is_some() {
+        section.error("to", "`to` is the service \"main\"; write it into `services`, or remove those");
+    }
+    for (name, value) in services.into_iter().flatten() {
+        let at = name.span().start;
+        section.parse("services", Text { text: name.get_ref(), at }, values::name);
+        let text = value.get_ref().as_str().map(|text| Text { text, at: value.span().start });
+        match text {
+            Some(text) => {
+                let target = target(section, "services", text);
+                targets.extend(target.map(|target| (name.get_ref().to_string(), target)));
+            }
+            None => {
+                section.source().error(value.span().start, "a service is \"host:port\" or \"unix:/path\", in quotes")
+            }
+        }
+    }
+    if !section.has("to") && services.is_none() {
+        section.error(
+            "to",
+            "an exit lacks its target; write `to = \"127.0.0.1:6379\"`, or `services` with several: \
+             { main = \"127.0.0.1:6379\", sentinel = \"127.0.0.1:26379\" }",
+        );
+    }
+    (!targets.is_empty()).then_some(End::Exit { services: targets })
+}
+
+fn target(section: &Section<'_>, key: &str, text: Text<'_>) -> Option<Target> {
+    match text.text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Some(Target::Unix(section.source().resolve(path))),
+        _ => section.parse(key, text, |text| values::node_address(text).map(|_| Target::Tcp(text.to_owned()))),
+    }
+}
+
+fn trust(section: &Section<'_>) -> Option<Trust> {
+    let plain = section.choice("mode", &[("link", false), ("tls", true)]).unwrap_or(false);
+    let identity = section.file("identity");
+    if identity.as_deref().is_some_and(files::readable_by_all) {
+        section.warn("identity", "every user of this machine can read this private key; chmod o-r it");
+    }
+    let peers = section.optional_list("peers", "[\"redan1…\"]").unwrap_or_default();
+    let peers: Vec<Identity> = peers.iter().filter_map(|value| peer(section, value)).collect();
+    let tls = ca(section);
+    if !plain && section.has("tls") {
+        section.error("tls", "`tls` is for `mode = \"tls\"`; a link trusts keys: `identity` and `peers`");
+    }
+    if plain && section.has("tls") {
+        if section.has("identity") || section.has("peers") {
+            section.error("tls", "`tls` trusts a CA, `identity` and `peers` trust keys; remove one of the two");
+        }
+        return tls.map(Trust::CaTls);
+    }
+    for (key, advice) in [
+        ("identity", "`redan keygen dc1.key` makes one: write `identity = \"dc1.key\"`"),
+        ("peers", "write the line that `redan keygen` printed at the other end: `peers = [\"redan1…\"]`"),
+    ] {
+        if !section.has(key) {
+            section.error(key, format!("[[link]] lacks `{key}`; {advice}"));
+        }
+    }
+    let pinned = Pinned { identity: identity?, peers: Some(peers).filter(|peers| !peers.is_empty())? };
+    Some(if plain { Trust::PinnedTls(pinned) } else { Trust::Link(pinned) })
+}
+
+fn peer(section: &Section<'_>, value: &Spanned<DeValue<'_>>) -> Option<Identity> {
+    let at = value.span().start;
+    let Some(text) = value.get_ref().as_str() else {
+        section.source().error(at, "a peer is text in quotes: \"redan1…\"");
+        return None;
+    };
+    section.parse("peers", Text { text, at }, |text| {
+        text.parse::<Identity>().map_err(|why| format!("\"{text}\" is no identity: {why}"))
+    })
+}
+
+fn ca(section: &Section<'_>) -> Option<CaTls> {
+    let tls = section.section("tls", &keys::LINK_TLS)?;
+    for key in ["ca", "cert", "key"].into_iter().filter(|key| !tls.has(key)) {
+        tls.error(key, format!("`tls` of a link lacks `{key}`; both ends show a certificate and check the other's"));
+    }
+    let [ca, cert, key] = ["ca", "cert", "key"].map(|key| tls.file(key));
+    if key.as_deref().is_some_and(files::readable_by_all) {
+        tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
+    }
+    let server_name = tls.parsed("server_name", |text| Ok(text.to_owned()));
+    tls.close();
+    Some(CaTls { ca: ca?, cert: cert?, key: key?, server_name })
+}

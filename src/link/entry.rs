@@ -1,0 +1,265 @@
+//! The end to which programs connect: for each connection a TLS connection to the exit, made again when it breaks.
+//!
+//! A program whose connection cannot be carried on is reset at once, so that it tries again instead of waiting.
+
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+
+use super::counters::Open;
+use super::frame::{Control, Hello, Position, Reset, StreamId, short};
+use super::life::{self, Fresh, Greeting, Renew};
+use super::pump::Pump;
+use super::replication::Replication;
+use super::stream::Stream;
+use super::threads::Shared;
+use super::wire::Wire;
+use super::{Context, accept_failed, plain};
+use crate::config::link::{End, Trust};
+use crate::identity::Identity;
+use crate::limits::{LINK_DIALS, LINK_HANDSHAKE};
+use crate::net::{self, Listening, Socket};
+use crate::rarely::Rarely;
+use crate::tls::mutual;
+use crate::tls::pinned;
+
+/// Between two attempts to go on.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why there is no wire.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Another attempt may succeed.
+    Now(String),
+    /// It will not.
+    Ever(String),
+}
+
+/// What it takes to reach the exit.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub(super) to: String,
+    service: String,
+    connector: TlsConnector,
+    /// What the exit's certificate must be for, where a CA decides; with pinned keys it is not looked at.
+    name: ServerName<'static>,
+    timeout: Duration,
+    /// The exit refuses whoever has too many handshakes under way.
+    turns: Arc<Semaphore>,
+}
+
+pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ClientConfig>) {
+    let End::Entry { to, service, .. } = &context.link.end else { return };
+    let timeout = context.link.connect_timeout;
+    let name = match &context.link.trust {
+        Trust::CaTls(files) => mutual::server_name(files, to),
+        _ => ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()),
+    };
+    let dialer = Dialer {
+        to: to.clone(),
+        service: service.clone(),
+        connector: TlsConnector::from(tls),
+        name,
+        timeout,
+        turns: Arc::new(Semaphore::new(LINK_DIALS)),
+    };
+    let mut stopping = context.stopping.clone();
+    let accepting = async {
+        let full = Rarely::default();
+        let Ok(door) = Door::open(socket) else { return };
+        loop {
+            match door.next().await {
+                Ok((local, from)) => begin(&context, &dialer, local, from, &full),
+                Err(error) => accept_failed(&context.link.name, &error).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    fn open(socket: Listening) -> io::Result<Self> {
+        Ok(match socket {
+            Listening::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            Listening::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+
+    async fn next(&self) -> io::Result<(Socket, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, from) = listener.accept().await?;
+                socket.set_nodelay(true)?;
+                Ok((Socket::Tcp(socket), from.to_string()))
+            }
+            Self::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                let from =
+                    socket.peer_cred().map_or_else(|_| "a program".to_owned(), |who| format!("uid {}", who.uid()));
+                Ok((Socket::Unix(socket), from))
+            }
+        }
+    }
+}
+
+/// Gives a connection to a thread.
+fn begin(context: &Context, dialer: &Dialer, local: Socket, from: String, full: &Rarely) {
+    let limit = context.link.max_connections;
+    let Some(open) = context.counters.open(limit) else {
+        context.counters.refused();
+        if let Some(more) = full.allow(Instant::now()) {
+            let name = &context.link.name;
+            let refused = more + 1;
+            tracing::warn!(
+                "link '{name}' refused {refused} connections: it has {limit}, its `max_connections`; raise it"
+            );
+        }
+        local.reset_when_closed();
+        return;
+    };
+    // The socket belongs to this thread's event loop; where it goes is another's.
+    let Ok(packed) = life::pack(local) else { return };
+    let (context, dialer) = (context.clone(), dialer.clone());
+    let threads = context.threads.clone();
+    threads.spawn(Box::new(move |shared| {
+        Box::pin(async move {
+            if let Ok(local) = life::unpack(packed) {
+                serve(context, dialer, local, from, open, shared).await;
+            }
+        })
+    }));
+}
+
+async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _open: Open, shared: Shared) {
+    if !matches!(context.link.trust, Trust::Link(_)) {
+        return plain::entry(context, dialer, local, from).await;
+    }
+    let mut id = [0; 16];
+    if aws_lc_rs::rand::fill(&mut id).is_err() {
+        return local.reset_when_closed();
+    }
+    let mut stream = Stream::new(context.link.replay, Instant::now());
+    let mut redial = Redial { dialer, id: StreamId(id), peer: None, began: false };
+    let fresh = match redial.dial(stream.position()).await {
+        Ok(fresh) => fresh,
+        Err(Failure::Now(why) | Failure::Ever(why)) => {
+            context.counters.refused();
+            tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
+            return local.reset_when_closed();
+        }
+    };
+    redial.began = true;
+    redial.peer = Some(fresh.wire.peer);
+    let announced = match &context.link.end {
+        End::Entry { announce, .. } => announce.clone(),
+        End::Exit { .. } => None,
+    };
+    let replication = Some(Replication::new(announced));
+    let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
+    life::live(&context, pump, fresh, redial, &from).await;
+}
+
+/// Makes the wire again.
+struct Redial {
+    dialer: Dialer,
+    id: StreamId,
+    /// Who was at the other end first; nobody else may go on in its place.
+    peer: Option<Identity>,
+    began: bool,
+}
+
+impl Redial {
+    async fn dial(&self, position: Position) -> Result<Fresh, Failure> {
+        let Dialer { to, service, timeout, .. } = &self.dialer;
+        let hello = Control::Hello(Hello { id: self.id, resume: self.began, position, service: service.clone() });
+        let turn = self.dialer.turns.acquire().await;
+        let wire = self.dialer.shake_hands().await?;
+        if self.peer.is_some_and(|peer| peer != wire.peer) {
+            return Err(Failure::Ever(format!("{to} is now another peer, {}", short(&wire.peer))));
+        }
+        let greeting = tokio::time::timeout(*timeout, life::greet(wire, &hello));
+        let silent = || Failure::Now(format!("{to} does not answer within {timeout:?}"));
+        let greeting = greeting.await.map_err(|_| silent())?;
+        drop(turn);
+        match greeting {
+            Err(why) => Err(Failure::Now(format!("{to}: {why}"))),
+            Ok(Greeting { first: Control::Welcome(position), wire, rest }) => Ok(Fresh { wire, position, rest }),
+            Ok(Greeting { first: Control::Reset(Reset { reason, .. }), .. }) => {
+                Err(Failure::Ever(format!("{to} refused it: {reason}")))
+            }
+            Ok(_) => Err(Failure::Ever(format!("{to} does not keep to the protocol: its first frame is no answer"))),
+        }
+    }
+}
+
+impl Dialer {
+    /// A connection whose other end has proven who it is.
+    async fn shake_hands(&self) -> Result<Wire, Failure> {
+        let socket = self.dial().await?;
+        let wire = Wire::dialled(socket, Arc::clone(self.connector.config()), self.name.clone());
+        self.in_time(wire).await
+    }
+
+    async fn dial(&self) -> Result<TcpStream, Failure> {
+        net::dial(&self.to, self.timeout).await.map_err(|error| Failure::Now(error.to_string()))
+    }
+
+    /// A handshake, or why not.
+    async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
+        let (to, timeout) = (&self.to, LINK_HANDSHAKE.min(self.timeout));
+        match tokio::time::timeout(timeout, handshake).await {
+            Err(_) => Err(Failure::Now(format!("{to} does not finish the handshake within {timeout:?}"))),
+            Ok(Err(error)) => Err(Failure::Now(format!("{to}: {}", pinned::trouble(&error)))),
+            Ok(Ok(done)) => Ok(done),
+        }
+    }
+
+    /// Without frames, for an end that is not Redan.
+    pub(super) async fn tls(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+        let socket = self.dial().await?;
+        self.in_time(self.connector.connect(self.name.clone(), socket).into_future()).await
+    }
+}
+
+impl Renew for Redial {
+    const ANSWERS: bool = false;
+
+    async fn interrupted(&mut self) -> Fresh {
+        // Only the exit is called by the other end.
+        std::future::pending().await
+    }
+
+    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, String> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let why = match self.dial(position).await {
+                Ok(fresh) => return Ok(fresh),
+                Err(Failure::Ever(why)) => return Err(why),
+                Err(Failure::Now(why)) => why,
+            };
+            if Instant::now() + pause >= until {
+                return Err(format!("the last attempt: {why}"));
+            }
+            tracing::debug!("not yet resumed: {why}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The end to which entries connect: lets in whoever is pinned, connects to the target, and keeps the stream when its wire breaks.
+//!
+//! Whoever is refused is one line of the log with the reason. A stranger costs one of a bounded number of handshakes and
+//! nothing else.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
+use super::life::{self, Fresh, Greeting, Renew};
+use super::pump::Pump;
+use super::stream::Stream;
+use super::threads::Shared;
+use super::wire::{Packed, Wire};
+use super::{Context, accept_failed, plain};
+use crate::config::link::{End, Target, Trust};
+use crate::identity::Identity;
+use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
+use crate::net::{self, Listening, Socket};
+use crate::rarely::Rarely;
+use crate::tls::pinned;
+
+/// A silent peer of a plain TLS link is asked after so long whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// What all connections of one exit share.
+struct Exit {
+    context: Context,
+    acceptor: TlsAcceptor,
+    /// Handshakes that have not come to an end, by source.
+    strangers: Mutex<HashMap<IpAddr, usize>>,
+    streams: Mutex<HashMap<StreamId, Seat>>,
+}
+
+/// Where a new wire for a stream goes.
+struct Seat {
+    peer: Identity,
+    to: mpsc::UnboundedSender<Call>,
+}
+
+/// A wire for a stream that lives on some thread.
+struct Call {
+    wire: Packed,
+    position: Position,
+    rest: Vec<u8>,
+}
+
+pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ServerConfig>) {
+    let Listening::Tcp(socket) = socket else { return };
+    let Ok(listener) = TcpListener::from_std(socket) else { return };
+    let acceptor = TlsAcceptor::from(tls);
+    let mut stopping = context.stopping.clone();
+    let exit = Arc::new(Exit { context, acceptor, strangers: Mutex::default(), streams: Mutex::default() });
+    let accepting = async {
+        let crowded = Rarely::default();
+        loop {
+            match listener.accept().await {
+                Ok((stream, from)) => exit.begin(stream, from, &crowded),
+                Err(error) => accept_failed(&exit.context.link.name, &error).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// One handshake that counts against its source.
+struct Stranger {
+    exit: Arc<Exit>,
+    source: IpAddr,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut strangers = lock(&self.exit.strangers);
+        if let Some(count) = strangers.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                strangers.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// Nothing that is done under these locks can panic halfway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Exit {
+    fn begin(self: &Arc<Self>, socket: TcpStream, from: SocketAddr, crowded: &Rarely) {
+        let Some(stranger) = self.let_stand(from.ip()) else {
+            self.context.counters.refused();
+            if let Some(more) = crowded.allow(Instant::now()) {
+                let name = &self.context.link.name;
+                tracing::warn!(
+                    "link '{name}' refused {} connections, the last from {from}: too many there have not proven who they are",
+                    more + 1
+                );
+            }
+            return;
+        };
+        let Ok(socket) = socket.into_std() else { return };
+        let exit = Arc::clone(self);
+        self.context.threads.spawn(Box::new(move |shared| {
+            Box::pin(async move {
+                if let Ok(socket) = TcpStream::from_std(socket) {
+                    exit.serve(socket, from, stranger, shared).await;
+                }
+            })
+        }));
+    }
+
+    fn let_stand(self: &Arc<Self>, source: IpAddr) -> Option<Stranger> {
+        let mut strangers = lock(&self.strangers);
+        let all: usize = strangers.values().sum();
+        let of_this = strangers.get(&source).copied().unwrap_or(0);
+        if all >= LINK_HANDSHAKES || of_this >= LINK_HANDSHAKES_OF_A_SOURCE {
+            return None;
+        }
+        strangers.insert(source, of_this + 1);
+        Some(Stranger { exit: Arc::clone(self), source })
+    }
+
+    fn refuse(&self, from: SocketAddr, why: &str) {
+        self.context.counters.refused();
+        tracing::warn!("link '{}': the connection from {from} is refused: {why}", self.context.link.name);
+    }
+
+    async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr, stranger: Stranger, shared: Shared) {
+        if !matches!(self.context.link.trust, Trust::Link(_)) {
+            return self.plain(socket, from, stranger).await;
+        }
+        match self.in_time(self.hello(socket)).await {
+            Err(why) => self.refuse(from, &why),
+            Ok((hello, wire, rest)) => {
+                drop(stranger);
+                match hello.resume {
+                    true => self.resume(hello, wire, rest, from).await,
+                    false => self.begin_stream(hello, wire, rest, from, shared).await,
+                }
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, handshake: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        let done = tokio::time::timeout(LINK_HANDSHAKE, handshake).await;
+        done.unwrap_or_else(|_| Err(format!("it did not finish the handshake within {LINK_HANDSHAKE:?}")))
+    }
+
+    async fn hello(&self, socket: TcpStream) -> Result<(Hello, Wire, Vec<u8>), String> {
+        let wire = Wire::accepted(socket, Arc::clone(self.acceptor.config())).await;
+        let wire = wire.map_err(|error| pinned::trouble(&error))?;
+        match life::first_frame(wire).await? {
+            Greeting { first: Control::Hello(hello), wire, rest } => Ok((hello, wire, rest)),
+            _ => Err("it does not keep to the protocol: its first frame is no hello".to_owned()),
+        }
+    }
+
+    /// Tells the entry why not, and the log.
+    async fn send_away(&self, mut wire: Wire, from: SocketAddr, code: Code, why: String) {
+        self.refuse(from, &format!("{why} (peer {})", short(&wire.peer)));
+        let mut frame = Vec::new();
+        Control::Reset(Reset { code, reason: why }).encode(&mut frame);
+        // Whoever does not take a few bytes learns it from the end of the connection.
+        let _ = tokio::time::timeout(LINK_HANDSHAKE, wire.send(&frame)).await;
+        wire.close();
+    }
+
+    async fn begin_stream(self: Arc<Self>, hello: Hello, wire: Wire, rest: Vec<u8>, from: SocketAddr, shared: Shared) {
+        let (counters, link) = (&self.context.counters, &self.context.link);
+        let Some(_open) = counters.open(link.max_connections) else {
+            let why = format!("there are {} connections already, `max_connections` of the exit", link.max_connections);
+            return self.send_away(wire, from, Code::Full, why).await;
+        };
+        let local = match self.connect(&hello.service).await {
+            Ok(local) => local,
+            Err((code, why)) => return self.send_away(wire, from, code, why).await,
+        };
+        let (to, calls) = mpsc::unbounded_channel();
+        let Some(_seat) = self.seat(hello.id, Seat { peer: wire.peer, to }) else {
+            return self.send_away(wire, from, Code::Protocol, "it began a stream that exists".to_owned()).await;
+        };
+        let whom = format!("{} from {from}", short(&wire.peer));
+        let stream = Stream::new(link.replay, Instant::now());
+        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, None);
+        let first = Fresh { wire, position: hello.position, rest };
+        life::live(&self.context, pump, first, Called(calls), &whom).await;
+    }
+
+    async fn resume(&self, hello: Hello, wire: Wire, rest: Vec<u8>, from: SocketAddr) {
+        let to = {
+            let streams = lock(&self.streams);
+            let known = streams.get(&hello.id);
+            known.map(|seat| if seat.peer == wire.peer { Ok(seat.to.clone()) } else { Err(()) })
+        };
+        let refusal = match to {
+            Some(Ok(to)) => match wire.pack() {
+                // It may have ended at this moment; the entry then finds the wire closed, and asks again.
+                Ok(wire) => return drop(to.send(Call { wire, position: hello.position, rest })),
+                Err(_) => return,
+            },
+            Some(Err(())) => "it asks for another peer's stream",
+            None => "there is no such stream any more; this end has restarted or given it up",
+        };
+        self.send_away(wire, from, Code::Unknown, refusal.to_owned()).await;
+    }
+
+    fn seat(self: &Arc<Self>, id: StreamId, seat: Seat) -> Option<Seated> {
+        let mut streams = lock(&self.streams);
+        if streams.contains_key(&id) {
+            return None;
+        }
+        streams.insert(id, seat);
+        Some(Seated { exit: Arc::clone(self), id })
+    }
+
+    async fn connect(&self, service: &str) -> Result<Socket, (Code, String)> {
+        let End::Exit { services } = &self.context.link.end else {
+            return Err((Code::Service, "this is no exit".to_owned()));
+        };
+        let Some(target) = services.get(service) else {
+            let known: Vec<&str> = services.keys().map(String::as_str).collect();
+            return Err((Code::Service, format!("the exit has no service '{service}', it has {}", known.join(", "))));
+        };
+        let timeout = self.context.link.connect_timeout;
+        let failed =
+            |why: String| (Code::Target, format!("the target of service '{service}' cannot be reached: {why}"));
+        match target {
+            Target::Tcp(address) => {
+                let socket = net::dial(address, timeout).await.map_err(|error| failed(error.to_string()))?;
+                Ok(Socket::Tcp(socket))
+            }
+            Target::Unix(path) => {
+                let socket = UnixStream::connect(path).await;
+                socket.map(Socket::Unix).map_err(|error| failed(format!("{}: {error}", path.display())))
+            }
+        }
+    }
+
+    /// Without frames, for an end that is not Redan.
+    async fn plain(&self, socket: TcpStream, from: SocketAddr, stranger: Stranger) {
+        let shaken = async {
+            net::tune_client(&socket, Some(KEEPALIVE)).map_err(|error| error.to_string())?;
+            self.acceptor.accept(socket).await.map_err(|error| pinned::trouble(&error))
+        };
+        let stream = match self.in_time(shaken).await {
+            Ok(stream) => stream,
+            Err(why) => return self.refuse(from, &why),
+        };
+        drop(stranger);
+        let Some(_open) = self.context.counters.open(self.context.link.max_connections) else {
+            return self.refuse(from, "there are `max_connections` already");
+        };
+        let End::Exit { services } = &self.context.link.end else { return };
+        // Without frames nobody says which service; the configuration has one.
+        let Some(service) = services.keys().next() else { return };
+        match self.connect(service).await {
+            Ok(local) => plain::join(&self.context, stream, local, &from.to_string()).await,
+            Err((_, why)) => self.refuse(from, &why),
+        }
+    }
+}
+
+/// A stream in the table, until it ends.
+struct Seated {
+    exit: Arc<Exit>,
+    id: StreamId,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        lock(&self.exit.streams).remove(&self.id);
+    }
+}
+
+/// Waits until the entry calls.
+struct Called(mpsc::UnboundedReceiver<Call>);
+
+impl Called {
+    async fn next(&mut self) -> Fresh {
+        loop {
+            match self.0.recv().await {
+                // The seat, which holds the sender, lives as long as the stream.
+                None => std::future::pending().await,
+                Some(Call { wire, position, rest }) => {
+                    if let Ok(wire) = wire.unpack() {
+                        return Fresh { wire, position, rest };
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Renew for Called {
+    const ANSWERS: bool = true;
+
+    async fn interrupted(&mut self) -> Fresh {
+        self.next().await
+    }
+
+    async fn renew(&mut self, _: Position, _: Instant) -> Result<Fresh, String> {
+        Ok(self.next().await)
+    }
+}

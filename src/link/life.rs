@@ -1,0 +1,271 @@
+//! The life of one stream at either end: pump, and when the wire breaks wait for another one, as long as the link says.
+//!
+//! What differs between the ends is where a new wire comes from: the entry dials, the exit is called ([`Renew`]).
+
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::net::UnixStream as RawUnix;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Context;
+use super::frame::{Code, Control, Decoder, Event, Position};
+use super::pump::{Pump, Stop};
+use super::wire::{Scratch, Wire};
+use crate::net::Socket;
+use crate::tls::pinned;
+
+/// For a last word to a peer that may be gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A wire that is ready to go on, and where its other end stands.
+pub(super) struct Fresh {
+    pub(super) wire: Wire,
+    pub(super) position: Position,
+    /// What came behind the greeting.
+    pub(super) rest: Vec<u8>,
+}
+
+/// Where a new wire comes from.
+pub(super) trait Renew {
+    /// The other end has made a new wire while this end still believes in the old one.
+    async fn interrupted(&mut self) -> Fresh;
+    /// The next wire. Both this and `interrupted` may be dropped and called again.
+    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, String>;
+    /// Whether this end answers the greeting of a new wire, instead of having said hello.
+    const ANSWERS: bool;
+}
+
+/// The other end's first frame.
+pub(super) struct Greeting {
+    pub(super) first: Control,
+    pub(super) wire: Wire,
+    pub(super) rest: Vec<u8>,
+}
+
+/// Says hello and reads the answer.
+pub(super) async fn greet(mut wire: Wire, hello: &Control) -> Result<Greeting, String> {
+    let mut bytes = Vec::new();
+    hello.encode(&mut bytes);
+    wire.send(&bytes).await.map_err(|error| error.to_string())?;
+    first_frame(wire).await
+}
+
+/// Reads one frame that is not data.
+pub(super) async fn first_frame(mut wire: Wire) -> Result<Greeting, String> {
+    // Not the thread's: this waits.
+    let mut scratch = Scratch::small();
+    let mut decoder = Decoder::default();
+    loop {
+        let read = poll_fn(|cx| wire.poll_read(cx, &mut scratch)).await.map_err(|error| pinned::trouble(&error))?;
+        if read == 0 {
+            return Err("it closed the connection without a word".to_owned());
+        }
+        let mut bytes = &scratch.plain[..read];
+        match decoder.next(&mut bytes) {
+            Err(malformed) => return Err(format!("it does not keep to the protocol: it sent {malformed}")),
+            Ok(Some(Event::Data(_))) => return Err("it does not keep to the protocol: it began with data".to_owned()),
+            Ok(Some(Event::Control(first))) => return Ok(Greeting { first, wire, rest: bytes.to_vec() }),
+            Ok(None) => {}
+        }
+    }
+}
+
+/// What ended a stream.
+enum Ending {
+    Finished,
+    /// For the log, and what the other end is to be told.
+    Given(String, Option<(Code, String)>),
+}
+
+/// Until the stream ends, and then ends it at both sides. `from` is the program or the peer, for the log.
+pub(super) async fn live(context: &Context, mut pump: Pump, first: Fresh, mut source: impl Renew, from: &str) {
+    let name = &context.link.name;
+    let mut stopping = context.stopping.clone();
+    let mut wire = None;
+    let ending = tokio::select! {
+        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, from) => ending,
+        _ = stopping.wait_for(|stop| *stop) => {
+            Ending::Given("Redan ends".to_owned(), Some((Code::Leaving, "the Redan at the other end is ending".to_owned())))
+        }
+    };
+    match ending {
+        Ending::Finished => {
+            if let Some(wire) = wire {
+                wire.close();
+            }
+        }
+        Ending::Given(why, last_words) => {
+            tracing::warn!("link '{name}': the connection of {from} is reset: {why}");
+            if let (Some(mut wire), Some((code, reason))) = (wire, last_words) {
+                let frame = pump.stream.give_up(code, reason);
+                // What it was about to be told is told by the end of the connection, if not by this.
+                let _ = tokio::time::timeout(LAST_WORDS, wire.send(&frame)).await;
+                wire.close();
+            }
+            pump.local.reset_when_closed();
+        }
+    }
+}
+
+async fn until_it_ends<R: Renew>(
+    context: &Context,
+    pump: &mut Pump,
+    wire: &mut Option<Wire>,
+    first: Fresh,
+    source: &mut R,
+    from: &str,
+) -> Ending {
+    let mut next = first;
+    loop {
+        if let Err(ending) = attach::<R>(pump, wire, next).await {
+            return ending;
+        }
+        let Some(current) = wire.as_mut() else { return Ending::Finished };
+        let stop = tokio::select! {
+            biased;
+            stop = pump.run(Some(current)) => stop,
+            fresh = source.interrupted() => {
+                next = fresh;
+                tracing::info!("link '{}': the other end of {from} has begun a new connection", context.link.name);
+                context.counters.resumed();
+                continue;
+            }
+        };
+        let why = match judge(stop) {
+            Ok(why) => why,
+            Err(ending) => return ending,
+        };
+        // Closed now, so that the other end learns of it if it can.
+        drop(wire.take());
+        if pump.stream.is_over_for_programs() {
+            return Ending::Finished;
+        }
+        match detached(context, pump, source, &why, from).await {
+            Ok(fresh) => next = fresh,
+            Err(ending) => return ending,
+        }
+    }
+}
+
+/// The reason why a wire broke, if that is what happened.
+fn judge(stop: Stop) -> Result<String, Ending> {
+    Err(match stop {
+        Stop::Broken(why) => return Ok(why),
+        Stop::Finished => Ending::Finished,
+        Stop::Local(error) => {
+            let words = format!("the connection at this side broke: {error}");
+            Ending::Given(words, Some((Code::Local, format!("the connection at the other side broke: {error}"))))
+        }
+        Stop::Reset(reset) => Ending::Given(format!("the other end says: {}", reset.reason), None),
+        Stop::Violation(violation) => {
+            let words = format!("the other end does not keep to the protocol: {violation}");
+            Ending::Given(words, Some((Code::Protocol, violation.to_string())))
+        }
+    })
+}
+
+/// Tells the other end where this one stands, if that was not said in the hello.
+async fn welcome<R: Renew>(pump: &mut Pump, wire: &mut Wire) {
+    if R::ANSWERS {
+        let mut bytes = Vec::new();
+        Control::Welcome(pump.stream.position()).encode(&mut bytes);
+        // A few bytes always fit; where the wire is broken already, the pump will say so.
+        let _ = tokio::time::timeout(LAST_WORDS, wire.send(&bytes)).await;
+    }
+}
+
+async fn attach<R: Renew>(pump: &mut Pump, wire: &mut Option<Wire>, fresh: Fresh) -> Result<(), Ending> {
+    let Fresh { wire: mut new, position, rest } = fresh;
+    welcome::<R>(pump, &mut new).await;
+    *wire = Some(new);
+    let attached = pump.stream.attach(position, Instant::now()).map_err(Stop::Violation);
+    attached.and_then(|()| pump.take(&rest)).map_err(|stop| match judge(stop) {
+        Ok(why) => Ending::Given(why, None),
+        Err(ending) => ending,
+    })
+}
+
+/// Waits for another wire. The program's side goes on meanwhile as far as it can.
+async fn detached<R: Renew>(
+    context: &Context,
+    pump: &mut Pump,
+    source: &mut R,
+    why: &str,
+    from: &str,
+) -> Result<Fresh, Ending> {
+    let (name, patience) = (&context.link.name, context.link.resume);
+    let _detached = context.counters.detached();
+    let given = |words: String| Ending::Given(words, None);
+    if patience.is_zero() {
+        return Err(given(format!("the link broke: {why}")));
+    }
+    tracing::warn!("link '{name}': the link of {from} broke: {why}; both sides are kept for {patience:?}");
+    let broke = Instant::now();
+    let until = broke + patience;
+    let position = pump.stream.position();
+    let mut local_broke = None;
+    let renewed = async {
+        let renewing = source.renew(position, until);
+        tokio::pin!(renewing);
+        loop {
+            tokio::select! {
+                renewed = &mut renewing => return renewed,
+                stop = pump.run(None), if local_broke.is_none() => {
+                    // The other end must learn of it all the same.
+                    local_broke = judge(stop).err();
+                }
+            }
+        }
+    };
+    let renewed = tokio::time::timeout_at(until.into(), renewed).await;
+    let late = || format!("not resumed within {patience:?}");
+    match renewed.map_err(|_| late()).and_then(|renewed| renewed) {
+        Ok(mut fresh) => match local_broke {
+            None => {
+                context.counters.resumed();
+                let after = broke.elapsed();
+                let again = pump.stream.sent_again(fresh.position);
+                tracing::info!(
+                    "link '{name}': the link of {from} goes on after {after:.1?}; {again} bytes are sent again"
+                );
+                Ok(fresh)
+            }
+            Some(ending) => {
+                if let Ending::Given(_, Some((code, reason))) = &ending {
+                    welcome::<R>(pump, &mut fresh.wire).await;
+                    // As in `live`.
+                    let _ =
+                        tokio::time::timeout(LAST_WORDS, fresh.wire.send(&pump.stream.give_up(*code, reason.clone())))
+                            .await;
+                }
+                Err(ending)
+            }
+        },
+        Err(last) => {
+            context.counters.lost();
+            Err(local_broke.unwrap_or_else(|| given(format!("the link broke: {why}; {last}"))))
+        }
+    }
+}
+
+/// A program's connection on its way from one thread to another.
+pub(super) enum PackedLocal {
+    Tcp(std::net::TcpStream),
+    Unix(RawUnix),
+}
+
+pub(super) fn pack(local: Socket) -> io::Result<PackedLocal> {
+    Ok(match local {
+        Socket::Tcp(socket) => PackedLocal::Tcp(socket.into_std()?),
+        Socket::Unix(socket) => PackedLocal::Unix(socket.into_std()?),
+    })
+}
+
+pub(super) fn unpack(packed: PackedLocal) -> io::Result<Socket> {
+    Ok(match packed {
+        PackedLocal::Tcp(socket) => Socket::Tcp(TcpStream::from_std(socket)?),
+        PackedLocal::Unix(socket) => Socket::Unix(UnixStream::from_std(socket)?),
+    })
+}

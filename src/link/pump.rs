@@ -1,0 +1,291 @@
+//! Moves bytes between a program's socket and the wire, as the stream's machine says.
+//!
+//! One pump is one connection, at either end. Where there is no wire it goes on reading the program, as far as the replay
+//! buffer holds, and handing on what had come. It must never decide what happens when one of the two breaks: it says so and
+//! stops.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use super::counters::LinkCounters;
+use super::frame::Reset;
+use super::replication::Replication;
+use super::stream::{Stream, Violation};
+use super::wire::{Scratch, Wire};
+use crate::limits::LINK_AHEAD;
+use crate::net::Socket;
+use crate::tls::pinned;
+
+/// Turns before others of the thread have theirs: some 2 MiB.
+const TURNS: u32 = 16;
+
+/// Read at a time while the beginning of a connection is looked at.
+const HANDSHAKE: usize = 4096;
+
+/// Before something that is due and cannot be done is tried again.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Why the pump stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Both directions have ended, and both ends know.
+    Finished,
+    /// The wire broke. The stream may go on over another one.
+    Broken(String),
+    /// The program's connection broke.
+    Local(io::Error),
+    /// The other end gave the stream up.
+    Reset(Reset),
+    /// The other end does not keep to the protocol.
+    Violation(Violation),
+}
+
+pub(super) struct Pump {
+    pub(super) stream: Stream,
+    pub(super) local: Socket,
+    counters: Arc<LinkCounters>,
+    scratch: Rc<RefCell<Scratch>>,
+    timer: Pin<Box<Sleep>>,
+    /// At an entry: what a replica says first, and is told.
+    replication: Option<Replication>,
+    /// What of the stream's replay buffer the counters know.
+    counted: u64,
+}
+
+impl Pump {
+    pub(super) fn new(
+        stream: Stream,
+        local: Socket,
+        counters: Arc<LinkCounters>,
+        scratch: Rc<RefCell<Scratch>>,
+        replication: Option<Replication>,
+    ) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(stream.deadline().into()));
+        Self { stream, local, counters, scratch, timer, replication, counted: 0 }
+    }
+
+    /// Goes on until something ends it. It may be dropped and called again.
+    pub(super) async fn run(&mut self, mut wire: Option<&mut Wire>) -> Stop {
+        poll_fn(|cx| self.poll(cx, wire.as_deref_mut())).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, mut wire: Option<&mut Wire>) -> Poll<Stop> {
+        for _ in 0..TURNS {
+            match self.turn(cx, wire.as_deref_mut()) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(stop) => {
+                    self.count();
+                    return Poll::Ready(stop);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Everything once; `false` when nothing could be done and whatever may change that will wake the task.
+    fn turn(&mut self, cx: &mut Context<'_>, mut wire: Option<&mut Wire>) -> Result<bool, Stop> {
+        let now = Instant::now();
+        let mut moved = false;
+        if let Some(wire) = wire.as_deref_mut() {
+            moved |= self.read_wire(cx, wire, now)?;
+        }
+        moved |= self.write_local(cx, now)?;
+        moved |= self.read_local(cx)?;
+        if let Some(wire) = wire {
+            moved |= self.write_wire(cx, wire, now)?;
+            if self.stream.is_dead(now) {
+                return Err(Stop::Broken("nothing came from the other end for 5 s".to_owned()));
+            }
+            moved |= self.poll_timer(cx, now);
+        }
+        self.count();
+        Ok(moved)
+    }
+
+    fn read_wire(&mut self, cx: &mut Context<'_>, wire: &mut Wire, now: Instant) -> Result<bool, Stop> {
+        let scratch = &mut *self.scratch.borrow_mut();
+        let read = match wire.poll_read(cx, scratch) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) => return Err(Stop::Broken("the other end closed it".to_owned())),
+            Poll::Ready(Ok(read)) => read,
+            Poll::Ready(Err(error)) => return Err(Stop::Broken(words(&error))),
+        };
+        self.counters.received(read);
+        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, &self.counters)?;
+        Ok(true)
+    }
+
+    /// What came over the wire before the pump had it.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, &self.counters)
+    }
+
+    fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
+        let mut moved = false;
+        loop {
+            let [first, second] = self.stream.pending();
+            if first.is_empty() {
+                break;
+            }
+            match self.local.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
+                Ok(written) => {
+                    self.stream.pending_delivered(written, now);
+                    moved = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.local.poll_write_ready(cx) {
+                    Poll::Pending => return Ok(moved),
+                    Poll::Ready(ready) => ready.map_err(Stop::Local)?,
+                },
+                Err(error) => return Err(Stop::Local(error)),
+            }
+        }
+        if self.stream.end_is_due() {
+            self.local.end().map_err(Stop::Local)?;
+            self.stream.end_delivered(now);
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn read_local(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
+        let Some(space) = self.stream.local_space() else {
+            return Ok(false);
+        };
+        if let Some(replication) = self.replication.as_mut().filter(|replication| replication.handshake.looks()) {
+            let mut scratch = self.scratch.borrow_mut();
+            let buffer = &mut scratch.plain[..HANDSHAKE];
+            let read = self.local.poll_read(cx, buffer);
+            if let Poll::Ready(Ok(read @ 1..)) = read {
+                let mut passed = Vec::new();
+                replication.handshake.pass(&buffer[..read], &mut passed);
+                self.stream.local_extend(&passed);
+                return Ok(true);
+            }
+            drop(scratch);
+            return self.local_said(read);
+        }
+        let read = self.local.poll_read(cx, space);
+        self.local_said(read)
+    }
+
+    fn local_said(&mut self, read: Poll<io::Result<usize>>) -> Result<bool, Stop> {
+        match read {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) => self.stream.local_ended(),
+            Poll::Ready(Ok(read)) => self.stream.local_read(read),
+            Poll::Ready(Err(error)) => return Err(Stop::Local(error)),
+        }
+        Ok(true)
+    }
+
+    fn write_wire(&mut self, cx: &mut Context<'_>, wire: &mut Wire, now: Instant) -> Result<bool, Stop> {
+        let broken = |error: io::Error| Stop::Broken(words(&error));
+        let mut moved = false;
+        loop {
+            match wire.poll_flush(cx) {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(sent) => sent.map_err(broken)?,
+            }
+            if self.stream.is_finished() {
+                return Err(Stop::Finished);
+            }
+            let mut encrypted = 0;
+            if let Some(control) = self.stream.control(now) {
+                encrypted += wire.encrypt(&[&control]).map_err(broken)?;
+            }
+            while encrypted < LINK_AHEAD
+                && let Some(outgoing) = self.stream.data(now)
+            {
+                let [first, second] = outgoing.payload;
+                let parts = [&outgoing.header[..], first, second];
+                encrypted += wire.encrypt(&parts).map_err(broken)?;
+            }
+            if encrypted == 0 {
+                if self.stream.is_idle(now) {
+                    wire.release();
+                }
+                return Ok(moved);
+            }
+            self.counters.sent(encrypted);
+            moved = true;
+        }
+    }
+
+    /// Wakes the task when something is due. Moved only when it has fired or is too late: a deadline that has gone up
+    /// meanwhile costs one idle turn and not a change of the timer for every message.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        // Something may be due that cannot be done, because the wire takes nothing: that must not spin.
+        let deadline = self.stream.deadline().max(now + PATIENCE).into();
+        if self.timer.is_elapsed() || deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn count(&mut self) {
+        if let Some(time) = self.stream.round_trip() {
+            self.counters.round_trip(time);
+        }
+        let now = self.stream.unacknowledged();
+        if now != self.counted {
+            self.counters.unacknowledged(self.counted, now);
+            self.counted = now;
+        }
+    }
+}
+
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it was closed without a goodbye".to_owned(),
+        io::ErrorKind::ConnectionReset => "it was reset".to_owned(),
+        _ => pinned::trouble(error),
+    }
+}
+
+fn take(
+    stream: &mut Stream,
+    local: &Socket,
+    bytes: &[u8],
+    now: Instant,
+    replication: &mut Option<Replication>,
+    counters: &LinkCounters,
+) -> Result<(), Stop> {
+    let mut failed = None;
+    let mut deliver = |slices: &[IoSlice<'_>]| {
+        if let Some(replication) = replication {
+            let sync = slices.iter().find_map(|slice| replication.hear(slice));
+            if let Some(sync) = sync {
+                counters.sync(sync);
+            }
+        }
+        match local.try_write_vectored(slices) {
+            Ok(written) => written,
+            Err(error) => {
+                failed = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
+                0
+            }
+        }
+    };
+    let taken = stream.incoming(bytes, now, &mut deliver);
+    if let Some(reset) = stream.was_reset() {
+        return Err(Stop::Reset(reset.clone()));
+    }
+    taken.map_err(Stop::Violation)?;
+    failed.map_or(Ok(()), |error| Err(Stop::Local(error)))
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.counters.unacknowledged(self.counted, 0);
+    }
+}

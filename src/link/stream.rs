@@ -1,0 +1,405 @@
+//! One connection of a program as its two ends see it: numbers, acknowledgements, what must be sent again, the end.
+//!
+//! Both ends run the same machine. It does no I/O and reads no clock: the shell (`drive`) gives it what came and asks what
+//! to send. Every byte has a number, counted from 0 in each direction; the end of a direction takes one number more. What the
+//! peer has not acknowledged stays in `replay`. When the network connection breaks, the machine is detached; a new
+//! connection attaches it where both ends say that they stand.
+
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use super::buffer::Buffer;
+use super::frame::{Code, Control, Decoder, Event, MAX_PAYLOAD, Malformed, Position, Reset, data_header};
+use crate::limits::{LINK_DEAD, LINK_PING};
+
+/// Delivered bytes are acknowledged when they are an eighth of the window, or this long after the first of them, or
+/// with whatever is sent anyway.
+const ACK_SHARE: u64 = 8;
+const ACK_DELAY: Duration = Duration::from_millis(100);
+
+/// Payloads that are handed to the local side with one call.
+const GATHERED: usize = 64;
+
+/// What the peer must not do. Its stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Violation {
+    #[error("it sent {0}")]
+    Malformed(#[from] Malformed),
+    #[error("it sent more than it was allowed to")]
+    Window,
+    #[error("it acknowledged what was never sent")]
+    Ack,
+    #[error("it sent bytes behind its end")]
+    BehindEnd,
+    #[error("it greeted twice")]
+    Greeting,
+    #[error("it wants to go on where this end has never been")]
+    Position,
+}
+
+/// What is sent next: a header and payload, one behind the other.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) header: [u8; 4],
+    pub(crate) payload: [&'a [u8]; 2],
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    // From the local side to the peer.
+    /// The numbers from `acknowledged` on.
+    replay: Buffer,
+    /// The peer has delivered everything below.
+    acknowledged: u64,
+    /// The next number to send over the present connection.
+    sent: u64,
+    /// The highest `sent` over any connection.
+    ever_sent: u64,
+    /// The number of the end, once the local side has ended.
+    end: Option<u64>,
+    /// How far beyond `acknowledged` the peer lets us send.
+    window: u64,
+
+    // From the peer to the local side.
+    received: u64,
+    delivered: u64,
+    /// The last `delivered` that the peer was told.
+    told: u64,
+    /// `delivered` as it was when the peer was last told the position.
+    positioned: u64,
+    /// What was received and not delivered.
+    pending: Buffer,
+    peer_end: Option<u64>,
+    own_window: u64,
+
+    // The present connection.
+    decoder: Decoder,
+    /// Frames that go before any data.
+    control: Vec<u8>,
+    reset: Option<Reset>,
+    last_sent: Instant,
+    last_received: Instant,
+    /// The oldest delivered byte that was not acknowledged.
+    owes_since: Option<Instant>,
+    /// When a PING was sent whose PONG has not come.
+    asked: Option<Instant>,
+    round_trip: Option<Duration>,
+}
+
+impl Stream {
+    /// `window`: bytes that either direction may have on its way. Detached.
+    pub(crate) fn new(window: usize, now: Instant) -> Self {
+        Self {
+            replay: Buffer::default(),
+            acknowledged: 0,
+            sent: 0,
+            ever_sent: 0,
+            end: None,
+            window: 0,
+            received: 0,
+            delivered: 0,
+            told: 0,
+            positioned: 0,
+            pending: Buffer::default(),
+            peer_end: None,
+            own_window: u64::from(u32::try_from(window).unwrap_or(u32::MAX)),
+            decoder: Decoder::default(),
+            control: Vec::new(),
+            reset: None,
+            last_sent: now,
+            last_received: now,
+            owes_since: None,
+            asked: None,
+            round_trip: None,
+        }
+    }
+
+    /// What the peer is told when a connection begins.
+    pub(crate) fn position(&mut self) -> Position {
+        self.positioned = self.delivered;
+        let window = u32::try_from(self.own_window).unwrap_or(u32::MAX);
+        Position { received: self.received, delivered: self.delivered, window }
+    }
+
+    /// A connection stands, and the peer said where it is.
+    pub(crate) fn attach(&mut self, peer: Position, now: Instant) -> Result<(), Violation> {
+        let known = self.acknowledged..=self.ever_sent;
+        if !known.contains(&peer.delivered) || !known.contains(&peer.received) || peer.delivered > peer.received {
+            return Err(Violation::Position);
+        }
+        self.acknowledge(peer.delivered)?;
+        self.sent = peer.received;
+        self.window = peer.window.into();
+        // Acknowledgements may have been lost with the old connection; the position was not.
+        self.told = self.positioned;
+        self.owes_since = (self.delivered > self.told).then_some(now);
+        self.decoder = Decoder::default();
+        self.control.clear();
+        self.asked = None;
+        (self.last_sent, self.last_received) = (now, now);
+        Ok(())
+    }
+
+    // ---- From the local side ----
+
+    /// Where bytes of the local side may be read into; `None` when no more fit, or it has ended.
+    pub(crate) fn local_space(&mut self) -> Option<&mut [u8]> {
+        let full = self.replay.len() as u64 >= self.own_window;
+        if full || self.end.is_some() { None } else { Some(self.replay.space()) }
+    }
+
+    pub(crate) fn local_read(&mut self, bytes: usize) {
+        self.replay.filled(bytes);
+    }
+
+    /// Bytes of the local side that were not read into [`Self::local_space`].
+    pub(crate) fn local_extend(&mut self, bytes: &[u8]) {
+        self.replay.extend(bytes);
+    }
+
+    pub(crate) fn local_ended(&mut self) {
+        self.end = Some(self.acknowledged + self.replay.len() as u64);
+    }
+
+    // ---- To the peer ----
+
+    /// Frames without data that are due.
+    pub(crate) fn control(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let has_data = self.sendable() > 0;
+        let owed = self.delivered - self.told;
+        let old = self.owes_since.is_some_and(|since| now.saturating_duration_since(since) >= ACK_DELAY);
+        let ends = self.peer_end.is_some_and(|end| self.delivered > end);
+        if owed > 0 && (has_data || old || ends || owed >= self.own_window / ACK_SHARE || !self.control.is_empty()) {
+            self.told = self.delivered;
+            self.owes_since = None;
+            Control::Ack(self.delivered).encode(&mut self.control);
+        }
+        if let Some(end) = self.end.filter(|end| self.sent == *end) {
+            Control::Fin(end).encode(&mut self.control);
+            self.moved(1);
+        }
+        if !has_data && self.control.is_empty() && now.saturating_duration_since(self.last_sent) >= LINK_PING {
+            self.asked.get_or_insert(now);
+            Control::Ping(self.sent).encode(&mut self.control);
+            // Nothing was said for a while: an idle stream holds no memory.
+            self.replay.release();
+            self.pending.release();
+        }
+        if self.control.is_empty() {
+            return None;
+        }
+        self.last_sent = now;
+        Some(std::mem::take(&mut self.control))
+    }
+
+    /// The next DATA frame, which is taken as sent.
+    pub(crate) fn data(&mut self, now: Instant) -> Option<Outgoing<'_>> {
+        let length = self.sendable().min(MAX_PAYLOAD as u64);
+        if length == 0 {
+            return None;
+        }
+        let from = self.sent - self.acknowledged;
+        self.moved(length);
+        self.last_sent = now;
+        // Both fit: they are less than the replay buffer has.
+        let payload = self.replay.slices(from as usize, length as usize);
+        Some(Outgoing { header: data_header(length as usize), payload })
+    }
+
+    fn moved(&mut self, numbers: u64) {
+        self.sent += numbers;
+        self.ever_sent = self.ever_sent.max(self.sent);
+    }
+
+    /// Bytes that may be sent now.
+    fn sendable(&self) -> u64 {
+        let behind = self.acknowledged + self.replay.len() as u64;
+        let allowed = self.acknowledged.saturating_add(self.window);
+        behind.min(allowed).saturating_sub(self.sent)
+    }
+
+    /// Ends both directions at once; whatever was not sent is not sent any more.
+    pub(crate) fn give_up(&self, code: Code, reason: String) -> Vec<u8> {
+        let mut frame = Vec::new();
+        Control::Reset(Reset { code, reason }).encode(&mut frame);
+        frame
+    }
+
+    // ---- From the peer ----
+
+    /// Takes what came. `deliver` hands payloads to the local side and says how many bytes it took; what it did not is kept.
+    pub(crate) fn incoming(
+        &mut self,
+        mut bytes: &[u8],
+        now: Instant,
+        deliver: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
+    ) -> Result<(), Violation> {
+        self.last_received = now;
+        let mut gathered = [IoSlice::new(&[]); GATHERED];
+        let mut count = 0;
+        let mut decoder = std::mem::take(&mut self.decoder);
+        while let Some(event) = decoder.next(&mut bytes)? {
+            match event {
+                Event::Data(data) => {
+                    if self.peer_end.is_some() {
+                        return Err(Violation::BehindEnd);
+                    }
+                    if count == GATHERED {
+                        self.hand_on(&gathered, now, deliver);
+                        count = 0;
+                    }
+                    self.received += data.len() as u64;
+                    if self.received - self.delivered > self.own_window {
+                        return Err(Violation::Window);
+                    }
+                    gathered[count] = IoSlice::new(data);
+                    count += 1;
+                }
+                Event::Control(control) => {
+                    // What came before the end must be handed on before it.
+                    if matches!(control, Control::Fin(_)) {
+                        self.hand_on(&gathered[..count], now, deliver);
+                        count = 0;
+                    }
+                    self.take(control, now)?;
+                }
+            }
+        }
+        self.decoder = decoder;
+        self.hand_on(&gathered[..count], now, deliver);
+        Ok(())
+    }
+
+    fn hand_on(&mut self, mut slices: &[IoSlice<'_>], now: Instant, deliver: &mut dyn FnMut(&[IoSlice<'_>]) -> usize) {
+        if slices.is_empty() {
+            return;
+        }
+        let mut taken = if self.pending.is_empty() { deliver(slices) } else { 0 };
+        self.delivered(taken, now);
+        while let Some((first, rest)) = slices.split_first() {
+            let skipped = taken.min(first.len());
+            self.pending.extend(&first[skipped..]);
+            taken -= skipped;
+            slices = rest;
+        }
+    }
+
+    fn take(&mut self, control: Control, now: Instant) -> Result<(), Violation> {
+        match control {
+            Control::Hello(_) | Control::Welcome(_) => return Err(Violation::Greeting),
+            Control::Ack(number) => self.acknowledge(number)?,
+            Control::Ping(number) => Control::Pong(number).encode(&mut self.control),
+            Control::Pong(_) => {
+                if let Some(asked) = self.asked.take() {
+                    self.round_trip = Some(now.saturating_duration_since(asked));
+                }
+            }
+            Control::Fin(number) => {
+                if number != self.received || self.peer_end.is_some() {
+                    return Err(Violation::BehindEnd);
+                }
+                self.peer_end = Some(number);
+                self.received += 1;
+            }
+            Control::Reset(reset) => self.reset = Some(reset),
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, number: u64) -> Result<(), Violation> {
+        if number > self.ever_sent || number < self.acknowledged {
+            return Err(Violation::Ack);
+        }
+        // The end has a number and no byte.
+        let gone = (number - self.acknowledged).min(self.replay.len() as u64);
+        self.replay.consume(gone as usize);
+        self.acknowledged = number;
+        Ok(())
+    }
+
+    // ---- To the local side ----
+
+    /// What came and was not taken yet.
+    pub(crate) fn pending(&self) -> [&[u8]; 2] {
+        self.pending.slices(0, self.pending.len())
+    }
+
+    /// The local side took so much of [`Self::pending`].
+    pub(crate) fn pending_delivered(&mut self, bytes: usize, now: Instant) {
+        self.pending.consume(bytes);
+        self.delivered(bytes, now);
+    }
+
+    fn delivered(&mut self, bytes: usize, now: Instant) {
+        if bytes > 0 {
+            self.delivered += bytes as u64;
+            self.owes_since.get_or_insert(now);
+        }
+    }
+
+    /// The peer has ended and everything before that is delivered: the local side must be told, once.
+    pub(crate) fn end_is_due(&self) -> bool {
+        self.peer_end == Some(self.delivered)
+    }
+
+    pub(crate) fn end_delivered(&mut self, now: Instant) {
+        debug_assert!(self.end_is_due());
+        self.delivered(1, now);
+    }
+
+    // ---- As a whole ----
+
+    /// What the peer ended the stream with.
+    pub(crate) fn was_reset(&self) -> Option<&Reset> {
+        self.reset.as_ref()
+    }
+
+    /// Both directions have ended, and both ends know it.
+    pub(crate) fn is_finished(&self) -> bool {
+        let ours = self.end.is_some_and(|end| self.acknowledged > end);
+        let theirs = self.peer_end.is_some_and(|end| self.delivered > end);
+        ours && theirs && self.told == self.delivered
+    }
+
+    /// Both directions have ended as far as the programs can see: nothing is lost if the peer is gone.
+    pub(crate) fn is_over_for_programs(&self) -> bool {
+        self.end.is_some() && self.peer_end.is_some_and(|end| self.delivered > end)
+    }
+
+    /// Nothing came for too long.
+    pub(crate) fn is_dead(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_received) >= LINK_DEAD
+    }
+
+    /// Nothing was said by either end for a moment.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        let last = self.last_sent.max(self.last_received);
+        self.replay.is_empty() && now.saturating_duration_since(last) >= ACK_DELAY
+    }
+
+    /// When [`Self::control`] or [`Self::is_dead`] should be asked again though nothing came.
+    pub(crate) fn deadline(&self) -> Instant {
+        let deadline = (self.last_sent + LINK_PING).min(self.last_received + LINK_DEAD);
+        self.owes_since.map_or(deadline, |since| deadline.min(since + ACK_DELAY))
+    }
+
+    /// Bytes kept to be sent again.
+    pub(crate) fn unacknowledged(&self) -> u64 {
+        self.replay.len() as u64
+    }
+
+    /// What goes over the network a second time if the peer stands there.
+    pub(crate) fn sent_again(&self, peer: Position) -> u64 {
+        self.ever_sent.saturating_sub(peer.received)
+    }
+
+    /// How long the last PING took, once.
+    pub(crate) fn round_trip(&mut self) -> Option<Duration> {
+        self.round_trip.take()
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
