@@ -114,7 +114,7 @@ pub(crate) fn write(machine: &[String], rounds: usize, rows: &[Row]) -> String {
 
 fn show(value: f64) -> String {
     match value {
-        value if value == 0.0 => "–".to_owned(),
+        0.0 => "–".to_owned(),
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
         value => format!("{value:.2}"),
