@@ -157,11 +157,11 @@ pub(crate) const LINKS: usize = 64;
 
 /// What a link reads from its network connection at a time, and encrypts ahead of it: large enough that system calls cost
 /// little beside the encryption, small enough to stay in a core's second-level cache.
-pub(crate) const LINK_READ: usize = 256 * 1024;
-pub(crate) const LINK_AHEAD: usize = 256 * 1024;
+pub(crate) const LINK_READ: usize = 128 * 1024;
+pub(crate) const LINK_AHEAD: usize = 128 * 1024;
 
 /// Replay buffers grow in pieces of so many bytes; an idle connection has none.
-pub(crate) const LINK_CHUNK: usize = 128 * 1024;
+pub(crate) const LINK_CHUNK: usize = 64 * 1024;
 
 /// A link's handshake and its first frame: what takes longer is nobody who means it.
 pub(crate) const LINK_HANDSHAKE: Duration = Duration::from_secs(10);

@@ -289,6 +289,10 @@ impl Numbers {
     fn links(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let links: Vec<(&str, LinkNumbers)> =
             self.0.links.iter().map(|(name, counters)| (name.as_str(), counters.numbers())).collect();
+        // A family without samples is one that strict scrapers refuse.
+        if links.is_empty() {
+            return Ok(());
+        }
         let each = |reading: LinkReading| {
             links.iter().map(move |(name, link)| (vec![("link", Escaped(name))], Value::Whole(reading(link))))
         };
@@ -303,9 +307,13 @@ impl Numbers {
                 .map(|(kind, count)| (vec![("link", Escaped(name)), ("kind", Escaped(kind))], Value::Whole(count)))
         });
         counter(out, "redan_link_syncs", "Answers of masters to replicas that connected to the entry", syncs)?;
-        let trips =
-            links.iter().filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())));
-        gauge(out, "redan_link_round_trip_seconds", "Between the two ends, when the link was last idle", trips)?;
+        let trips: Vec<_> = links
+            .iter()
+            .filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())))
+            .collect();
+        if !trips.is_empty() {
+            gauge(out, "redan_link_round_trip_seconds", "Between the two ends, when the link was last idle", trips)?;
+        }
         let bytes = links.iter().flat_map(|(name, link)| {
             [("in", link.received), ("out", link.sent)].map(|(direction, bytes)| {
                 (vec![("link", Escaped(name)), ("direction", Escaped(direction))], Value::Whole(bytes))

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::limits::LINK_CHUNK as CHUNK;
 
 /// As much as a usual window, so that bulk traffic asks for no memory.
-const SPARE: usize = 64;
+const SPARE: usize = 128;
 
 /// Invariant: every piece but the last is full up to its end; the first has lost `head` bytes.
 #[derive(Debug, Default)]
