@@ -181,3 +181,7 @@ pub(crate) const LINK_DEAD: Duration = Duration::from_secs(5);
 /// Threads for links, at most one a core: with four, each of which encrypts more than a gigabyte a second, the network is
 /// what is slow.
 pub(crate) const LINK_THREADS: usize = 4;
+
+/// A read is not asked of a second node sooner: less than what a busy machine takes to run a program is no sign of a slow node,
+/// and the watch ticks four times as often.
+pub(crate) const LEAST_HEDGE: Duration = Duration::from_millis(4);

@@ -11,9 +11,11 @@ use tokio::sync::Notify;
 
 use super::lane::Purpose;
 use super::pool::Pool;
-use crate::config::Group;
+use crate::config::{Group, Hedge};
+use crate::limits::LEAST_HEDGE;
 use crate::reading::budget::Tenth;
 use crate::reading::outlier::{Member, Outliers};
+use crate::reading::tail::Percentile;
 use crate::reading::{Standing, Usage};
 use crate::topology::{Node, NodeId, Snapshot};
 
@@ -34,7 +36,9 @@ pub(super) struct Watch {
 }
 
 pub(super) async fn run(pool: Weak<Pool>) {
-    let Some(Paces { tick, late, hedge, judge }) = pool.upgrade().map(|pool| Paces::of(pool.dialer().group())) else {
+    let Some(Paces { tick, late, hedge, percentile, judge }) =
+        pool.upgrade().map(|pool| Paces::of(pool.dialer().group()))
+    else {
         return;
     };
     for number in 1u64.. {
@@ -47,6 +51,7 @@ pub(super) async fn run(pool: Weak<Pool>) {
             let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
             continue;
         }
+        let hedge = hedge.or_else(|| Some(ticks(strong.hedge_after(percentile?) / 4, tick)));
         let is_due = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
         if is_due(hedge) {
             strong
@@ -70,17 +75,29 @@ struct Paces {
     tick: Duration,
     late: Option<u64>,
     hedge: Option<u64>,
+    /// In place of `hedge`: by what nodes need.
+    percentile: Option<Percentile>,
     judge: u64,
 }
 
 impl Paces {
     fn of(group: &Group) -> Self {
         // `Age` counts so many ticks.
-        let (late, hedge) = (group.read_timeout.map(|time| time / 8), group.hedge.map(|time| time / 4));
-        let tick = late.into_iter().chain(hedge).fold(TICK, Duration::min);
-        let ticks = |time: Duration| (time.div_duration_f64(tick).round() as u64).max(1);
-        Self { tick, late: late.map(ticks), hedge: hedge.map(ticks), judge: ticks(TICK) }
+        let (after, percentile) = match group.hedge {
+            None => (None, None),
+            Some(Hedge::After(time)) => (Some(time), None),
+            Some(Hedge::SlowerThan(percentile)) => (None, Some(percentile)),
+        };
+        let (late, hedge) = (group.read_timeout.map(|time| time / 8), after.map(|time| time / 4));
+        let shortest = percentile.map(|_| LEAST_HEDGE / 4);
+        let tick = late.into_iter().chain(hedge).chain(shortest).fold(TICK, Duration::min);
+        let ticks = |time: Duration| ticks(time, tick);
+        Self { tick, late: late.map(ticks), hedge: hedge.map(ticks), percentile, judge: ticks(TICK) }
     }
+}
+
+fn ticks(time: Duration, tick: Duration) -> u64 {
+    (time.div_duration_f64(tick).round() as u64).max(1)
 }
 
 impl Pool {
@@ -104,6 +121,13 @@ impl Pool {
             any = true;
         }
         any
+    }
+
+    /// What a read takes that is slow for the quickest of the nodes; a node that is slow throughout must not hide it.
+    fn hedge_after(&self, percentile: Percentile) -> Duration {
+        let standings = self.watch.standings.borrow();
+        let quickest = standings.iter().filter_map(|standing| standing.usage.slowest_but(percentile)).min();
+        quickest.unwrap_or(TICK).max(LEAST_HEDGE)
     }
 
     /// So many reads were sent: a tenth of them may be sent twice.

@@ -11,7 +11,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::section::{Section, Text};
-use super::{Access, Group, Identity, NodeTls, NodeTrust, Secret, Seed, changes, files, keys, sentinel, values};
+use super::{Access, Group, Hedge, Identity, NodeTls, NodeTrust, Secret, Seed, changes, files, keys, sentinel, values};
+use crate::limits::LEAST_HEDGE;
+use crate::reading::tail::Percentile;
 
 /// Reads an environment variable; an argument so that tests need not change the process's environment.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
@@ -20,9 +22,21 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::V
 const PROBE: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(60);
 
 const LEAST_READ_TIMEOUT: Duration = Duration::from_millis(20);
-/// Less than what a machine that is busy takes to run a program is no sign of a slow node, and the watch ticks four times as often.
-const LEAST_HEDGE: Duration = Duration::from_millis(4);
 const HOUR: Duration = Duration::from_secs(3600);
+
+fn hedge(text: &str) -> Result<Hedge, String> {
+    let percentiles = [("p90", Percentile::P90), ("p95", Percentile::P95), ("p99", Percentile::P99)];
+    if let Some((_, percentile)) = percentiles.into_iter().find(|(name, _)| *name == text) {
+        return Ok(Hedge::SlowerThan(percentile));
+    }
+    let known = || "write \"p90\", \"p95\", \"p99\", or a time of 4ms to 1h".to_owned();
+    let after =
+        values::duration(text).map_err(|_| format!("\"{text}\" is neither a percentile nor a time; {}", known()))?;
+    if !(LEAST_HEDGE..=HOUR).contains(&after) {
+        return Err(format!("\"{text}\" is out of range; {}", known()));
+    }
+    Ok(Hedge::After(after))
+}
 
 /// `zone` is the one that Redan runs in.
 pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: Environment<'_>) -> Option<Group> {
@@ -40,8 +54,8 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
             .error("read_timeout", "`read_timeout` is at least 20ms, which a healthy node may take; 0s waits for ever");
     }
 
-    let hedge = section.duration("hedge", LEAST_HEDGE..=HOUR);
-    if hedge.is_some_and(|hedge| !read_timeout.is_zero() && hedge >= read_timeout) {
+    let hedge = section.parsed("hedge", hedge);
+    if matches!(hedge, Some(Hedge::After(after)) if !read_timeout.is_zero() && after >= read_timeout) {
         section.error("hedge", "after `read_timeout` a read is asked elsewhere anyway; make `hedge` shorter");
     }
 

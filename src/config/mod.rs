@@ -38,6 +38,7 @@ pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;
 use crate::reading::lag::LagLimit;
+use crate::reading::tail::Percentile;
 use crate::topology::fence::FenceSettings;
 
 /// A whole `proxy.toml`.
@@ -220,7 +221,7 @@ pub(crate) struct Group {
     /// A read that a node owes for so long is asked elsewhere; `None` waits for ever.
     pub(crate) read_timeout: Option<Duration>,
     /// A read that a node owes for so long is asked of another too; `None`: never.
-    pub(crate) hedge: Option<Duration>,
+    pub(crate) hedge: Option<Hedge>,
     /// The zone that Redan runs in.
     pub(crate) zone: Option<Arc<str>>,
     /// Redan puts another master in the place of one that is gone for so long; `None` never does.
@@ -288,6 +289,14 @@ impl Access {
             _ => Arc::clone(self),
         }
     }
+}
+
+/// When a read is asked of a second node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hedge {
+    After(Duration),
+    /// After as long as so many of a hundred reads take at the quickest node.
+    SlowerThan(Percentile),
 }
 
 /// The weight of a node that says none.

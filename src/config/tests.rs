@@ -162,7 +162,7 @@ fn every_setting_arrives() {
     assert_eq!((local.reads, local.consistency), (Reads::Master, Consistency::Strong));
     let group = &config.groups[0];
     assert_eq!((group.read_timeout, group.zone.as_deref()), (None, Some("a")));
-    assert_eq!(group.hedge, Some(Duration::from_millis(20)));
+    assert_eq!(group.hedge, Some(Hedge::After(Duration::from_millis(20))));
     assert_eq!((group.weight_of("10.0.0.2:6379"), group.zone_of("10.0.0.2:6379")), (0, Some("b")));
     assert_eq!((group.weight_of("10.0.0.4:6379"), group.zone_of("10.0.0.4:6379")), (10, None));
     let seen: Vec<_> = group
@@ -469,6 +469,7 @@ fn mistakes_in_groups() {
         ("", BIND, line("probe_interval = \"1ms\""), &[(9, "20ms to 1m")]),
         ("", BIND, line("read_timeout = \"1ms\""), &[(9, "at least 20ms")]),
         ("", BIND, line("hedge = \"1ms\""), &[(9, "4ms to 1h")]),
+        ("", BIND, line("hedge = \"p42\""), &[(9, "neither a percentile nor a time")]),
         ("", BIND, line("hedge = \"1s\""), &[(9, "make `hedge` shorter")]),
     ]);
 }

@@ -9,12 +9,14 @@ pub(crate) mod budget;
 pub(crate) mod choice;
 pub(crate) mod lag;
 pub(crate) mod outlier;
+pub(crate) mod tail;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use outlier::Seen;
+use tail::{Percentile, Tail};
 
 /// Samples of its answers' time that a node gives in one tick at most: enough to judge, and no clock is read for the rest.
 const SAMPLES_A_TICK: u32 = 32;
@@ -34,6 +36,7 @@ pub(crate) struct Usage {
     /// Since the last tick.
     samples: Cell<u32>,
     total_us: Cell<u64>,
+    tail: Cell<Tail>,
     late: Cell<bool>,
     refused: Cell<bool>,
     lost: Cell<u32>,
@@ -51,6 +54,7 @@ impl Default for Usage {
             wanted: Cell::new(SAMPLES_A_TICK),
             samples: Cell::new(0),
             total_us: Cell::new(0),
+            tail: Cell::default(),
             late: Cell::new(false),
             refused: Cell::new(false),
             lost: Cell::new(0),
@@ -92,6 +96,14 @@ impl Usage {
         self.wanted.set(self.wanted.get().saturating_sub(1));
         self.samples.set(self.samples.get() + 1);
         self.total_us.set(self.total_us.get().saturating_add(micros(after)));
+        let mut tail = self.tail.get();
+        tail.sample(micros(after));
+        self.tail.set(tail);
+    }
+
+    /// Within what time it answers so many of a hundred reads.
+    pub(crate) fn slowest_but(&self, percentile: Percentile) -> Option<Duration> {
+        self.tail.get().of(percentile)
     }
 
     /// It has owed a read for longer than reads may take.
