@@ -7,9 +7,9 @@ use crate::check::check;
 use crate::promote::promote;
 use crate::support::certs::Certs;
 use crate::support::endpoint::Endpoint;
-use crate::support::redis::{Redis, eventually, within};
+use crate::support::redis::Redis;
 use crate::support::relay::Relay;
-use crate::support::sentinels::{Guarded, NAME, Writer, options};
+use crate::support::sentinels::{Guarded, NAME, Writer, eventually, options};
 
 fn redan(group: &Guarded) -> Endpoint {
     let endpoint = Endpoint::start_blind(&[], "", &group.group());
@@ -43,8 +43,7 @@ fn settled(group: &Guarded, endpoint: &Endpoint) -> usize {
 /// Sentinels come to a returned master when they have heard it for 8 s and asked it twice more, on an idle machine.
 fn becomes_a_replica(node: &Redis) {
     // Sentinels take some 10 s for it, and more on a busy machine.
-    let up = || node.info("master_link_status").as_deref() == Some("up");
-    within(Duration::from_secs(90), "the old master is a replica", up);
+    eventually("the old master is a replica", || node.info("master_link_status").as_deref() == Some("up"));
 }
 
 #[test]
