@@ -26,7 +26,7 @@ const METHOD: &str = "\
   machine, over loopback. **redan** is a `[[link]]` as it comes. **stunnel** is Debian's, with both keys pinned
   (`verifyPeer`), TLS 1.3 and the cipher that Redan takes (AES-128-GCM). **spiped** is Debian's as it comes. **direct** has
   nothing in between. **redis-tls** is Redis's own `tls-replication`, where that can be compared.
-- Bulk: 4 GiB from a thread that writes to a thread that reads, 256 KiB at a time. Client, target and pair share the cores.
+- Bulk: 2 GiB from a thread that writes to a thread that reads, 256 KiB at a time. Client, target and pair share the cores.
 - Small requests: 64 bytes there and back, one after the other in each connection, 40,000 in all.
 - Full sync: a million keys of 1 KiB, diskless, not compressed, from `REPLICAOF` to `master_link_status:up`.
 - CPU is user and system time of both processes of a pair (`/proc/PID/stat`), in ticks of 10 ms.

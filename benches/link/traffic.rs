@@ -15,7 +15,7 @@ const TELL: u8 = b't';
 const ECHO: u8 = b'e';
 
 /// What is moved in bulk, by all connections together.
-const BULK: u64 = 4 << 30;
+const BULK: u64 = 2 << 30;
 const PIECE: usize = 256 * 1024;
 
 /// As long as a short command.

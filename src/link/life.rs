@@ -139,7 +139,7 @@ async fn until_it_ends<R: Renew>(
         };
         // Closed now, so that the other end learns of it if it can.
         drop(wire.take());
-        if pump.stream.is_over_for_programs() {
+        if pump.stream.has_arrived() {
             return Ending::Finished;
         }
         match detached(context, pump, source, &why, from).await {

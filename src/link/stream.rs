@@ -356,14 +356,14 @@ impl Stream {
 
     /// Both directions have ended, and both ends know it.
     pub(crate) fn is_finished(&self) -> bool {
-        let ours = self.end.is_some_and(|end| self.acknowledged > end);
-        let theirs = self.peer_end.is_some_and(|end| self.delivered > end);
-        ours && theirs && self.told == self.delivered
+        self.has_arrived() && self.told == self.delivered
     }
 
-    /// Both directions have ended as far as the programs can see: nothing is lost if the peer is gone.
-    pub(crate) fn is_over_for_programs(&self) -> bool {
-        self.end.is_some() && self.peer_end.is_some_and(|end| self.delivered > end)
+    /// Everything of both directions has arrived; the peer may not know it, and has nothing to lose.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let ours = self.end.is_some_and(|end| self.acknowledged > end);
+        let theirs = self.peer_end.is_some_and(|end| self.delivered > end);
+        ours && theirs
     }
 
     /// Nothing came for too long.

@@ -105,3 +105,21 @@ fn what_is_delivered_is_acknowledged_late_or_with_something_else() {
     assert_eq!(stream.incoming(&data(125), now, &mut |slices| slices[0].len()), Ok(()));
     assert_eq!(says(&mut stream, now), [Control::Ack(145)]);
 }
+
+#[test]
+fn a_stream_has_arrived_when_the_last_byte_and_the_end_are_acknowledged() {
+    let (mut stream, now) = attached();
+    stream.local_extend(b"abc");
+    stream.local_ended();
+    assert_eq!(told(&mut stream, Control::Fin(0), now), Ok(()));
+    assert!(stream.end_is_due());
+    stream.end_delivered(now);
+    assert_eq!(stream.data(now).expect("data").payload.concat(), b"abc");
+    assert_eq!(says(&mut stream, now), [Control::Ack(1), Control::Fin(3)]);
+    for number in [2, 3] {
+        assert_eq!(told(&mut stream, Control::Ack(number), now), Ok(()));
+        assert!(!stream.has_arrived(), "acknowledged: {number}");
+    }
+    assert_eq!(told(&mut stream, Control::Ack(4), now), Ok(()));
+    assert!(stream.has_arrived() && stream.is_finished());
+}
