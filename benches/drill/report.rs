@@ -20,8 +20,8 @@ Written by `make drill`; do not edit by hand. `make drill DRILL=help` lists the 
 or user namespaces: every server and Sentinel stands on a machine of its own (a network namespace).
 
 A master and two replicas of Redis, three Sentinels, and Redan or HAProxy in front of them, all started anew for each
-drill. Clients write a number to a key of their own and read it back, a quarter of them only reads; 20 clients every 5 ms,
-200 every 40 ms. In each drill something happens to the group after 2 s, and the clients go on until it is whole again.
+drill. Clients append numbers to a list of their own and read the last one back, a quarter of them only reads; 20 clients every
+5 ms, 200 every 40 ms. In each drill something happens to the group after 2 s, and the clients go on until it is whole again.
 ";
 
 const LEGEND: &str = "\
