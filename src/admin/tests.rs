@@ -30,6 +30,7 @@ fn node(id: u32, address: &str, role: Role) -> Node {
         parent: None,
         trouble: None,
         silent: false,
+        busy: false,
     }
 }
 
@@ -45,10 +46,12 @@ fn state() -> AdminState {
         readable: Err("it does not answer".into()),
         trouble: Some("timed out".into()),
         silent: true,
+        busy: false,
         ..node(2, "bad\"na\\me\n:1", Role::Unknown)
     };
     let nodes = vec![node(0, "10.0.0.1:6379", Role::Master), replica, silent];
-    let snapshot = Snapshot { epoch: 7, master: Some(0), nodes, reason: "the only claim".into(), sentinels: None };
+    let snapshot =
+        Snapshot { epoch: 7, master: Some(0), nodes, reason: "the only claim".into(), sentinels: None, busy: false };
     AdminState {
         started: Instant::now(),
         started_at: SystemTime::now(),

@@ -333,7 +333,9 @@ fn judge(reply: &[u8], asked: &str, address: &str, of_client: bool) -> Result<()
         }
         // The node asks for no password. `redan check` says so; commands are carried all the same, as probes are.
         "AUTH" if NO_PASSWORD_NEEDED.iter().any(|words| text.contains(words)) => Ok(()),
-        "SELECT" if text.starts_with("ERR") || text.starts_with("NOPERM") => Err(DialError::Dialect(text)),
+        "SELECT" if ["ERR", "NOPERM", "BUSY"].iter().any(|code| text.starts_with(code)) => {
+            Err(DialError::Dialect(text))
+        }
         "HELLO" if text.starts_with("ERR unknown command") || text.starts_with("NOPROTO") => {
             Err(DialError::Dialect(text))
         }

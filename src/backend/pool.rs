@@ -262,6 +262,7 @@ impl Pool {
         } else if new.epoch != self.snapshot.borrow().epoch {
             self.unserved_since.set(None);
         }
+        self.leave_scripts_alone(&new);
         self.fence(&new);
         self.follow(&new);
         self.node_counters.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
@@ -286,6 +287,17 @@ impl Pool {
                 Some(node) if node.silent && master.is_some() => lane.close("the node does not answer"),
                 Some(_) if lane.key.purpose == Purpose::Ordered && master.is_some() => lane.retire(),
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// What is sent behind a script over the same connection waits until it ends, be it never. Whoever comes when the node says that
+    /// it is busy gets another connection, on which it says so to them too, as it does to clients of its own.
+    fn leave_scripts_alone(&self, new: &Snapshot) {
+        let was = self.snapshot.borrow();
+        for node in new.nodes.iter().filter(|node| node.busy && was.node(node.id).is_none_or(|before| !before.busy)) {
+            for lane in self.lanes.borrow().iter().filter(|lane| lane.key.node == node.id) {
+                lane.retire();
             }
         }
     }

@@ -112,8 +112,9 @@ mod tests {
             parent: None,
             trouble: None,
             silent: false,
+            busy: false,
         };
-        Snapshot { epoch: 1, master: None, nodes: vec![node], reason: "a test".into(), sentinels: None }
+        Snapshot { epoch: 1, master: None, nodes: vec![node], reason: "a test".into(), sentinels: None, busy: false }
     }
 
     /// Lag in milliseconds and bytes, snapshot by snapshot, and who is in.

@@ -25,6 +25,7 @@ fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us:
         parent: None,
         trouble: None,
         silent: false,
+        busy: false,
     }
 }
 
@@ -42,6 +43,7 @@ fn group(with_master: bool) -> Snapshot {
         ],
         reason: "a test".into(),
         sentinels: None,
+        busy: false,
     }
 }
 
@@ -257,6 +259,7 @@ fn zones_are_preferred_and_spilt_over() {
                 .to_vec(),
             reason: "a test".into(),
             sentinels: None,
+            busy: false,
         };
         let at = |id: u32| [1, 2, 3, 5, 6].iter().position(|known| *known == id).expect("a node");
         let mut standings = standings(&snapshot);

@@ -21,8 +21,17 @@ pub(super) struct Hold {
 
 impl Session {
     /// The session's next command cannot be routed now. `Again` once it has waited as long as it may, or at once where no
-    /// more may wait: the caller then answers with [`Self::hold_error`].
+    /// more may wait or a script is what they would wait for: the caller then answers with [`Self::hold_error`].
     pub(super) fn hold(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
+        if self.context.pool.snapshot().busy {
+            self.end_hold(inner);
+            return Flow::Again;
+        }
+        self.hold_for_any_reason(inner, cx)
+    }
+
+    /// The same for the one command that a busy server listens to: the end of the script.
+    pub(super) fn hold_for_any_reason(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Flow {
         let counters = &self.context.workspace.counters;
         self.exhausted.set(None);
         let hold = match &mut inner.hold {
@@ -74,6 +83,9 @@ impl Session {
         let pool = &self.context.pool;
         let waited = pool.unserved_since().map_or(self.context.listener.hold, |since| since.elapsed());
         let snapshot = pool.snapshot();
+        if snapshot.busy {
+            return BUSY.to_owned();
+        }
         let failure = pool.last_failure();
         let (problem, reason) = match snapshot.master() {
             None => (format!("has had no master for group '{}'", pool.group_name()), &*snapshot.reason),
@@ -132,6 +144,9 @@ impl Session {
         false
     }
 }
+
+/// As the server says it.
+const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 
 /// Rounds of questions that a session waits for.
 const ROUNDS: u32 = 3;

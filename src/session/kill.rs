@@ -30,7 +30,7 @@ impl Session {
             return Some(flow);
         }
         let Some(lanes) = self.lanes_to_kill(inner) else {
-            if self.hold(inner, cx) == Flow::Wait {
+            if self.hold_for_any_reason(inner, cx) == Flow::Wait {
                 return Some(Flow::Wait);
             }
             self.answer_error(inner, &self.hold_error());
@@ -56,7 +56,7 @@ impl Session {
         let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
         let lanes = if waited_enough { None } else { self.lanes_to_kill(inner) };
         let Some(lanes) = lanes else {
-            if !waited_enough && self.hold(inner, cx) == Flow::Wait {
+            if !waited_enough && self.hold_for_any_reason(inner, cx) == Flow::Wait {
                 return Some(Flow::Wait);
             }
             self.give_up(inner);

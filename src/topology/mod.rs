@@ -105,6 +105,8 @@ pub(crate) struct Node {
     pub(crate) trouble: Option<Arc<str>>,
     /// The last probe failed, and not because a script keeps the node busy: what it owes it may never answer.
     pub(crate) silent: bool,
+    /// The last probe was answered -BUSY: a script runs there, and nothing but its end is listened to.
+    pub(crate) busy: bool,
 }
 
 impl Node {
@@ -144,12 +146,16 @@ pub(crate) struct Snapshot {
     pub(crate) reason: Arc<str>,
     /// `None` where none is configured. Where one is in charge, whoever else moves the master has to ask it.
     pub(crate) sentinels: Option<SentinelState>,
+    /// There is no master because a script has kept the last one from answering for too long. It would refuse whatever it is
+    /// sent, so there is nothing to wait for.
+    pub(crate) busy: bool,
 }
 
 impl Snapshot {
     /// Before the first probe answered: no node, no master.
     pub(crate) fn unknown() -> Self {
-        Self { epoch: 0, master: None, nodes: Vec::new(), reason: "no node has been asked yet".into(), sentinels: None }
+        let reason = "no node has been asked yet".into();
+        Self { epoch: 0, master: None, nodes: Vec::new(), reason, sentinels: None, busy: false }
     }
 
     pub(crate) fn master(&self) -> Option<&Node> {

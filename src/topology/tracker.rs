@@ -420,7 +420,9 @@ impl Tracker {
         let nodes: Vec<Node> = shown.iter().map(|member| self.node(member)).collect();
         let master = shown.iter().position(|member| Some(member.id) == self.current);
         let (reason, sentinels) = (self.reason.clone(), self.sentinel_state);
-        let snapshot = Snapshot { epoch: self.epoch, master, nodes, reason, sentinels };
+        let last = self.past.as_ref().map(|past| past.node);
+        let busy = master.is_none() && nodes.iter().any(|node| node.busy && Some(node.id) == last);
+        let snapshot = Snapshot { epoch: self.epoch, master, nodes, reason, sentinels, busy };
         if snapshot != *self.published {
             self.published = Arc::new(snapshot);
             actions.push(Action::Publish(self.published.clone()));
@@ -447,6 +449,7 @@ impl Tracker {
             greeting: member.greeting.clone(),
             parent: parent_of(&self.members, member).map(|parent| parent.id),
             silent: member.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::Busy),
+            busy: member.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Busy),
             trouble: member.failure.as_ref().map(|failure| failure.text.as_str().into()),
         }
     }

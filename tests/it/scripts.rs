@@ -210,6 +210,34 @@ fn a_kill_waits_until_the_busy_master_listens() {
     assert!(busy.reply().contains("Script killed by user"));
 }
 
+/// What was sent behind the script waits with it, as it does at a server. Whoever comes later is told that it runs: at once, also when
+/// it has kept the master from answering for so long that it is none any more.
+#[test]
+fn an_endless_script_keeps_nobody_waiting_who_comes_later() {
+    for threshold in ["100", "1500"] {
+        let master = Redis::start();
+        master.ok(&["CONFIG", "SET", "busy-reply-threshold", threshold]);
+        let endpoint = Endpoint::start(&[master.address()], "", "");
+        let mut early = endpoint.client();
+        early.ok(&["SET", "k", "v"]);
+        let mut runs = endpoint.client();
+        runs.send(&["EVAL", "while true do redis.call('GET', 'k') end", "0"]);
+        let mut witness = Client::connect(&master.address());
+        eventually("the master says that it is busy", || witness.ask(&["GET", "k"]).starts_with("-BUSY "));
+        eventually("it is told", || {
+            let mut late = endpoint.client();
+            late.send(&["SET", "k", "w"]);
+            !late.is_silent_for(Duration::from_millis(500)) && late.reply().starts_with("-BUSY ")
+        });
+        assert!(early.ask(&["GET", "k"]).starts_with("-BUSY "));
+        let mut elsewhere = endpoint.client();
+        assert!(elsewhere.ask(&["SELECT", "3"]).starts_with("-BUSY "));
+        assert_eq!(endpoint.client().ask(&["SCRIPT", "KILL"]), "+OK\r\n");
+        assert!(runs.reply().contains("Script killed by user"));
+        eventually("the master is served again", || early.ask(&["SET", "k", "w"]) == "+OK\r\n");
+    }
+}
+
 #[test]
 fn functions_are_carried_and_read_from_replicas() {
     let group = Group::start("reads = \"replica\"");
