@@ -8,6 +8,7 @@ mod belief;
 mod choice;
 mod connect;
 pub(crate) mod dial;
+mod fence;
 pub(crate) mod hub;
 mod give;
 pub(crate) mod lane;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::member::{CHAIN, Member, parent_of};
-use super::proof::Past;
+use super::past::Past;
 use super::{Role, Version};
 
 /// A silent link that should carry a ping every 10 s (`repl-ping-replica-period`) and has carried none for 2 s

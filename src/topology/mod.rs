@@ -11,6 +11,7 @@ mod health;
 mod history;
 pub(crate) mod member;
 pub(crate) mod observe;
+mod past;
 mod proof;
 pub(crate) mod rescue;
 pub(crate) mod succession;

@@ -16,78 +16,16 @@
 
 mod voted;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::history::History;
 use super::member::{Member, follows};
+use super::past::Past;
 use super::votes::Votes;
 use super::{NodeId, Role};
 
 /// Answers of different nodes are not simultaneous: a replica that moved may be seen before the promotion it
 /// moved for. 10 s cover twenty probe intervals, and a Sentinel that re-points one replica after the other.
 pub(super) const MOVE_SLACK: Duration = Duration::from_secs(10);
-
-/// Before 4.0 a history has no name. A replica that was connected this shortly before its master was last seen
-/// continues it.
-const STEP_SLACK: Duration = Duration::from_secs(10);
-
-/// The last proven master.
-#[derive(Debug)]
-pub(super) struct Past {
-    pub(super) node: NodeId,
-    pub(super) address: Arc<str>,
-    pub(super) run_id: Option<Arc<str>>,
-    pub(super) replid: Option<Arc<str>>,
-    /// When it last said that it is the master.
-    pub(super) seen_at: Instant,
-    pub(super) history: History,
-    /// The epoch that most Sentinels had reached when they named it, or when it was accepted before they did: only a newer
-    /// one makes another node its successor. 0 without Sentinels.
-    pub(super) floor: u64,
-    /// How many masters were accepted, up to this one, since most Sentinels named one: its own epoch is at least so much
-    /// higher than `floor`.
-    pub(super) ahead: u64,
-}
-
-impl Past {
-    /// `member` is this master, going on where it was: no restart, no change of history unannounced.
-    pub(super) fn goes_on(&self, member: &Member) -> bool {
-        if member.id != self.node {
-            return false;
-        }
-        let said = member.said.as_ref();
-        let run_id = said.and_then(|said| said.run_id.as_ref());
-        // A process that was a replica in between may have loaded other data: then its history has to speak.
-        if run_id.is_some() && run_id == self.run_id.as_ref() && member.role_since <= self.seen_at {
-            return true;
-        }
-        match (member.replid(), &self.replid) {
-            (Some(now), Some(before)) => now == before || member.replid2() == Some(before),
-            // A server that names neither itself nor its history: an offset that shrank betrays a restart.
-            _ => {
-                (run_id.is_none() || self.run_id.is_none())
-                    && said.and_then(|said| said.offset) >= self.history.latest()
-            }
-        }
-    }
-
-    /// `member` continues this master's history: it is its promoted replica, or itself at another address.
-    fn is_continued_by(&self, member: &Member) -> bool {
-        let Some(said) = &member.said else { return false };
-        match (&said.replid, &self.replid) {
-            (Some(now), Some(before)) => {
-                now == before
-                    || (member.replid2() == Some(before)
-                        && said.second_offset.is_some_and(|offset| self.history.branches_recently(offset)))
-            }
-            _ => {
-                let same_process = said.run_id.is_some() && said.run_id == self.run_id;
-                same_process || member.in_step_at.is_some_and(|at| at + STEP_SLACK >= self.seen_at)
-            }
-        }
-    }
-}
 
 /// The outcome: a master or none, with the reason as one sentence.
 #[derive(Debug, PartialEq, Eq)]

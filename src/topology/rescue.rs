@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::address::{Places, split_host_port};
 use super::member::{FailureKind, Member, follows, parent_of};
 use super::observe::Observation;
-use super::proof::Past;
+use super::past::Past;
 use super::succession::{Station, Whereabouts, whereabouts};
 use super::{NodeId, Role};
 

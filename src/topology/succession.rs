@@ -9,7 +9,7 @@ use super::address::{Places, join_host_port, split_host_port};
 use super::health::distance;
 use super::member::{Member, parent_of};
 use super::observe::Observation;
-use super::proof::Past;
+use super::past::Past;
 use super::{NodeId, Role, Version};
 
 /// What is missing while writes are held has to arrive then: 4 MiB take some 40 ms at a gigabit.

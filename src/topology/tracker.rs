@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use super::address::Places;
 use super::fence::{Fence, FenceSettings};
 use super::health::{distance, judge, settle};
-use super::history::History;
 use super::member::{Failure, FailureKind, Member, parent_of};
 use super::observe::{Kind, Observation};
-use super::proof::{Past, decide};
+use super::past::Past;
+use super::proof::decide;
 use super::rescue::{Order, Rescue};
 use super::sentinel::{Notice, Statement};
 use super::votes::Sentinels;
@@ -451,53 +451,6 @@ impl Tracker {
             silent: member.failure.as_ref().is_some_and(|failure| failure.kind != FailureKind::Busy),
             busy: member.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Busy),
             trouble: member.failure.as_ref().map(|failure| failure.text.as_str().into()),
-        }
-    }
-}
-
-impl Past {
-    fn begin(master: &Member, floor: u64, ahead: u64) -> Self {
-        Self {
-            node: master.id,
-            address: master.address.clone(),
-            run_id: None,
-            replid: None,
-            seen_at: master.role_since,
-            history: History::default(),
-            floor,
-            ahead,
-        }
-    }
-
-    /// No epoch ends: same node, and nothing says that its history is another one.
-    fn is_same_history(&self, master: &Member) -> bool {
-        let kept = |now: Option<&Arc<str>>, before: &Option<Arc<str>>| {
-            now.is_none() || before.is_none() || now == before.as_ref()
-        };
-        let said = master.said.as_ref();
-        // Without a name of the history, the process stands for it.
-        let name_kept = match master.replid() {
-            Some(_) => kept(master.replid(), &self.replid),
-            None => kept(said.and_then(|said| said.run_id.as_ref()), &self.run_id),
-        };
-        let offset = said.and_then(|said| said.offset);
-        master.id == self.node && name_kept && (offset.is_none() || offset >= self.history.latest())
-    }
-
-    fn update(&mut self, master: &Member) {
-        let (Some(said), Some(at)) = (&master.said, master.observed_at) else { return };
-        if said.run_id.is_some() {
-            self.run_id.clone_from(&said.run_id);
-        }
-        if said.replid.is_some() {
-            self.replid.clone_from(&said.replid);
-        }
-        self.address = master.address.clone();
-        self.seen_at = at;
-        if let Some(offset) = said.offset {
-            // The master reached this offset before it answered; the question's time is the safe one.
-            let asked = at.checked_sub(master.round_trip.unwrap_or_default()).unwrap_or(at);
-            self.history.add(asked, offset);
         }
     }
 }

@@ -10,9 +10,10 @@
 //! 3. Of several claims without an incumbent the one they name is right.
 //! 4. A master that was followed by another does not come back by its own word and that of its replicas.
 
-use super::{Case, Claim, MOVE_SLACK, Past, Verdict, second_claim};
+use super::{Case, Claim, MOVE_SLACK, Verdict, second_claim};
 use crate::topology::Role;
 use crate::topology::member::{Member, follows};
+use crate::topology::past::Past;
 use crate::topology::votes::Elected;
 
 impl Case<'_> {
