@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::AdminState;
-use crate::link::LinkNumbers;
+use crate::link::{LinkNumbers, Watched};
 use crate::metrics::{MemoryKind, NodeCounters, PinReason, WorkerCounters};
 use crate::tls::validity;
 use crate::topology::{Node, Role, SentinelState, Snapshot};
@@ -307,6 +307,20 @@ impl Numbers {
                 .map(|(kind, count)| (vec![("link", Escaped(name)), ("kind", Escaped(kind))], Value::Whole(count)))
         });
         counter(out, "redan_link_syncs", "Answers of masters to replicas that connected to the entry", syncs)?;
+        let denied = links.iter().flat_map(|(name, link)| {
+            [("empty-master", link.replicas.denied_empty), ("full-syncs", link.replicas.denied_full)]
+                .map(|(why, count)| (vec![("link", Escaped(name)), ("reason", Escaped(why))], Value::Whole(count)))
+        });
+        counter(out, "redan_link_syncs_denied", "Syncs that replicas were told to try again later, by reason", denied)?;
+        for (name, help, reading) in REPLICA_GAUGES {
+            let samples: Vec<_> = links
+                .iter()
+                .filter_map(|(link, numbers)| Some((vec![("link", Escaped(link))], reading(&numbers.replicas)?)))
+                .collect();
+            if !samples.is_empty() {
+                gauge(out, name, help, samples)?;
+            }
+        }
         let trips: Vec<_> = links
             .iter()
             .filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())))
@@ -391,6 +405,25 @@ const LINK_COUNTERS: &[(&str, &str, LinkReading)] = &[
     ("redan_link_breaks", "Network connections that broke under a connection", |link| link.broken),
     ("redan_link_resumes", "Connections that went on over a new network connection", |link| link.resumed),
     ("redan_link_losses", "Connections reset because they were not resumed in time", |link| link.lost),
+];
+
+/// Of the replicas of a link; a reading that answers `None` is not known.
+type ReplicaGauge = (&'static str, &'static str, fn(&Watched) -> Option<Value>);
+const REPLICA_GAUGES: &[ReplicaGauge] = &[
+    ("redan_link_full_syncs", "Full syncs that are under way or expected", |w| Some(Value::Whole(w.full_syncs))),
+    ("redan_link_rdb_bytes", "Of the data of full syncs that are under way: bytes that have passed", |w| {
+        Some(Value::Whole(w.rdb_bytes))
+    }),
+    ("redan_link_rdb_total_bytes", "Of the same: all bytes, where masters say how many", |w| {
+        Some(Value::Whole(w.rdb_total))
+    }),
+    ("redan_link_lag_bytes", "Bytes that the replica furthest behind has not acknowledged", |w| {
+        w.lag_bytes.map(Value::Whole)
+    }),
+    ("redan_link_lag_seconds", "Since the replica furthest behind had everything", |w| w.lag.map(Value::from)),
+    ("redan_link_backlog_headroom_seconds", "How long a replica may be away before all data must be sent again", |w| {
+        w.headroom.map(Value::from)
+    }),
 ];
 
 /// Gauges of nodes. A reading that answers `None` is not known, and then there is no sample: a zero would lie.
