@@ -22,7 +22,8 @@ pub(super) async fn allow(
 ) -> Result<String, (StatusCode, String)> {
     let text = order(request, peer, "link-allow").await?;
     let refused = |words: &str| (StatusCode::BAD_REQUEST, words.to_owned());
-    let name = field(&text, "link").ok_or_else(|| refused("write link=NAME, and &for_ms=N where 60000 is not meant"))?;
+    let name =
+        field(&text, "link").ok_or_else(|| refused("write link=NAME, and &for_ms=N where 60000 is not meant"))?;
     let time = match field(&text, "for_ms").map(str::parse) {
         None => USUAL,
         Some(Ok(ms)) if ms <= LONGEST.as_millis() as u64 => Duration::from_millis(ms),

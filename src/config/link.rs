@@ -156,11 +156,8 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
 }
 
 fn replicas(section: &Section<'_>, is_entry: bool) -> Replicas {
-    let words = [
-        ("refuse", EmptyMaster::Refuse),
-        ("refuse-unsure", EmptyMaster::RefuseUnsure),
-        ("allow", EmptyMaster::Allow),
-    ];
+    let words =
+        [("refuse", EmptyMaster::Refuse), ("refuse-unsure", EmptyMaster::RefuseUnsure), ("allow", EmptyMaster::Allow)];
     // Once is enough: by custom where the replica is known.
     let usual = if is_entry { EmptyMaster::Refuse } else { EmptyMaster::Allow };
     let empty_master = section.choice("empty_master", &words).unwrap_or(usual);
@@ -171,7 +168,8 @@ fn replicas(section: &Section<'_>, is_entry: bool) -> Replicas {
     let full_syncs = section.integer("full_syncs", 1..=1000);
     let rdb_rate = section.size("rdb_rate", 100 * 1024..=1024 * 1024 * MB).filter(|rate| *rate > 0);
     if section.peek("mode") == Some("tls") {
-        for key in ["empty_master", "empty_below", "full_syncs", "rdb_rate"].into_iter().filter(|key| section.has(key)) {
+        for key in ["empty_master", "empty_below", "full_syncs", "rdb_rate"].into_iter().filter(|key| section.has(key))
+        {
             section.error(key, format!("`{key}` needs `mode = \"link\"`; plain TLS carries bytes and looks at none"));
         }
     }

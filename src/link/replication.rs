@@ -6,23 +6,24 @@
 //! not one byte of data or stream is changed, held back or added. Pure: `pump` moves the bytes and reads the clock.
 
 mod answer;
+mod guard;
 mod handshake;
 mod inquiry;
 mod judge;
 mod lag;
 mod progress;
 mod rdb;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use progress::Progress;
 
-use self::answer::{Answer, Line, Reply, answer};
+use self::answer::{Line, Reply};
 use self::handshake::{Channel, Handshake, Passed, Wish};
 use self::inquiry::{Inquiry, Master};
-use self::judge::{Case, Verdict, followed, is_partial, judge};
-use self::lag::{Lag, acknowledgement};
+use self::lag::Lag;
 use self::rdb::Rdb;
 use super::counters::LinkCounters;
 use super::desk::{Begin, Desk, Place};
@@ -179,7 +180,7 @@ impl Replication {
         self.to_master.extend(rest);
     }
 
-    pub(super) fn for_local(&self) -> &Vec<u8> {
+    pub(super) fn for_local(&self) -> &[u8] {
         if self.is_entry { &self.to_replica } else { &self.to_master }
     }
 
@@ -277,254 +278,12 @@ impl Replication {
         }
     }
 
-    fn answered(&mut self, answers: Result<Result<Master, String>, ()>, now: Instant) {
-        let Phase::Asking(_, wish) = std::mem::replace(&mut self.phase, Phase::Greeting) else { return };
-        let Ok(master) = answers else {
-            // Where its next answer begins is not known, so nothing more can be asked of it.
-            self.refuse(Why::Unsure, &wish, now);
-            self.phase = Phase::Other;
-            return;
-        };
-        let name = self.handshake.name(&self.who);
-        let remembered = self.desk().followed(&name);
-        let rules = &self.link.replicas;
-        let verdict = judge(&Case {
-            wish: &wish,
-            master: master.as_ref().map_err(String::as_str),
-            policy: rules.empty_master,
-            empty_below: rules.empty_below,
-            remembered: remembered.as_deref(),
-            found_empty: master.as_ref().is_ok_and(|master| self.desk().was_found_empty(&master.history)),
-        });
-        let foreseen = master.as_ref().is_ok_and(|master| is_partial(&wish, master));
-        let followed = followed(&wish, remembered.as_deref()).unwrap_or_default().to_owned();
-        let strict = rules.empty_master == EmptyMaster::RefuseUnsure;
-        self.master = master.ok();
-        let refusal = match verdict {
-            Verdict::Pass => None,
-            Verdict::Loading => Some(Why::Loading),
-            Verdict::Empty if self.is_let_through(now) => None,
-            Verdict::Empty => Some(Why::Empty),
-            Verdict::Unsure(why) => {
-                self.say_unsure(&why, strict, now);
-                Some(Why::Unsure).filter(|_| strict && !self.desk().is_allowed(now))
-            }
-        };
-        if let Some(why) = refusal {
-            self.say_refused(why, &followed, now);
-            return self.refuse(why, &wish, now);
-        }
-        if foreseen || self.take_place() {
-            return self.forward(wish);
-        }
-        self.refuse(Why::Turn, &wish, now);
-    }
-
-    /// Whether the operator has said that this master may empty replicas.
-    fn is_let_through(&self, now: Instant) -> bool {
-        let allowed = self.desk().is_allowed(now);
-        if let Some(master) = self.master.as_ref().filter(|_| allowed) {
-            self.desk().forgive(&master.history);
-            let (name, from, keys) = (&self.link.name, &self.from, master.keys);
-            tracing::warn!("link '{name}': the replica {from} is let through, as ordered, to a master that has {keys} keys");
-        }
-        allowed
-    }
-
-    fn say_unsure(&self, why: &str, strict: bool, now: Instant) {
-        if self.desk().says(Why::Unsure, now) {
-            let (name, from) = (&self.link.name, &self.from);
-            let then = if strict { "it is refused" } else { "it is let through" };
-            tracing::warn!(
-                "link '{name}': whether the master of replica {from} is empty cannot be seen ({why}), and {then}; give the \
-                 replica's user the right to INFO (`+info`), or set `empty_master = \"allow\"`"
-            );
-        }
-    }
-
-    fn say_refused(&self, why: Why, followed: &str, now: Instant) {
-        let (Why::Empty, Some(master)) = (why, &self.master) else { return };
-        self.desk().found_empty(&master.history);
-        if self.desk().says(Why::Empty, now) {
-            let (name, from, keys) = (&self.link.name, &self.from, master.keys);
-            tracing::error!(
-                "link '{name}': the replica {from} keeps its data and is refused: it followed {followed}, and the master is \
-                 another one, {}, that came with {keys} keys; bring the master's data back, or if the replica shall lose its \
-                 own: `redan link allow {name}`",
-                master.history
-            );
-        }
-    }
-
-    fn take_place(&mut self) -> bool {
-        let Some(most) = self.link.replicas.full_syncs else { return true };
-        self.place = self.desk().place(most as u64);
-        self.place.is_some()
-    }
-
-    fn refuse(&mut self, why: Why, wish: &Wish, now: Instant) {
-        let name = &self.link.name;
-        let words = match why {
-            Why::Empty => format!("Redan keeps this replica's data: its master came back empty (`redan link allow {name}`)"),
-            Why::Unsure => "Redan cannot see whether the master is empty, and keeps this replica's data".to_owned(),
-            Why::Loading => "the master is loading its data".to_owned(),
-            Why::Turn => format!("other replicas have their full sync over link '{name}' first; wait for your turn"),
-        };
-        if self.desk().denied(why, now) && why == Why::Turn {
-            let (from, most) = (&self.from, self.link.replicas.full_syncs.unwrap_or_default());
-            tracing::info!("link '{name}': the replica {from} waits for its turn: `full_syncs` is {most}");
-        }
-        tracing::debug!("link '{name}': {} of {} is refused: {words}", String::from_utf8_lossy(&wish.said), self.from);
-        self.to_replica.extend_from_slice(format!("-NOMASTERLINK {words}\r\n").as_bytes());
-        self.phase = Phase::Greeting;
-    }
-
     fn forward(&mut self, wish: Wish) {
         self.desk().enter(&self.progress);
         self.to_master.extend_from_slice(&wish.said);
         let behind = self.handshake.give_back();
         self.to_master.extend(behind);
         self.phase = Phase::Answering(Line::default(), wish, None);
-    }
-
-    // ---- While it only watches ----
-
-    fn hear_replica(&mut self, bytes: &[u8], now: Instant) {
-        let Phase::Stream(lag, main) = &mut self.phase else { return };
-        let Some(offset) = acknowledgement(bytes) else { return };
-        let begun = main.and_then(|main| self.counters.desk.begun(main));
-        if let Some(begin) = begun {
-            lag.moved(begin.offset);
-            *main = None;
-            self.counters.desk.follows(self.handshake.name(&self.who), begin.history);
-        }
-        if main.is_none()
-            && let Some(warning) = lag.acknowledged(offset, now)
-        {
-            tracing::warn!("link '{}': the replica {} {warning}", self.link.name, self.from);
-        }
-    }
-
-    fn hear_master(&mut self, mut bytes: &[u8], now: Instant) {
-        while !bytes.is_empty() {
-            match &mut self.phase {
-                Phase::Stream(lag, _) => return lag.passed(bytes.len(), now),
-                Phase::Data(rdb, passed, begin) => {
-                    let taken = rdb.take(bytes);
-                    bytes = &bytes[taken..];
-                    *passed += taken as u64;
-                    self.progress.rdb_passed(*passed);
-                    if rdb.has_ended() {
-                        let begin = begin.take();
-                        self.data_ended(begin, now);
-                    }
-                }
-                Phase::Answering(line, ..) => match line.take(&mut bytes) {
-                    None => return,
-                    Some(Ok(line)) => self.said(answer(&line), now),
-                    Some(Err(())) => self.give_up(),
-                },
-                Phase::Greeting | Phase::Asking(..) | Phase::Other => return,
-            }
-        }
-    }
-
-    /// The master's word on PSYNC.
-    fn said(&mut self, answer: Answer, now: Instant) {
-        let Phase::Answering(_, wish, begin) = &mut self.phase else { return };
-        match answer {
-            Answer::Wait => {}
-            Answer::Full { history, offset } => {
-                *begin = Some(Begin { history, offset });
-                if let (Channel::Rdb { main: Some(main) }, Some(begin)) = (self.handshake.channel(), begin.clone()) {
-                    self.desk().begins(main, begin);
-                }
-                self.began();
-            }
-            Answer::End { history, offset } => {
-                *begin = history.zip(offset).map(|(history, offset)| Begin { history, offset });
-                self.began();
-            }
-            Answer::Data(payload) => {
-                let begin = begin.take();
-                let total = match payload {
-                    answer::Payload::Bytes(bytes) => Some(bytes),
-                    answer::Payload::Until(_) => None,
-                };
-                // SYNC is answered by nothing else.
-                if self.place.is_none() {
-                    self.began();
-                }
-                self.progress.rdb_begins(total);
-                self.phase = Phase::Data(Rdb::new(payload), 0, begin);
-            }
-            Answer::Partial { history } => {
-                let begin = history.or_else(|| wish.history.clone()).map(|history| {
-                    // It says which byte it wants next.
-                    Begin { history, offset: wish.offset.saturating_sub(1) }
-                });
-                self.place = None;
-                if !self.cleared {
-                    self.counters.sync(Sync::Partial);
-                }
-                self.stream(begin, None, now);
-            }
-            Answer::Beside { id } => {
-                self.park();
-                self.stream(None, Some(id), now);
-            }
-            Answer::Before => {
-                self.park();
-                self.cleared = true;
-                self.phase = Phase::Greeting;
-            }
-            Answer::Refused => {
-                self.place = None;
-                self.phase = Phase::Greeting;
-            }
-            Answer::Unknown => self.give_up(),
-        }
-    }
-
-    /// A full sync has begun, once for all connections of a replica.
-    fn began(&mut self) {
-        self.counters.sync(Sync::Full);
-        if self.place.is_none() {
-            self.place = Some(self.desk().any_place());
-        }
-    }
-
-    fn park(&mut self) {
-        let place = self.place.take().unwrap_or_else(|| self.desk().any_place());
-        self.ticket = Some(self.desk().park(place));
-    }
-
-    fn data_ended(&mut self, begin: Option<Begin>, now: Instant) {
-        self.place = None;
-        self.progress.rdb_ends();
-        match self.handshake.channel() {
-            Channel::Main => self.stream(begin, None, now),
-            // What the replica says behind it is about the data alone.
-            Channel::Rdb { .. } | Channel::Copy => self.phase = Phase::Other,
-        }
-    }
-
-    fn stream(&mut self, begin: Option<Begin>, main: Option<u64>, now: Instant) {
-        let backlog = self.master.as_ref().map_or(0, |master| master.backlog_size);
-        let offset = begin.as_ref().map_or(0, |begin| begin.offset);
-        if begin.is_none() && main.is_none() {
-            // Without a number to compare with, what the replica acknowledges says nothing.
-            return self.give_up();
-        }
-        if let Some(begin) = begin {
-            self.desk().follows(self.handshake.name(&self.who), begin.history);
-        }
-        self.phase = Phase::Stream(Lag::new(Arc::clone(&self.progress), offset, backlog, now), main);
-    }
-
-    fn give_up(&mut self) {
-        self.place = None;
-        self.phase = Phase::Other;
     }
 }
 

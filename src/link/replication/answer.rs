@@ -70,17 +70,27 @@ pub(super) enum Answer {
     /// The master is alive and not yet ready: an empty line.
     Wait,
     /// Everything comes; the stream will begin behind `offset`.
-    Full { history: String, offset: u64 },
+    Full {
+        history: String,
+        offset: u64,
+    },
     /// The stream goes on, perhaps under another name.
-    Partial { history: Option<String> },
+    Partial {
+        history: Option<String>,
+    },
     /// Everything comes over a second connection; the stream over this one, behind what that one says.
-    Beside { id: u64 },
+    Beside {
+        id: u64,
+    },
     /// Everything comes over a second connection, and PSYNC will be said again on this one.
     Before,
     /// How the data comes.
     Data(Payload),
     /// A line ahead of the data which says where that ends in the stream.
-    End { history: Option<String>, offset: Option<u64> },
+    End {
+        history: Option<String>,
+        offset: Option<u64>,
+    },
     Refused,
     Unknown,
 }
@@ -104,9 +114,7 @@ pub(super) fn answer(line: &[u8]) -> Answer {
             _ => Answer::Unknown,
         },
         "+CONTINUE" => Answer::Partial { history: word() },
-        "+RDBCHANNELSYNC" => {
-            word().and_then(|id| id.parse().ok()).map_or(Answer::Unknown, |id| Answer::Beside { id })
-        }
+        "+RDBCHANNELSYNC" => word().and_then(|id| id.parse().ok()).map_or(Answer::Unknown, |id| Answer::Beside { id }),
         "+DUALCHANNELSYNC" => Answer::Before,
         _ if first.starts_with('-') => Answer::Refused,
         _ => match first.strip_prefix('$') {

@@ -100,14 +100,18 @@ impl Inquiry {
     fn read(&mut self) -> Result<Master, String> {
         let answers: Vec<String> = std::mem::take(&mut self.answers).into_iter().collect::<Result<_, _>>()?;
         let text = answers.concat();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
         let number = |name: &str| field(name).and_then(|value| value.parse().ok()).unwrap_or(0);
         let history = field("master_replid").ok_or("INFO replication has no master_replid")?;
         let backlog = (number("repl_backlog_active") == 1)
             .then(|| (number("repl_backlog_first_byte_offset"), number("repl_backlog_histlen")));
         let keys = text.lines().filter_map(|line| {
             let (_, fields) = line.strip_prefix("db")?.split_once(':')?;
-            fields.split(',').find_map(|field| field.strip_prefix("keys=")).and_then(|keys| keys.trim().parse::<u64>().ok())
+            fields
+                .split(',')
+                .find_map(|field| field.strip_prefix("keys="))
+                .and_then(|keys| keys.trim().parse::<u64>().ok())
         });
         Ok(Master {
             history: history.to_owned(),
@@ -151,7 +155,8 @@ mod tests {
                            repl_backlog_active:1\r\nrepl_backlog_size:1048576\r\nrepl_backlog_first_byte_offset:1\r\n\
                            repl_backlog_histlen:70\r\n";
         let keyspace = "# Keyspace\r\ndb0:keys=5,expires=0,avg_ttl=0\r\ndb3:keys=7,expires=1,avg_ttl=0\r\n";
-        let said = [bulk(replication), bulk(keyspace), bulk("# Persistence\r\nloading:0\r\nasync_loading:0\r\n")].concat();
+        let said =
+            [bulk(replication), bulk(keyspace), bulk("# Persistence\r\nloading:0\r\nasync_loading:0\r\n")].concat();
         let expected = Master {
             history: "aa".to_owned(),
             former: "bb".to_owned(),

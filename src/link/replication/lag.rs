@@ -44,7 +44,15 @@ impl Lag {
     /// The stream begins behind `offset`.
     pub(super) fn new(progress: Arc<Progress>, offset: u64, backlog: u64, now: Instant) -> Self {
         progress.follows(offset, now);
-        Self { progress, sent: offset, points: VecDeque::new(), measured: (now, offset), rate: 0.0, backlog, warned: None }
+        Self {
+            progress,
+            sent: offset,
+            points: VecDeque::new(),
+            measured: (now, offset),
+            rate: 0.0,
+            backlog,
+            warned: None,
+        }
     }
 
     /// So many bytes of the stream have passed.

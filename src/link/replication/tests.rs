@@ -123,7 +123,8 @@ fn answers(history: &str, keys: u64) -> String {
          repl_backlog_size:1000\r\nrepl_backlog_first_byte_offset:1\r\nrepl_backlog_histlen:500\r\n",
         "0".repeat(40)
     );
-    let keyspace = if keys > 0 { format!("# Keyspace\r\ndb0:keys={keys},expires=0\r\n") } else { "# Keyspace\r\n".to_owned() };
+    let keyspace =
+        if keys > 0 { format!("# Keyspace\r\ndb0:keys={keys},expires=0\r\n") } else { "# Keyspace\r\n".to_owned() };
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     [bulk(&replication), bulk(&keyspace), bulk("# Persistence\r\nloading:0\r\n")].concat()
 }
@@ -376,7 +377,8 @@ fn a_replica_is_announced_and_nothing_behind_psync_is_touched() {
 #[test]
 fn the_second_connection_of_a_replica_is_announced_too() {
     let said = command(&["REPLCONF", "rdb-only", "1", "rdb-channel", "1", "listening-port", "6379"]);
-    let expected = ["REPLCONF", "rdb-only", "1", "rdb-channel", "1", "listening-port", "7000", "ip-address", "replica.dc2"];
+    let expected =
+        ["REPLCONF", "rdb-only", "1", "rdb-channel", "1", "listening-port", "7000", "ip-address", "replica.dc2"];
     assert_eq!(passed(said.as_bytes(), 5, announced()).0, command(&expected).as_bytes());
 }
 
