@@ -42,6 +42,12 @@ impl Replication {
                         self.data_ended(begin, now);
                     }
                 }
+                // What was said before PSYNC is answered before it.
+                Phase::Answering(..) if self.owed > 0 => {
+                    let (taken, ended) = self.reply.take(bytes);
+                    self.owed -= u32::from(ended);
+                    bytes = &bytes[taken..];
+                }
                 Phase::Answering(line, ..) => match line.take(&mut bytes) {
                     None => return,
                     Some(Ok(line)) => self.said(answer(&line), now),

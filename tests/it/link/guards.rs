@@ -141,10 +141,10 @@ fn a_storm_of_full_syncs_passes_one_by_one() {
     assert_eq!(metric(&linked.entry, "redan_link_syncs_total{link=\"there\",kind=\"full\"}"), Some(4.0));
 }
 
-/// Some 20 MB at 10 MB/s: two seconds, less the tenth of one that may pass at once.
+/// Some 3 MB at 1 MB/s: three seconds, less the tenth of one that may pass at once.
 fn data_is_paced_and_the_stream_is_not(entry: &str, exit: &str) {
     let master = Redis::options().line("rdbcompression no").start();
-    master.ok(&["DEBUG", "POPULATE", "20000", "key", "1000"]);
+    master.ok(&["DEBUG", "POPULATE", "3000", "key", "1000"]);
     let linked = Linked::to(&master, entry, exit);
     let began = Instant::now();
     let replica = linked.replica(Redis::options());
@@ -154,27 +154,28 @@ fn data_is_paced_and_the_stream_is_not(entry: &str, exit: &str) {
         replica.info("master_link_status").as_deref() == Some("up")
     });
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(1500), "it took {took:?}");
-    assert!(largest > 1_000_000.0, "progress is seen: {largest}");
+    assert!(took >= Duration::from_millis(2500), "it took {took:?}");
+    assert!(largest > 100_000.0, "progress is seen: {largest}");
     eventually("nothing is left of it", || metric(&linked.entry, "redan_link_rdb_bytes{link=\"there\"}") == Some(0.0));
-    // 100 MB through the stream, which at the rate would take ten seconds.
+    // Through the stream 50 MB, which at the rate would take 48 s.
     let before = Instant::now();
-    master.ok(&["EVAL", "for i = 1, 1000 do redis.call('SET', 'big:' .. i % 9, string.rep('x', 100000)) end", "0"]);
+    master.ok(&["EVAL", "for i = 1, 500 do redis.call('SET', 'big:' .. i % 9, string.rep('x', 100000)) end", "0"]);
     wait_until_equal(&master, &replica);
     let took = before.elapsed();
-    assert!(took < Duration::from_secs(8), "the stream took {took:?}");
-    let lag = metric(&linked.entry, "redan_link_lag_bytes{link=\"there\"}").expect("it follows");
-    assert!(lag < 1_000_000.0, "{lag}");
+    assert!(took < Duration::from_secs(30), "the stream took {took:?}");
+    eventually("it acknowledges", || {
+        metric(&linked.entry, "redan_link_lag_bytes{link=\"there\"}").is_some_and(|lag| lag < 1000.0)
+    });
 }
 
 #[test]
 fn data_is_paced_at_the_entry_and_the_stream_is_not() {
-    data_is_paced_and_the_stream_is_not("rdb_rate = \"10mb\"\nreplay = \"1mb\"", "");
+    data_is_paced_and_the_stream_is_not("rdb_rate = \"1mb\"\nreplay = \"1mb\"", "");
 }
 
 #[test]
 fn data_is_paced_at_the_exit_and_the_stream_is_not() {
-    data_is_paced_and_the_stream_is_not("", "rdb_rate = \"10mb\"");
+    data_is_paced_and_the_stream_is_not("", "rdb_rate = \"1mb\"");
 }
 
 #[test]
@@ -190,7 +191,7 @@ fn lag_and_headroom_are_seen_and_a_small_backlog_is_warned_of() {
     let until = Instant::now() + Duration::from_secs(3);
     let mut seen = (0.0_f64, 0.0_f64);
     while Instant::now() < until {
-        master.ok(&["SET", "key", &"x".repeat(20_000)]);
+        master.ok(&["SET", "key", &"x".repeat(60_000)]);
         std::thread::sleep(Duration::from_millis(50));
         seen = (seen.0.max(read("lag_bytes").unwrap_or(0.0)), seen.1.max(read("lag_seconds").unwrap_or(0.0)));
     }
