@@ -134,7 +134,10 @@ impl Pump {
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
         let (mut moved, held) = self.mediate(cx, now)?;
-        while !held {
+        if held {
+            return Ok(moved);
+        }
+        loop {
             let room = self.room(Side::Wire, now);
             let [first, second] = self.stream.pending().map(|part| &part[..part.len().min(room)]);
             if first.is_empty() {
@@ -158,7 +161,7 @@ impl Pump {
                 Err(error) => return Err(Stop::Local(error)),
             }
         }
-        if !held && self.stream.end_is_due() {
+        if self.stream.end_is_due() {
             self.local.end().map_err(Stop::Local)?;
             self.stream.end_delivered(now);
             moved = true;

@@ -4,13 +4,13 @@
 use std::time::Instant;
 
 use super::handshake::Wish;
-use super::inquiry::Master;
+use super::inquiry::Answers;
 use super::judge::{Case, Verdict, followed, is_partial, judge};
 use super::{Phase, Replication, Why};
 use crate::config::link::EmptyMaster;
 
 impl Replication {
-    pub(super) fn answered(&mut self, answers: Result<Result<Master, String>, ()>, now: Instant) {
+    pub(super) fn answered(&mut self, answers: Answers, now: Instant) {
         let Phase::Asking(_, wish) = std::mem::replace(&mut self.phase, Phase::Greeting) else { return };
         let Ok(master) = answers else {
             // Where its next answer begins is not known, so nothing more can be asked of it.

@@ -17,6 +17,9 @@ pub(super) struct Inquiry {
     bytes: Vec<u8>,
 }
 
+/// What the master is, or its refusal to say so; `Err` of both: these were no answers.
+pub(super) type Answers = Result<Result<Master, String>, ()>;
+
 /// What the answers mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Master {
@@ -38,8 +41,8 @@ impl Inquiry {
         }
     }
 
-    /// Takes of `bytes` what belongs to the answers; `Some` when all have come. `Err`: these are no answers.
-    pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<Result<Result<Master, String>, ()>> {
+    /// Takes of `bytes` what belongs to the answers; `Some` when all have come.
+    pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<Answers> {
         loop {
             if self.answers.len() == QUESTIONS.len() {
                 return Some(Ok(self.read()));
@@ -133,7 +136,7 @@ mod tests {
         format!("${}\r\n{text}\r\n", text.len())
     }
 
-    fn taken(said: &str, piece: usize) -> (Option<Result<Result<Master, String>, ()>>, String) {
+    fn taken(said: &str, piece: usize) -> (Option<Answers>, String) {
         let mut inquiry = Inquiry::default();
         let mut left = said.as_bytes();
         while !left.is_empty() {
