@@ -1,9 +1,10 @@
-//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, and `POST /promote`, over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
-//! command. It reads what other threads publish and must never change it; what `redan promote` asks for it hands on to
-//! control.
+//! command. It reads what other threads publish and must never change it; what `redan promote` and `redan link` ask for it
+//! hands on.
 
+mod allow;
 mod exposition;
 mod health;
 mod prometheus;
@@ -117,7 +118,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>,
         let (state, registry) = (Arc::clone(&state), Arc::clone(&registry));
         let noted = Arc::clone(&noted);
         async move {
-            if request.method() != Method::POST || request.uri().path() != "/promote" {
+            let is_order = request.method() == Method::POST;
+            if is_order && request.uri().path() == "/link-allow" {
+                let told = allow::allow(request, peer, &state).await.map(|words| (StatusCode::OK, words));
+                let (status, words) = told.unwrap_or_else(|refusal| refusal);
+                return Ok(text(status, words + "\n").map(Told::Whole));
+            }
+            if !is_order || request.uri().path() != "/promote" {
                 return Ok::<_, Infallible>(answer(&request, &state, &registry).map(Told::Whole));
             }
             let told = promote::promote(request, peer, &state).await;
@@ -149,10 +156,10 @@ type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote") {
+    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
         return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
     }
-    if path == "/promote" {
+    if matches!(path, "/promote" | "/link-allow") {
         return not_allowed("POST");
     }
     if !matches!(*method, Method::GET | Method::HEAD) {

@@ -3,6 +3,8 @@
 //! Called by the admin endpoint on each scrape. It sums the workers' counters and reads the newest snapshots; it
 //! must never write a counter, and the number of series is bounded by workers, groups and known nodes.
 
+mod links;
+
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,7 +15,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::AdminState;
-use crate::link::LinkNumbers;
 use crate::metrics::{MemoryKind, NodeCounters, PinReason, WorkerCounters};
 use crate::tls::validity;
 use crate::topology::{Node, Role, SentinelState, Snapshot};
@@ -286,42 +287,6 @@ impl Numbers {
         gauge(out, "redan_group_epoch_seen", "The epoch that every worker has reached", seen)
     }
 
-    fn links(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let links: Vec<(&str, LinkNumbers)> =
-            self.0.links.iter().map(|(name, counters)| (name.as_str(), counters.numbers())).collect();
-        // A family without samples is one that strict scrapers refuse.
-        if links.is_empty() {
-            return Ok(());
-        }
-        let each = |reading: LinkReading| {
-            links.iter().map(move |(name, link)| (vec![("link", Escaped(name))], Value::Whole(reading(link))))
-        };
-        for (name, help, reading) in LINK_GAUGES {
-            gauge(out, name, help, each(*reading))?;
-        }
-        for (name, help, reading) in LINK_COUNTERS {
-            counter(out, name, help, each(*reading))?;
-        }
-        let syncs = links.iter().flat_map(|(name, link)| {
-            [("full", link.full_syncs), ("partial", link.partial_syncs)]
-                .map(|(kind, count)| (vec![("link", Escaped(name)), ("kind", Escaped(kind))], Value::Whole(count)))
-        });
-        counter(out, "redan_link_syncs", "Answers of masters to replicas that connected to the entry", syncs)?;
-        let trips: Vec<_> = links
-            .iter()
-            .filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())))
-            .collect();
-        if !trips.is_empty() {
-            gauge(out, "redan_link_round_trip_seconds", "Between the two ends, when the link was last idle", trips)?;
-        }
-        let bytes = links.iter().flat_map(|(name, link)| {
-            [("in", link.received), ("out", link.sent)].map(|(direction, bytes)| {
-                (vec![("link", Escaped(name)), ("direction", Escaped(direction))], Value::Whole(bytes))
-            })
-        });
-        counter(out, "redan_link_bytes", "Bytes over the link, without encryption", bytes)
-    }
-
     fn nodes(&self, out: &mut DescriptorEncoder<'_>, groups: &[(&str, Arc<Snapshot>)]) -> fmt::Result {
         let mut places = Vec::new();
         for (index, (group, snapshot)) in groups.iter().enumerate() {
@@ -372,26 +337,6 @@ impl<'a> Place<'a> {
         vec![("group", Escaped(self.group)), ("node", Escaped(&self.node.address))]
     }
 }
-
-type LinkReading = fn(&LinkNumbers) -> u64;
-const LINK_GAUGES: &[(&str, &str, LinkReading)] = &[
-    ("redan_link_connections", "Connections over the link open now", |link| link.open),
-    ("redan_link_connections_detached", "Of these: without a network connection, waiting to be resumed", |link| {
-        link.detached
-    }),
-    ("redan_link_unacknowledged_bytes", "Bytes kept to be sent again should the network break", |link| {
-        link.unacknowledged
-    }),
-];
-const LINK_COUNTERS: &[(&str, &str, LinkReading)] = &[
-    ("redan_link_connections_opened", "Connections over the link since it started", |link| link.opened),
-    ("redan_link_refusals", "Connections not carried: strangers, limits, other end or target unreachable", |link| {
-        link.refused
-    }),
-    ("redan_link_breaks", "Network connections that broke under a connection", |link| link.broken),
-    ("redan_link_resumes", "Connections that went on over a new network connection", |link| link.resumed),
-    ("redan_link_losses", "Connections reset because they were not resumed in time", |link| link.lost),
-];
 
 /// Gauges of nodes. A reading that answers `None` is not known, and then there is no sample: a zero would lie.
 type NodeGauge = (&'static str, &'static str, fn(&Place<'_>) -> Option<Value>);

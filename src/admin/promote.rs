@@ -1,5 +1,5 @@
-//! `POST /promote`: the one thing that the admin endpoint lets one change. It hands the wish to control and passes on what
-//! control tells of it, line by line.
+//! `POST /promote`: the greater of the two things that the admin endpoint lets one change. It hands the wish to control and
+//! passes on what control tells of it, line by line.
 //!
 //! A browser must never get it done for a page that somebody looks at: such requests carry `Origin`, and none carries
 //! the header that is asked for here without permission. And nobody who reaches the address from another machine, where
@@ -79,12 +79,9 @@ pub(super) async fn promote(
     peer: SocketAddr,
     state: &AdminState,
 ) -> Result<Response<Told>, (StatusCode, String)> {
-    guard(&request, peer)?;
+    let text = order(request, peer, "promote").await?;
     let refused = |words: String| (StatusCode::BAD_REQUEST, words);
-    let body = Limited::new(request.into_body(), BODY_BYTES).collect().await;
-    let body = body.map_err(|_| refused("the request has no readable body of at most 4 KiB".to_owned()))?.to_bytes();
-    let text = std::str::from_utf8(&body).map_err(|_| refused("the body is not UTF-8".to_owned()))?;
-    let field = |name: &str| text.trim().split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let field = |name: &str| field(&text, name);
     let (Some(group), Some(node)) = (field("group"), field("node")) else {
         return Err(refused("write group=NAME&node=HOST:PORT, and &timeout_ms=N where 10000 is not meant".to_owned()));
     };
@@ -105,16 +102,34 @@ pub(super) async fn promote(
     Ok(Response::new(Told::Lines(lines)))
 }
 
-fn guard(request: &Request<Incoming>, peer: SocketAddr) -> Result<(), (StatusCode, String)> {
+/// The body of a request that gives an order, and may: `word` is what its header must say.
+pub(super) async fn order(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    word: &str,
+) -> Result<String, (StatusCode, String)> {
+    guard(&request, peer, word)?;
+    let refused = |words: &str| (StatusCode::BAD_REQUEST, words.to_owned());
+    let body = Limited::new(request.into_body(), BODY_BYTES).collect().await;
+    let body = body.map_err(|_| refused("the request has no readable body of at most 4 KiB"))?.to_bytes();
+    String::from_utf8(body.to_vec()).map_err(|_| refused("the body is not UTF-8"))
+}
+
+/// Of `name=value&name=value`.
+pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.trim().split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn guard(request: &Request<Incoming>, peer: SocketAddr, word: &str) -> Result<(), (StatusCode, String)> {
     let refused = |words: &str| Err((StatusCode::FORBIDDEN, words.to_owned()));
     if !peer.ip().to_canonical().is_loopback() {
-        return refused("a promotion is asked for on the machine (or in the container) where Redan runs");
+        return refused("orders are taken on the machine (or in the container) where Redan runs");
     }
     if request.headers().contains_key(ORIGIN) {
-        return refused("a promotion is not taken from a browser");
+        return refused("orders are not taken from a browser");
     }
-    if request.headers().get(&GUARD).is_none_or(|value| value != "promote") {
-        return refused("a promotion carries the header `Redan-Command: promote`");
+    if request.headers().get(&GUARD).is_none_or(|value| value != word) {
+        return Err((StatusCode::FORBIDDEN, format!("this order carries the header `Redan-Command: {word}`")));
     }
     Ok(())
 }

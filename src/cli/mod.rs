@@ -7,6 +7,7 @@ mod cert;
 pub(crate) mod check;
 mod demo;
 mod keygen;
+mod link;
 mod logging;
 mod passwd;
 mod promote;
@@ -51,6 +52,9 @@ enum Command {
     },
     /// Make another node the master, through the running Redan: no write is lost and no client is told
     Promote(Promote),
+    /// Tell the running Redan something about one of its links
+    #[command(subcommand)]
+    Link(LinkOrder),
     /// Compare the data of a group's nodes, by counts and by a sample of the keys
     Verify(Verify),
     /// Start a small replication group on this machine with Redan in front of it, to try it out
@@ -111,6 +115,25 @@ pub(crate) struct Promote {
     timeout: Duration,
 }
 
+/// The orders of `redan link`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkOrder {
+    /// Let replicas have full syncs for a while from a master that came back empty: they lose their data
+    Allow {
+        /// The link's name
+        link: String,
+        /// For so long, an hour at most; replicas ask again every second
+        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = config::duration)]
+        time: Duration,
+        /// The configuration file of the running Redan, for its `admin` address
+        #[arg(long, default_value = "proxy.toml")]
+        config: PathBuf,
+        /// The address itself; the configuration file is not read then
+        #[arg(long, value_name = "IP:PORT")]
+        admin: Option<SocketAddr>,
+    },
+}
+
 /// The arguments of `redan demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -135,6 +158,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
+        Command::Link(order) => link::run(&order),
         Command::Demo(demo) => demo::run(&demo),
         Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),

@@ -32,6 +32,30 @@ pub(crate) struct Link {
     pub(crate) replay: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_connections: usize,
+    pub(crate) replicas: Replicas,
+}
+
+/// What replicas may do over the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    pub(crate) empty_master: EmptyMaster,
+    /// A master with fewer keys is empty.
+    pub(crate) empty_below: u64,
+    /// Full syncs at a time.
+    pub(crate) full_syncs: Option<usize>,
+    /// Bytes a second of the data of full syncs, all together.
+    pub(crate) rdb_rate: Option<u64>,
+}
+
+/// What becomes of a replica with data that asks a master without any for a full sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EmptyMaster {
+    /// The master is not asked.
+    Allow,
+    /// It is refused, but let through where the master does not tell whether it is empty.
+    Refuse,
+    /// It is refused there too.
+    RefuseUnsure,
 }
 
 /// Which of the two ends this is.
@@ -105,6 +129,7 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
     let connect_timeout = section.duration("connect_timeout", Duration::from_millis(20)..=Duration::from_secs(60));
     let max_connections = section.integer("max_connections", 1..=1_000_000).unwrap_or(1000);
     let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]).unwrap_or(false);
+    let replicas = replicas(&section, is_entry);
     let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
     if is_entry && open && !plaintext {
         section.error(
@@ -126,7 +151,29 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
         replay: usize::try_from(replay).unwrap_or(usize::MAX),
         connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
         max_connections,
+        replicas,
     })
+}
+
+fn replicas(section: &Section<'_>, is_entry: bool) -> Replicas {
+    let words =
+        [("refuse", EmptyMaster::Refuse), ("refuse-unsure", EmptyMaster::RefuseUnsure), ("allow", EmptyMaster::Allow)];
+    // Once is enough: by custom where the replica is known.
+    let usual = if is_entry { EmptyMaster::Refuse } else { EmptyMaster::Allow };
+    let empty_master = section.choice("empty_master", &words).unwrap_or(usual);
+    let empty_below = section.integer("empty_below", 1..=1_000_000_000).unwrap_or(1);
+    if section.has("empty_below") && empty_master == EmptyMaster::Allow {
+        section.error("empty_below", "nobody asks how many keys the master has: write `empty_master = \"refuse\"` too");
+    }
+    let full_syncs = section.integer("full_syncs", 1..=1000);
+    let rdb_rate = section.size("rdb_rate", 100 * 1024..=1024 * 1024 * MB).filter(|rate| *rate > 0);
+    if section.peek("mode") == Some("tls") {
+        for key in ["empty_master", "empty_below", "full_syncs", "rdb_rate"].into_iter().filter(|key| section.has(key))
+        {
+            section.error(key, format!("`{key}` needs `mode = \"link\"`; plain TLS carries bytes and looks at none"));
+        }
+    }
+    Replicas { empty_master, empty_below: empty_below as u64, full_syncs, rdb_rate }
 }
 
 /// Where it listens, and whether as an entry.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::desk::{Desk, Watched};
 use super::replication::Sync;
 
 /// One link's.
@@ -22,6 +23,8 @@ pub(crate) struct LinkCounters {
     round_trip_us: AtomicU64,
     full_syncs: AtomicU64,
     partial_syncs: AtomicU64,
+    /// What its connections know together of replicas.
+    pub(crate) desk: Desk,
 }
 
 /// A reading, in the words of the metrics.
@@ -41,6 +44,7 @@ pub(crate) struct LinkNumbers {
     pub(crate) partial_syncs: u64,
     /// The last that was measured, on any connection; `None` before.
     pub(crate) round_trip: Option<Duration>,
+    pub(crate) replicas: Watched,
 }
 
 impl LinkCounters {
@@ -59,6 +63,7 @@ impl LinkCounters {
             full_syncs: self.full_syncs.load(Relaxed),
             partial_syncs: self.partial_syncs.load(Relaxed),
             round_trip: Some(self.round_trip_us.load(Relaxed)).filter(|us| *us > 0).map(Duration::from_micros),
+            replicas: self.desk.watched(),
         }
     }
 

@@ -167,11 +167,9 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     };
     redial.began = true;
     redial.peer = Some(fresh.wire.peer);
-    let announced = match &context.link.end {
-        End::Entry { announce, .. } => announce.clone(),
-        End::Exit { .. } => None,
-    };
-    let replication = Some(Replication::new(announced));
+    // The port differs at each connection.
+    let who = from.rsplit_once(':').map_or(from.as_str(), |(host, _)| host).to_owned();
+    let replication = Some(Replication::new(&context.link, &context.counters, from.clone(), who));
     let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
     life::live(&context, pump, fresh, redial, &from).await;
 }

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::life::{self, Fresh, Greeting, Renew};
 use super::pump::Pump;
+use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::{Packed, Wire};
@@ -193,7 +194,8 @@ impl Exit {
         };
         let whom = format!("{} from {from}", short(&wire.peer));
         let stream = Stream::new(link.replay, Instant::now());
-        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, None);
+        let replication = Replication::new(link, counters, whom.clone(), short(&wire.peer));
+        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
         let first = Fresh { wire, position: hello.position, rest };
         life::live(&self.context, pump, first, Called(calls), &whom).await;
     }

@@ -7,10 +7,12 @@
 
 mod buffer;
 mod counters;
+mod desk;
 mod entry;
 mod exit;
 pub(crate) mod frame;
 mod life;
+mod pace;
 mod plain;
 mod pump;
 mod records;
@@ -26,6 +28,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
 pub(crate) use counters::{LinkCounters, LinkNumbers};
+pub(crate) use desk::Watched;
 pub(crate) use threads::{Threads, work};
 
 use crate::config::link::{End, Link, Trust};

@@ -4,6 +4,8 @@
 //! buffer holds, and handing on what had come. It must never decide what happens when one of the two breaks: it says so and
 //! stops.
 
+mod replicating;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use self::replicating::{Side, paid, saw};
 use super::counters::LinkCounters;
 use super::frame::Reset;
 use super::replication::Replication;
@@ -26,9 +29,6 @@ use crate::tls::pinned;
 
 /// Turns before others of the thread have theirs: some 2 MiB.
 const TURNS: u32 = 16;
-
-/// Read at a time while the beginning of a connection is looked at.
-const HANDSHAKE: usize = 4096;
 
 /// Before something that is due and cannot be done is tried again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -54,8 +54,10 @@ pub(super) struct Pump {
     counters: Arc<LinkCounters>,
     scratch: Rc<RefCell<Scratch>>,
     timer: Pin<Box<Sleep>>,
-    /// At an entry: what a replica says first, and is told.
+    /// What a replica says first, and is told.
     replication: Option<Replication>,
+    /// When data that has to wait for the link's rate may go on.
+    paused: Option<Instant>,
     /// What of the stream's replay buffer the counters know.
     counted: u64,
 }
@@ -69,7 +71,7 @@ impl Pump {
         replication: Option<Replication>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(stream.deadline().into()));
-        Self { stream, local, counters, scratch, timer, replication, counted: 0 }
+        Self { stream, local, counters, scratch, timer, replication, paused: None, counted: 0 }
     }
 
     /// Goes on until something ends it. It may be dropped and called again.
@@ -100,7 +102,7 @@ impl Pump {
             moved |= self.read_wire(cx, wire, now)?;
         }
         moved |= self.write_local(cx, now)?;
-        moved |= self.read_local(cx)?;
+        moved |= self.read_local(cx, now)?;
         if let Some(wire) = wire {
             moved |= self.write_wire(cx, wire, now)?;
             if self.stream.is_dead(now) {
@@ -121,24 +123,34 @@ impl Pump {
             Poll::Ready(Err(error)) => return Err(Stop::Broken(words(&error))),
         };
         self.counters.received(read);
-        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, &self.counters)?;
+        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication)?;
         Ok(true)
     }
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, &self.counters)
+        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication)
     }
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
-        let mut moved = false;
+        let (mut moved, held) = self.mediate(cx, now)?;
+        if held {
+            return Ok(moved);
+        }
         loop {
-            let [first, second] = self.stream.pending();
+            let room = self.room(Side::Wire, now);
+            let [first, second] = self.stream.pending().map(|part| &part[..part.len().min(room)]);
             if first.is_empty() {
                 break;
             }
+            // A first part that was cut short is not followed by the second.
+            let second = &second[..second.len().min(room - first.len())];
             match self.local.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
                 Ok(written) => {
+                    if let Some(replication) = &self.replication {
+                        paid(&self.counters, replication, Side::Wire, written, now);
+                    }
+                    saw(&mut self.replication, &[IoSlice::new(first), IoSlice::new(second)], written, now);
                     self.stream.pending_delivered(written, now);
                     moved = true;
                 }
@@ -157,24 +169,20 @@ impl Pump {
         Ok(moved)
     }
 
-    fn read_local(&mut self, cx: &mut Context<'_>) -> Result<bool, Stop> {
-        let Some(space) = self.stream.local_space() else {
+    fn read_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
+        if self.replication.as_ref().is_some_and(Replication::mediates) {
+            return self.read_handshake(cx, now);
+        }
+        let room = self.room(Side::Local, now);
+        let Some(space) = self.stream.local_space().filter(|_| room > 0) else {
             return Ok(false);
         };
-        if let Some(replication) = self.replication.as_mut().filter(|replication| replication.handshake.looks()) {
-            let mut scratch = self.scratch.borrow_mut();
-            let buffer = &mut scratch.plain[..HANDSHAKE];
-            let read = self.local.poll_read(cx, buffer);
-            if let Poll::Ready(Ok(read @ 1..)) = read {
-                let mut passed = Vec::new();
-                replication.handshake.pass(&buffer[..read], &mut passed);
-                self.stream.local_extend(&passed);
-                return Ok(true);
-            }
-            drop(scratch);
-            return self.local_said(read);
+        let most = space.len().min(room);
+        let read = self.local.poll_read(cx, &mut space[..most]);
+        if let (Some(replication), Poll::Ready(Ok(read @ 1..))) = (&mut self.replication, &read) {
+            paid(&self.counters, replication, Side::Local, *read, now);
+            replication.saw_from_local(&space[..*read], now);
         }
-        let read = self.local.poll_read(cx, space);
         self.local_said(read)
     }
 
@@ -225,7 +233,8 @@ impl Pump {
     /// meanwhile costs one idle turn and not a change of the timer for every message.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         // Something may be due that cannot be done, because the wire takes nothing: that must not spin.
-        let deadline = self.stream.deadline().max(now + PATIENCE).into();
+        let deadline = self.stream.deadline().max(now + PATIENCE);
+        let deadline = self.paused.map_or(deadline, |until| until.min(deadline)).into();
         if self.timer.is_elapsed() || deadline < self.timer.deadline() {
             self.timer.as_mut().reset(deadline);
         }
@@ -258,18 +267,17 @@ fn take(
     bytes: &[u8],
     now: Instant,
     replication: &mut Option<Replication>,
-    counters: &LinkCounters,
 ) -> Result<(), Stop> {
     let mut failed = None;
     let mut deliver = |slices: &[IoSlice<'_>]| {
-        if let Some(replication) = replication {
-            let sync = slices.iter().find_map(|slice| replication.hear(slice));
-            if let Some(sync) = sync {
-                counters.sync(sync);
-            }
+        if replication.as_ref().is_some_and(replicating::holds_back) {
+            return 0;
         }
         match local.try_write_vectored(slices) {
-            Ok(written) => written,
+            Ok(written) => {
+                saw(replication, slices, written, now);
+                written
+            }
             Err(error) => {
                 failed = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
                 0

@@ -1,161 +1,34 @@
-//! The beginning of a replica's conversation with its master, read as it passes through an entry.
+//! A replica's conversation with its master, seen from one end of a link.
 //!
-//! Two things are done with it: the replica is announced to the master by the address that the operator gave it, and full and
-//! partial syncs are counted. Pure. Bytes are changed in REPLCONF alone and never after PSYNC, where each byte counts in the
-//! replication offset. What is not understood passes untouched, and nothing is looked at any more.
+//! Until PSYNC this end stands between the two: the replica is announced by the address that the operator gave it, and the
+//! master may be asked ahead of PSYNC what it is, on the same connection, so that the replica's own password serves. A sync
+//! that would do harm, or has to wait its turn, is answered here and never reaches the master. From PSYNC on it only watches:
+//! not one byte of data or stream is changed, held back or added. Pure: `pump` moves the bytes and reads the clock.
 
-use crate::config::link::Announced;
-use crate::resp::encode;
-use crate::resp::inline::to_multibulk;
-use crate::resp::request::{Bounds, Request, RequestScanner, arguments};
+mod answer;
+mod guard;
+mod handshake;
+mod inquiry;
+mod judge;
+mod lag;
+mod progress;
+mod rdb;
+mod watch;
 
-/// A handshake is some 400 bytes; a command that is longer than this is none of it.
-const LONGEST: usize = 16 * 1024;
+use std::sync::Arc;
+use std::time::Instant;
 
-const BOUNDS: Bounds = Bounds { arguments: 64, bulk: LONGEST as u64, authenticated: true };
+pub(crate) use progress::Progress;
 
-/// The longest line before the data: `+FULLRESYNC`, a replication ID and an offset have some 80 bytes.
-const LINE: usize = 512;
+use self::answer::{Line, Reply};
+use self::handshake::{Channel, Handshake, Passed, Wish};
+use self::inquiry::{Inquiry, Master};
+use self::lag::Lag;
+use self::rdb::Rdb;
+use super::counters::LinkCounters;
+use super::desk::{Begin, Desk, Place};
+use crate::config::link::{EmptyMaster, End, Link};
 
-/// Both sides of what may become a replica's connection.
-#[derive(Debug)]
-pub(super) struct Replication {
-    pub(super) handshake: Handshake,
-    pub(super) answer: Answer,
-}
-
-impl Replication {
-    pub(super) fn new(announced: Option<Announced>) -> Self {
-        Self { handshake: Handshake::new(announced), answer: Answer::default() }
-    }
-
-    /// Looks at bytes of the master, as long as there is something to see.
-    pub(super) fn hear(&mut self, bytes: &[u8]) -> Option<Sync> {
-        let asked = self.handshake.is_syncing();
-        if !self.answer.looks() || (!asked && !self.handshake.looks()) {
-            return None;
-        }
-        self.answer.look(bytes, asked)
-    }
-}
-
-/// The replica's side: commands up to PSYNC.
-#[derive(Debug)]
-pub(super) struct Handshake {
-    announced: Option<Announced>,
-    scanner: RequestScanner,
-    /// A command that has not come as a whole.
-    held: Vec<u8>,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Commands are looked at.
-    Greeting,
-    /// PSYNC or SYNC went by.
-    Syncing,
-    /// It is no replica, or speaks of something that is not known here.
-    Other,
-}
-
-impl Handshake {
-    pub(super) fn new(announced: Option<Announced>) -> Self {
-        Self { announced, scanner: RequestScanner::new(), held: Vec::new(), state: State::Greeting }
-    }
-
-    /// Whether bytes must still go through [`Self::pass`].
-    pub(super) fn looks(&self) -> bool {
-        self.state == State::Greeting
-    }
-
-    /// A replica asks for a sync on this connection.
-    pub(super) fn is_syncing(&self) -> bool {
-        self.state == State::Syncing
-    }
-
-    /// Takes bytes of the replica and gives out what the master shall read.
-    pub(super) fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.held.extend_from_slice(bytes);
-        let mut at = 0;
-        while self.looks() {
-            let rest = &self.held[at..];
-            match self.scanner.scan(rest, &BOUNDS) {
-                Ok(Request::Incomplete) if rest.len() <= LONGEST && may_begin(rest) => break,
-                Ok(Request::Command(frame)) => {
-                    let command = &rest[..frame.len];
-                    at += frame.len;
-                    self.state = self.take(command, command, out);
-                }
-                // Servers before 6.2 speak so to their masters.
-                Ok(Request::Inline { len }) => {
-                    let (line, mut command) = (&rest[..len], Vec::new());
-                    let understood = to_multibulk(line, &mut command).is_ok();
-                    at += len;
-                    self.state = if understood { self.take(&command, line, out) } else { State::Other };
-                    if !understood {
-                        out.extend_from_slice(line);
-                    }
-                }
-                // A replica says nothing else. Newer ones may: then it is not changed, and works as without a link.
-                _ => self.state = State::Other,
-            }
-        }
-        if !self.looks() {
-            out.extend_from_slice(&self.held[at..]);
-            self.held = Vec::new();
-        } else {
-            self.held.drain(..at);
-        }
-    }
-
-    /// `said` are the bytes that meant `command`.
-    fn take(&self, command: &[u8], said: &[u8], out: &mut Vec<u8>) -> State {
-        let words: Vec<&[u8]> = arguments(command).collect();
-        let name = words.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
-        let state = match &name[..] {
-            b"PING" | b"AUTH" | b"REPLCONF" => State::Greeting,
-            b"PSYNC" | b"SYNC" => State::Syncing,
-            _ => State::Other,
-        };
-        match &self.announced {
-            Some(announced) if name == b"REPLCONF" => rewrite(announced, &words, out),
-            _ => out.extend_from_slice(said),
-        }
-        state
-    }
-}
-
-/// Whether these bytes may be the beginning of a handshake's command. Anything else must not be kept waiting for an end of the line
-/// that need not come.
-fn may_begin(bytes: &[u8]) -> bool {
-    let word = bytes.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default().to_ascii_uppercase();
-    let ended = word.len() < bytes.len();
-    let names: [&[u8]; 5] = [b"PING", b"AUTH", b"REPLCONF", b"PSYNC", b"SYNC"];
-    bytes.first().is_none_or(|byte| *byte == b'*')
-        || names.iter().any(|name| if ended { *name == word } else { name.starts_with(&word) })
-}
-
-/// One REPLCONF for one: the master answers each with one `+OK`, for which the replica waits.
-fn rewrite(announced: &Announced, words: &[&[u8]], out: &mut Vec<u8>) {
-    let port = announced.port.to_string();
-    let mut changed: Vec<&[u8]> = words.to_vec();
-    let mut says_address = false;
-    let mut says_port = false;
-    for pair in changed.get_mut(1..).unwrap_or_default().chunks_exact_mut(2) {
-        if pair[0].eq_ignore_ascii_case(b"listening-port") {
-            pair[1] = port.as_bytes();
-            says_port = true;
-        } else if pair[0].eq_ignore_ascii_case(b"ip-address") {
-            pair[1] = announced.host.as_bytes();
-            says_address = true;
-        }
-    }
-    if says_port && !says_address {
-        changed.extend([b"ip-address", announced.host.as_bytes()]);
-    }
-    encode::command(out, &changed);
-}
 /// How a master answered a replica that asks for a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sync {
@@ -163,166 +36,265 @@ pub(super) enum Sync {
     Partial,
 }
 
-/// The master's side: the lines before the data.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    line: Vec<u8>,
-    done: bool,
+/// Why a sync did not reach the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Empty,
+    Unsure,
+    Loading,
+    Turn,
 }
 
-impl Answer {
-    pub(super) fn looks(&self) -> bool {
-        !self.done
+impl Why {
+    pub(super) const KINDS: usize = 4;
+}
+
+/// Both sides of what may become a replica's connection.
+#[derive(Debug)]
+pub(super) struct Replication {
+    link: Arc<Link>,
+    counters: Arc<LinkCounters>,
+    /// For the log.
+    from: String,
+    /// Where it comes from, without what differs at each connection.
+    who: String,
+    is_entry: bool,
+    handshake: Handshake,
+    /// Answers of the master that the replica waits for.
+    owed: u32,
+    reply: Reply,
+    phase: Phase,
+    /// For the master and for the replica, not handed on yet.
+    to_master: Vec<u8>,
+    to_replica: Vec<u8>,
+    place: Option<Place>,
+    /// Of a place that waits for this replica's second connection.
+    ticket: Option<u64>,
+    /// Which may pass without being asked again.
+    cleared: bool,
+    master: Option<Master>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Commands are looked at, and answers counted.
+    Greeting,
+    /// The master was asked what it is; the replica waits.
+    Asking(Inquiry, Wish),
+    /// PSYNC or SYNC went on: the lines before the data. What the stream begins with, if that is known already.
+    Answering(Line, Wish, Option<Begin>),
+    Data(Rdb, u64, Option<Begin>),
+    /// And, of a stream whose beginning the second connection is told, the number of this one at the master.
+    Stream(Lag, Option<u64>),
+    /// It is no replica, or speaks of something that is not known here. Nothing is looked at any more.
+    Other,
+}
+
+impl Replication {
+    /// `from` is the program or the peer, for the log; `who` is the same without what differs at each connection.
+    pub(super) fn new(link: &Arc<Link>, counters: &Arc<LinkCounters>, from: String, who: String) -> Self {
+        let (is_entry, announced) = match &link.end {
+            End::Entry { announce, .. } => (true, announce.clone()),
+            End::Exit { .. } => (false, None),
+        };
+        let progress = Arc::new(Progress::new(counters.desk.origin));
+        Self {
+            link: Arc::clone(link),
+            counters: Arc::clone(counters),
+            from,
+            who,
+            is_entry,
+            handshake: Handshake::new(announced, !is_entry),
+            owed: 0,
+            reply: Reply::default(),
+            phase: Phase::Greeting,
+            to_master: Vec::new(),
+            to_replica: Vec::new(),
+            place: None,
+            ticket: None,
+            cleared: false,
+            master: None,
+            progress,
+        }
     }
 
-    /// Looks at bytes of the master. `asked`: the replica has asked for a sync.
-    pub(super) fn look(&mut self, bytes: &[u8], asked: bool) -> Option<Sync> {
-        for byte in bytes {
-            if self.done {
-                break;
+    fn desk(&self) -> &Desk {
+        &self.counters.desk
+    }
+
+    // ---- For the pump, which has a local side and a wire ----
+
+    /// Whether bytes of both sides must go through [`Self::local_said`] and [`Self::wire_said`].
+    pub(super) fn stands_between(&self) -> bool {
+        self.mediates() || !self.for_local().is_empty()
+    }
+
+    /// The same, leaving out that something is still to be handed on.
+    pub(super) fn mediates(&self) -> bool {
+        matches!(self.phase, Phase::Greeting | Phase::Asking(..))
+    }
+
+    /// Nothing will be seen any more.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Other) && self.to_master.is_empty() && self.to_replica.is_empty()
+    }
+
+    /// Whether the local side may be read: a replica that waits for an answer has nothing to say.
+    pub(super) fn reads_local(&self) -> bool {
+        !(self.is_entry && matches!(self.phase, Phase::Asking(..)))
+    }
+
+    pub(super) fn local_said(&mut self, bytes: &[u8], now: Instant) {
+        if self.is_entry { self.replica_says(bytes, now) } else { self.master_says(bytes, now) }
+    }
+
+    /// How many of the bytes were taken.
+    pub(super) fn wire_said(&mut self, bytes: &[u8], now: Instant) -> usize {
+        if self.is_entry {
+            self.master_says(bytes, now);
+        } else if matches!(self.phase, Phase::Asking(..)) {
+            return 0;
+        } else {
+            self.replica_says(bytes, now);
+        }
+        bytes.len()
+    }
+
+    /// The local side has ended; what of it was kept for the end of a command is none.
+    pub(super) fn local_ended(&mut self) {
+        if self.is_entry {
+            self.replica_ended();
+        }
+    }
+
+    /// The other side has.
+    pub(super) fn wire_ended(&mut self) {
+        if !self.is_entry {
+            self.replica_ended();
+        }
+    }
+
+    fn replica_ended(&mut self) {
+        let rest = self.handshake.give_back();
+        self.to_master.extend(rest);
+    }
+
+    pub(super) fn for_local(&self) -> &[u8] {
+        if self.is_entry { &self.to_replica } else { &self.to_master }
+    }
+
+    pub(super) fn local_took(&mut self, bytes: usize) {
+        let queue = if self.is_entry { &mut self.to_replica } else { &mut self.to_master };
+        queue.drain(..bytes.min(queue.len()));
+    }
+
+    pub(super) fn take_for_wire(&mut self) -> Vec<u8> {
+        std::mem::take(if self.is_entry { &mut self.to_master } else { &mut self.to_replica })
+    }
+
+    /// These bytes of the local side went on as they are.
+    pub(super) fn saw_from_local(&mut self, bytes: &[u8], now: Instant) {
+        if self.is_entry { self.hear_replica(bytes, now) } else { self.hear_master(bytes, now) }
+    }
+
+    /// These bytes of the wire did.
+    pub(super) fn saw_from_wire(&mut self, bytes: &[u8], now: Instant) {
+        if self.is_entry { self.hear_master(bytes, now) } else { self.hear_replica(bytes, now) }
+    }
+
+    /// The rate at which bytes of the master may go on now, if there is one; `true`: they come from the local side.
+    pub(super) fn paced(&self) -> Option<(u64, bool)> {
+        let rate = self.link.replicas.rdb_rate?;
+        matches!(self.phase, Phase::Data(..)).then_some((rate, !self.is_entry))
+    }
+
+    // ---- While it stands between ----
+
+    fn replica_says(&mut self, bytes: &[u8], now: Instant) {
+        if !matches!(self.phase, Phase::Greeting) {
+            self.to_master.extend_from_slice(bytes);
+            return self.hear_replica(bytes, now);
+        }
+        self.handshake.push(bytes);
+        self.greet(now);
+    }
+
+    fn greet(&mut self, now: Instant) {
+        match self.handshake.pass(&mut self.to_master, &mut self.owed) {
+            Passed::Waits => {}
+            Passed::Other => {
+                self.replica_ended();
+                self.phase = Phase::Other;
             }
-            if *byte != b'\n' {
-                self.line.push(*byte);
-                self.done = self.line.len() > LINE;
-                continue;
+            Passed::Sync(wish) => self.wish(wish, now),
+        }
+    }
+
+    fn wish(&mut self, wish: Wish, now: Instant) {
+        let rules = &self.link.replicas;
+        let asks = rules.empty_master != EmptyMaster::Allow || rules.full_syncs.is_some();
+        match self.handshake.channel() {
+            Channel::Main if asks && !self.cleared => {
+                Inquiry::ask(&mut self.to_master);
+                self.phase = Phase::Asking(Inquiry::default(), wish);
             }
-            let line = std::mem::take(&mut self.line);
-            let sync = if line.starts_with(b"+FULLRESYNC") {
-                Some(Sync::Full)
-            } else if line.starts_with(b"+CONTINUE") {
-                Some(Sync::Partial)
-            } else {
-                // Whoever has not asked gets short answers to a handshake; others are no replicas.
-                self.done = !asked && !matches!(line.first(), Some(b'+' | b'-'));
-                None
-            };
-            if asked && sync.is_some() {
-                self.done = true;
-                return sync;
+            // The master lets in who belongs to a first connection, and that one was let through.
+            Channel::Rdb { .. } => {
+                self.place = Some(self.desk().adopt());
+                self.forward(wish);
+            }
+            _ if self.cleared || self.take_place() => self.forward(wish),
+            _ => self.refuse(Why::Turn, &wish, now),
+        }
+    }
+
+    fn master_says(&mut self, bytes: &[u8], now: Instant) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match &mut self.phase {
+                Phase::Asking(inquiry, _) if self.owed == 0 => {
+                    if let Some(answers) = inquiry.take(&mut rest) {
+                        self.answered(answers, now);
+                    }
+                }
+                Phase::Greeting | Phase::Asking(..) if self.owed > 0 => {
+                    let (taken, ended) = self.reply.take(rest);
+                    self.owed -= u32::from(ended);
+                    let (reply, behind) = rest.split_at(taken);
+                    self.to_replica.extend_from_slice(reply);
+                    rest = behind;
+                }
+                // Whoever speaks without having been asked is no master.
+                Phase::Greeting | Phase::Asking(..) => {
+                    self.replica_ended();
+                    self.phase = Phase::Other;
+                }
+                _ => {
+                    self.to_replica.extend_from_slice(rest);
+                    return self.hear_master(rest, now);
+                }
             }
         }
-        None
+    }
+
+    fn forward(&mut self, wish: Wish) {
+        self.desk().enter(&self.progress);
+        self.to_master.extend_from_slice(&wish.said);
+        let behind = self.handshake.give_back();
+        self.to_master.extend(behind);
+        self.phase = Phase::Answering(Line::default(), wish, None);
+    }
+}
+
+impl Drop for Replication {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            drop(self.desk().unpark(ticket));
+        }
+        self.desk().leave(&self.progress);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn announced() -> Option<Announced> {
-        Some(Announced { host: "replica.dc2".to_owned(), port: 7000 })
-    }
-
-    fn command(words: &[&str]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        encode::command(&mut bytes, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
-        bytes
-    }
-
-    /// What the master reads when the replica's bytes come in pieces.
-    fn passed(said: &[u8], piece: usize, announced: Option<Announced>) -> (Vec<u8>, Handshake) {
-        let (mut handshake, mut out) = (Handshake::new(announced), Vec::new());
-        for part in said.chunks(piece) {
-            match handshake.looks() {
-                true => handshake.pass(part, &mut out),
-                false => out.extend_from_slice(part),
-            }
-        }
-        (out, handshake)
-    }
-
-    #[test]
-    fn a_replica_is_announced_and_nothing_behind_psync_is_touched() {
-        let behind = b"*3\r\n$8\r\nREPLCONF\r\n$14\r\nlistening-port\r\n$1\r\n1\r\n\n\n\0\xff".to_vec();
-        let said = [
-            command(&["PING"]),
-            command(&["AUTH", "user", "secret"]),
-            command(&["REPLCONF", "listening-port", "6379"]),
-            command(&["REPLCONF", "ip-address", "10.0.0.1"]),
-            command(&["REPLCONF", "capa", "eof", "capa", "psync2"]),
-            command(&["PSYNC", "?", "-1"]),
-            behind.clone(),
-        ];
-        let expected = [
-            command(&["PING"]),
-            command(&["AUTH", "user", "secret"]),
-            command(&["REPLCONF", "listening-port", "7000", "ip-address", "replica.dc2"]),
-            command(&["REPLCONF", "ip-address", "replica.dc2"]),
-            command(&["REPLCONF", "capa", "eof", "capa", "psync2"]),
-            command(&["PSYNC", "?", "-1"]),
-            behind,
-        ];
-        let said = said.concat();
-        for piece in [1, 2, 3, 7, 64, said.len()] {
-            let (out, handshake) = passed(&said, piece, announced());
-            assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&expected.concat()), "pieces of {piece}");
-            assert!(handshake.is_syncing() && !handshake.looks());
-            assert_eq!(passed(&said, piece, None).0, said);
-        }
-    }
-
-    #[test]
-    fn the_second_connection_of_a_replica_is_announced_too() {
-        let said = command(&["REPLCONF", "rdb-only", "1", "rdb-channel", "1", "listening-port", "6379"]);
-        let expected = command(&[
-            "REPLCONF",
-            "rdb-only",
-            "1",
-            "rdb-channel",
-            "1",
-            "listening-port",
-            "7000",
-            "ip-address",
-            "replica.dc2",
-        ]);
-        assert_eq!(passed(&said, 5, announced()).0, expected);
-    }
-
-    #[test]
-    fn old_servers_speak_in_lines() {
-        let said = b"PING\r\nREPLCONF listening-port 6379\r\nREPLCONF capa eof\r\nPSYNC ? -1\r\nrest";
-        let mut expected = b"PING\r\n".to_vec();
-        expected.extend(command(&["REPLCONF", "listening-port", "7000", "ip-address", "replica.dc2"]));
-        expected.extend(command(&["REPLCONF", "capa", "eof"]));
-        expected.extend(b"PSYNC ? -1\r\nrest");
-        assert_eq!(passed(said, 4, announced()).0, expected);
-    }
-
-    #[test]
-    fn what_is_no_replica_passes_untouched() {
-        let long = command(&["PING", &"x".repeat(20_000)]);
-        for said in [
-            command(&["GET", "key"]),
-            b"PING\r\nSET a b\r\n".to_vec(),
-            b"\x16\x03\x01\x02\x00garbage".to_vec(),
-            b"*2\r\n$4\r\nPINGxx".to_vec(),
-            b"SSH-2.0-client".to_vec(),
-            b"PRI * HTTP/2.0".to_vec(),
-            b"\r\n".to_vec(),
-            long,
-            [command(&["PING"]), command(&["INFO"]), command(&["REPLCONF", "listening-port", "1"])].concat(),
-        ] {
-            for piece in [1, 5, said.len()] {
-                let (out, handshake) = passed(&said, piece, announced());
-                assert_eq!(out, said, "{:?}", String::from_utf8_lossy(&said));
-                assert!(!handshake.looks());
-            }
-        }
-    }
-
-    #[test]
-    fn answers_are_told_apart() {
-        let look = |text: &str, piece: usize, asked: bool| {
-            let mut answer = Answer::default();
-            let found = text.as_bytes().chunks(piece).filter_map(|part| answer.look(part, asked)).next();
-            (found, answer.looks())
-        };
-        let full = "+PONG\r\n+OK\r\n\n\n+FULLRESYNC 8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb 1\r\n$EOF:";
-        for piece in [1, 3, 1000] {
-            assert_eq!(look(full, piece, true), (Some(Sync::Full), false));
-            assert_eq!(look("+CONTINUE\r\n+FULLRESYNC\r\n", piece, true), (Some(Sync::Partial), false));
-            assert_eq!(look("-NOMASTERLINK Can't SYNC\r\n", piece, true), (None, true));
-            assert_eq!(look("$5\r\nvalue\r\n", piece, false), (None, false));
-        }
-    }
-}
+mod tests;

@@ -52,7 +52,7 @@ fn the_configuration_in_the_readme_serves() {
 #[test]
 fn every_metric_is_in_the_operations_manual() {
     let manual = document("docs/operations.md");
-    let source = document("src/admin/prometheus.rs");
+    let source = document("src/admin/prometheus.rs") + &document("src/admin/prometheus/links.rs");
     let literals = literals(&source);
     let names: Vec<&String> =
         literals.iter().filter(|text| text.starts_with("redan_") && !text.contains(char::is_whitespace)).collect();

@@ -1,6 +1,9 @@
 //! Links from end to end: data through them, whom they refuse and what they say of it, and networks that break.
 
 mod breaks;
+mod channels;
+mod guards;
+mod linked;
 mod strangers;
 mod stunnel;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Bind;
-use super::super::link::{End, Target, Trust};
+use super::super::link::{EmptyMaster, End, Replicas, Target, Trust};
 use super::Directory;
 
 const PEER: &str = "redan1q8xyjf5skj4rrg3ptng3wg26e3wenwranmpnfqt9zus0qtgu4e95qju4ace";
@@ -21,6 +21,9 @@ fn links_alone_are_a_configuration() {
     let [entry, exit] = &config.links[..] else { panic!("two links") };
     assert!(matches!(&entry.end, End::Entry { to, service, announce: None } if to == "dc2:7443" && service == "main"));
     assert_eq!((entry.resume, entry.replay, entry.max_connections), (Duration::from_secs(30), 8 << 20, 1000));
+    let usual = Replicas { empty_master: EmptyMaster::Refuse, empty_below: 1, full_syncs: None, rdb_rate: None };
+    assert_eq!(entry.replicas, usual);
+    assert_eq!(exit.replicas, Replicas { empty_master: EmptyMaster::Allow, ..usual });
     let Trust::Link(pinned) = &entry.trust else { panic!("a link") };
     assert_eq!(pinned.peers, [PEER.parse().unwrap()]);
     let End::Exit { services } = &exit.end else { panic!("an exit") };
@@ -50,6 +53,14 @@ fn each_mistake_is_named_with_its_line() {
             "`redan keygen dc1.key`",
         ),
         (link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\nservice = \"x\""), 7, "`service` is what an entry asks for"),
+        (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\nfull_syncs = 0"), 7, "`full_syncs` is out of range"),
+        (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\nrdb_rate = \"1kb\""), 7, "write 100kb to"),
+        (link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\nempty_below = 5"), 7, "write `empty_master = \"refuse\"` too"),
+        (
+            link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\nmode = \"tls\"\nfull_syncs = 1"),
+            8,
+            "`full_syncs` needs `mode = \"link\"`",
+        ),
     ];
     for (text, line, expected) in table {
         let errors = Directory::new().load(&text).expect_err(expected);
