@@ -82,13 +82,19 @@ pub(crate) enum Trust {
 pub(crate) struct Pinned {
     /// The private key of this end.
     pub(crate) identity: PathBuf,
-    /// Who may be at the other end.
-    pub(crate) peers: Vec<Identity>,
+    /// Who may be at the other end, those in the file aside.
+    pub(crate) peers: Vec<Peer>,
+    /// More of them, a line each.
+    pub(crate) peers_file: Option<PathBuf>,
 }
+
+/// The keys of one peer: two while one replaces the other.
+pub(crate) type Peer = Vec<Identity>;
 
 #[derive(Debug)]
 pub(crate) struct CaTls {
     pub(crate) ca: PathBuf,
+    pub(crate) crl: Vec<PathBuf>,
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
     pub(crate) server_name: Option<String>,
@@ -228,13 +234,14 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
         section.warn("identity", "every user of this machine can read this private key; chmod o-r it");
     }
     let peers = section.optional_list("peers", "[\"redan1…\"]").unwrap_or_default();
-    let peers: Vec<Identity> = peers.iter().filter_map(|value| peer(section, value)).collect();
+    let peers: Vec<Peer> = peers.iter().filter_map(|value| peer(section, value)).collect();
+    let peers_file = section.file("peers_file");
     let tls = ca(section);
     if !plain && section.has("tls") {
         section.error("tls", "`tls` is for `mode = \"tls\"`; a link trusts keys: `identity` and `peers`");
     }
     if plain && section.has("tls") {
-        if section.has("identity") || section.has("peers") {
+        if ["identity", "peers", "peers_file"].iter().any(|key| section.has(key)) {
             section.error("tls", "`tls` trusts a CA, `identity` and `peers` trust keys; remove one of the two");
         }
         return tls.map(Trust::CaTls);
@@ -243,23 +250,24 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
         ("identity", "`redan keygen dc1.key` makes one: write `identity = \"dc1.key\"`"),
         ("peers", "write the line that `redan keygen` printed at the other end: `peers = [\"redan1…\"]`"),
     ] {
-        if !section.has(key) {
+        if !section.has(key) && !(key == "peers" && section.has("peers_file")) {
             section.error(key, format!("[[link]] lacks `{key}`; {advice}"));
         }
     }
-    let pinned = Pinned { identity: identity?, peers: Some(peers).filter(|peers| !peers.is_empty())? };
+    if peers.is_empty() && peers_file.is_none() {
+        return None;
+    }
+    let pinned = Pinned { identity: identity?, peers, peers_file };
     Some(if plain { Trust::PinnedTls(pinned) } else { Trust::Link(pinned) })
 }
 
-fn peer(section: &Section<'_>, value: &Spanned<DeValue<'_>>) -> Option<Identity> {
+fn peer(section: &Section<'_>, value: &Spanned<DeValue<'_>>) -> Option<Peer> {
     let at = value.span().start;
     let Some(text) = value.get_ref().as_str() else {
         section.source().error(at, "a peer is text in quotes: \"redan1…\"");
         return None;
     };
-    section.parse("peers", Text { text, at }, |text| {
-        text.parse::<Identity>().map_err(|why| format!("\"{text}\" is no identity: {why}"))
-    })
+    section.parse("peers", Text { text, at }, values::peer)
 }
 
 fn ca(section: &Section<'_>) -> Option<CaTls> {
@@ -271,7 +279,8 @@ fn ca(section: &Section<'_>) -> Option<CaTls> {
     if key.as_deref().is_some_and(files::readable_by_all) {
         tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
     }
+    let crl = tls.files("crl");
     let server_name = tls.parsed("server_name", |text| Ok(text.to_owned()));
     tls.close();
-    Some(CaTls { ca: ca?, cert: cert?, key: key?, server_name })
+    Some(CaTls { ca: ca?, crl, cert: cert?, key: key?, server_name })
 }

@@ -16,6 +16,7 @@ pub(crate) struct LinkCounters {
     broken: AtomicU64,
     resumed: AtomicU64,
     lost: AtomicU64,
+    untrusted: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     unacknowledged: AtomicU64,
@@ -34,6 +35,7 @@ pub(crate) struct LinkNumbers {
     pub(crate) broken: u64,
     pub(crate) resumed: u64,
     pub(crate) lost: u64,
+    pub(crate) untrusted: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) unacknowledged: u64,
@@ -53,6 +55,7 @@ impl LinkCounters {
             broken: self.broken.load(Relaxed),
             resumed: self.resumed.load(Relaxed),
             lost: self.lost.load(Relaxed),
+            untrusted: self.untrusted.load(Relaxed),
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
             unacknowledged: self.unacknowledged.load(Relaxed),
@@ -72,6 +75,11 @@ impl LinkCounters {
 
     pub(super) fn lost(&self) {
         self.lost.fetch_add(1, Relaxed);
+    }
+
+    /// A connection was closed because the other end is not believed any more.
+    pub(super) fn untrusted(&self) {
+        self.untrusted.fetch_add(1, Relaxed);
     }
 
     pub(super) fn sent(&self, bytes: usize) {

@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Context;
 use super::frame::{Code, Control, Decoder, Event, Position};
+use super::keyring::{Guest, KeyChange};
 use super::pump::{Pump, Stop};
 use super::wire::{Scratch, Wire};
 use crate::net::Socket;
@@ -80,12 +81,24 @@ enum Ending {
 }
 
 /// Until the stream ends, and then ends it at both sides. `from` is the program or the peer, for the log.
-pub(super) async fn live(context: &Context, mut pump: Pump, first: Fresh, mut source: impl Renew, from: &str) {
+pub(super) async fn live(
+    context: &Context,
+    mut pump: Pump,
+    first: Fresh,
+    mut source: impl Renew,
+    mut guest: Guest,
+    from: &str,
+) {
     let name = &context.link.name;
     let mut stopping = context.stopping.clone();
     let mut wire = None;
+    let (expelled, change) = guest.watch();
     let ending = tokio::select! {
-        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, from) => ending,
+        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, change, from) => ending,
+        why = expelled.happens() => {
+            context.counters.untrusted();
+            Ending::Given(why, Some((Code::Untrusted, "the other end does not believe this one any more".to_owned())))
+        }
         _ = stopping.wait_for(|stop| *stop) => {
             Ending::Given("Redan ends".to_owned(), Some((Code::Leaving, "the Redan at the other end is ending".to_owned())))
         }
@@ -115,6 +128,7 @@ async fn until_it_ends<R: Renew>(
     wire: &mut Option<Wire>,
     first: Fresh,
     source: &mut R,
+    mut change: KeyChange<'_>,
     from: &str,
 ) -> Ending {
     let mut next = first;
@@ -123,9 +137,11 @@ async fn until_it_ends<R: Renew>(
             return ending;
         }
         let Some(current) = wire.as_mut() else { return Ending::Finished };
+        let shown = current.peer;
         let stop = tokio::select! {
             biased;
             stop = pump.run(Some(current)) => stop,
+            why = change.replaces(shown) => Stop::Broken(why),
             fresh = source.interrupted() => {
                 next = fresh;
                 tracing::info!("link '{}': the other end of {from} has begun a new connection", context.link.name);

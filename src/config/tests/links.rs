@@ -22,7 +22,7 @@ fn links_alone_are_a_configuration() {
     assert!(matches!(&entry.end, End::Entry { to, service, announce: None } if to == "dc2:7443" && service == "main"));
     assert_eq!((entry.resume, entry.replay, entry.max_connections), (Duration::from_secs(30), 8 << 20, 1000));
     let Trust::Link(pinned) = &entry.trust else { panic!("a link") };
-    assert_eq!(pinned.peers, [PEER.parse().unwrap()]);
+    assert_eq!(pinned.peers, [vec![PEER.parse().unwrap()]]);
     let End::Exit { services } = &exit.end else { panic!("an exit") };
     assert_eq!(services.get("main"), Some(&Target::Tcp("127.0.0.1:6379".to_owned())));
     assert!(matches!(&exit.bind, Bind::Tcp(address) if address.port() == 7443));
