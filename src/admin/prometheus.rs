@@ -393,6 +393,9 @@ const LINK_COUNTERS: &[(&str, &str, LinkReading)] = &[
     ("redan_link_untrusted_closed", "Connections closed because the other end is not believed any more", |link| {
         link.untrusted
     }),
+    ("redan_link_commands_refused", "At an exit: commands that its `commands` did not let through", |link| {
+        link.commands_refused
+    }),
     ("redan_link_losses", "Connections reset because they were not resumed in time", |link| link.lost),
 ];
 

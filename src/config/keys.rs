@@ -147,6 +147,7 @@ pub(super) static LINK: Kind = Kind {
         "service",
         "services",
         "announce",
+        "commands",
         "identity",
         "peers",
         "peers_file",

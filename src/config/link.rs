@@ -34,13 +34,41 @@ pub(crate) struct Link {
     pub(crate) max_connections: usize,
 }
 
+impl Link {
+    pub(crate) fn is_exit(&self) -> bool {
+        matches!(self.end, End::Exit { .. })
+    }
+}
+
+/// Which commands of programs an exit lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commands {
+    All,
+    Replication,
+    Sentinel,
+    ReadOnly,
+}
+
+impl Commands {
+    const NAMES: [(&str, Self); 4] = [
+        ("all", Self::All),
+        ("replication", Self::Replication),
+        ("sentinel", Self::Sentinel),
+        ("read-only", Self::ReadOnly),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, commands)| *commands == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// Which of the two ends this is.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Programs of this side connect here.
     Entry { to: String, service: String, announce: Option<Announced> },
     /// Entries connect here; each service is a target on this side.
-    Exit { services: BTreeMap<String, Target> },
+    Exit { services: BTreeMap<String, Target>, commands: Commands },
 }
 
 /// What a replica that connects to an entry is called at the master.
@@ -166,6 +194,9 @@ fn entry(section: &Section<'_>) -> Option<End> {
     let to = section.required("to", "\"other-host:7443\"");
     let to = to.filter(|to| section.parse("to", *to, |text| values::node_address(text).map(drop)).is_some());
     let service = section.parsed("service", |text| values::name(text).map(|()| text.to_owned()));
+    if section.text("commands").is_some() {
+        section.error("commands", "`commands` are let through or refused where the target is; write it at the exit");
+    }
     // Asked for so that every key is.
     let services = section.table("services");
     if services.is_some() {
@@ -217,7 +248,8 @@ fn exit(section: &Section<'_>) -> Option<End> {
              { main = \"127.0.0.1:6379\", sentinel = \"127.0.0.1:26379\" }",
         );
     }
-    (!targets.is_empty()).then_some(End::Exit { services: targets })
+    let commands = section.choice("commands", &Commands::NAMES).unwrap_or(Commands::All);
+    (!targets.is_empty()).then_some(End::Exit { services: targets, commands })
 }
 
 fn target(section: &Section<'_>, key: &str, text: Text<'_>) -> Option<Target> {
@@ -229,6 +261,9 @@ fn target(section: &Section<'_>, key: &str, text: Text<'_>) -> Option<Target> {
 
 fn trust(section: &Section<'_>) -> Option<Trust> {
     let plain = section.choice("mode", &[("link", false), ("tls", true)]).unwrap_or(false);
+    if plain && section.has("exit") && section.peek("commands").is_some_and(|commands| commands != "all") {
+        section.error("commands", "with `mode = \"tls\"` nobody looks at commands; let the target's ACL refuse them");
+    }
     let identity = section.file("identity");
     if identity.as_deref().is_some_and(files::readable_by_all) {
         section.warn("identity", "every user of this machine can read this private key; chmod o-r it");

@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::counters::Open;
-use super::frame::{Control, Hello, Position, Reset, StreamId, short};
+use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Guest, Keyring, Known, Proof};
-use super::life::{self, Fresh, Greeting, Renew};
+use super::life::{self, Fresh, Greeting, NoMore, Renew};
 use super::pump::Pump;
 use super::replication::Replication;
 use super::stream::Stream;
@@ -42,6 +42,8 @@ pub(super) enum Failure {
     Now(String),
     /// It will not.
     Ever(String),
+    /// The exit does not know the stream.
+    Unknown(String),
 }
 
 /// What it takes to reach the exit.
@@ -163,7 +165,7 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     });
     let (fresh, guest) = match began {
         Ok(began) => began,
-        Err(Failure::Now(why) | Failure::Ever(why)) => {
+        Err(Failure::Now(why) | Failure::Ever(why) | Failure::Unknown(why)) => {
             context.counters.refused();
             tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
             return local.reset_when_closed();
@@ -205,8 +207,9 @@ impl Redial {
         match greeting {
             Err(why) => Err(Failure::Now(format!("{to}: {why}"))),
             Ok(Greeting { first: Control::Welcome(position), wire, rest }) => Ok(Fresh { wire, position, rest }),
-            Ok(Greeting { first: Control::Reset(Reset { reason, .. }), .. }) => {
-                Err(Failure::Ever(format!("{to} refused it: {reason}")))
+            Ok(Greeting { first: Control::Reset(Reset { code, reason }), .. }) => {
+                let why = format!("{to} refused it: {reason}");
+                Err(if code == Code::Unknown { Failure::Unknown(why) } else { Failure::Ever(why) })
             }
             Ok(_) => Err(Failure::Ever(format!("{to} does not keep to the protocol: its first frame is no answer"))),
         }
@@ -260,16 +263,17 @@ impl Renew for Redial {
         std::future::pending().await
     }
 
-    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, String> {
+    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, NoMore> {
         let mut pause = FIRST_PAUSE;
         loop {
             let why = match self.dial(position).await {
                 Ok(fresh) => return Ok(fresh),
-                Err(Failure::Ever(why)) => return Err(why),
+                Err(Failure::Ever(why)) => return Err(NoMore { why, unknown: false }),
+                Err(Failure::Unknown(why)) => return Err(NoMore { why, unknown: true }),
                 Err(Failure::Now(why)) => why,
             };
             if Instant::now() + pause >= until {
-                return Err(format!("the last attempt: {why}"));
+                return Err(NoMore { why: format!("the last attempt: {why}"), unknown: false });
             }
             tracing::debug!("not yet resumed: {why}");
             tokio::time::sleep(pause).await;

@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Known, Proof};
-use super::life::{self, Fresh, Greeting, Renew};
-use super::pump::Pump;
+use super::life::{self, Fresh, Greeting, NoMore, Renew};
+use super::pump::{Policed, Pump, Refusals};
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::{Packed, Wire};
@@ -36,6 +36,8 @@ struct Exit {
     /// Handshakes that have not come to an end, by source.
     strangers: Mutex<HashMap<IpAddr, usize>>,
     streams: Mutex<HashMap<StreamId, Seat>>,
+    /// Where not every command is let through.
+    refusals: Option<Arc<Refusals>>,
 }
 
 /// Where a new wire for a stream goes.
@@ -55,7 +57,8 @@ pub(super) async fn accept(context: Context, socket: Listening) {
     let Listening::Tcp(socket) = socket else { return };
     let Ok(listener) = TcpListener::from_std(socket) else { return };
     let mut stopping = context.stopping.clone();
-    let exit = Arc::new(Exit { context, strangers: Mutex::default(), streams: Mutex::default() });
+    let refusals = Refusals::new(&context.link, &context.counters);
+    let exit = Arc::new(Exit { context, strangers: Mutex::default(), streams: Mutex::default(), refusals });
     let accepting = async {
         let crowded = Rarely::default();
         loop {
@@ -196,7 +199,8 @@ impl Exit {
         };
         let whom = format!("{} from {from}", short(&wire.peer));
         let stream = Stream::new(link.replay, Instant::now());
-        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, None);
+        let mut pump = Pump::new(stream, local, Arc::clone(counters), shared.0, None);
+        pump.police(self.refusals.as_ref().map(|refusals| Policed::new(refusals, &whom)));
         let first = Fresh { wire, position: hello.position, rest };
         life::live(&self.context, pump, first, Called(calls), guest, &whom).await;
     }
@@ -229,7 +233,7 @@ impl Exit {
     }
 
     async fn connect(&self, service: &str) -> Result<Socket, (Code, String)> {
-        let End::Exit { services } = &self.context.link.end else {
+        let End::Exit { services, .. } = &self.context.link.end else {
             return Err((Code::Service, "this is no exit".to_owned()));
         };
         let Some(target) = services.get(service) else {
@@ -270,7 +274,7 @@ impl Exit {
         let Some(_open) = self.context.counters.open(self.context.link.max_connections) else {
             return self.refuse(from, "there are `max_connections` already");
         };
-        let End::Exit { services } = &self.context.link.end else { return };
+        let End::Exit { services, .. } = &self.context.link.end else { return };
         // Without frames nobody says which service; the configuration has one.
         let Some(service) = services.keys().next() else { return };
         match self.connect(service).await {
@@ -318,7 +322,7 @@ impl Renew for Called {
         self.next().await
     }
 
-    async fn renew(&mut self, _: Position, _: Instant) -> Result<Fresh, String> {
+    async fn renew(&mut self, _: Position, _: Instant) -> Result<Fresh, NoMore> {
         Ok(self.next().await)
     }
 }

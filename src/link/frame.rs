@@ -66,11 +66,13 @@ pub(crate) enum Code {
     Leaving,
     /// The peer was believed, and is not any more.
     Untrusted,
+    /// The program said what is not let through, where no error could be said.
+    Policy,
     Other(u8),
 }
 
 impl Code {
-    const KNOWN: [(Self, u8); 8] = [
+    const KNOWN: [(Self, u8); 9] = [
         (Self::Protocol, 1),
         (Self::Service, 2),
         (Self::Target, 3),
@@ -79,6 +81,7 @@ impl Code {
         (Self::Full, 6),
         (Self::Leaving, 7),
         (Self::Untrusted, 8),
+        (Self::Policy, 9),
     ];
 
     fn number(self) -> u8 {

@@ -233,7 +233,9 @@ impl Keyring {
             }
         }
         if let Some(why) = first {
-            tracing::warn!("link '{name}': {closed} connections are closed because the other end is not believed any more: {why}");
+            tracing::warn!(
+                "link '{name}': {closed} connections are closed because the other end is not believed any more: {why}"
+            );
         }
     }
 }

@@ -33,9 +33,16 @@ pub(super) trait Renew {
     /// The other end has made a new wire while this end still believes in the old one.
     async fn interrupted(&mut self) -> Fresh;
     /// The next wire. Both this and `interrupted` may be dropped and called again.
-    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, String>;
+    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, NoMore>;
     /// Whether this end answers the greeting of a new wire, instead of having said hello.
     const ANSWERS: bool;
+}
+
+/// Why there is no next wire.
+pub(super) struct NoMore {
+    pub(super) why: String,
+    /// The other end does not know the stream.
+    pub(super) unknown: bool,
 }
 
 /// The other end's first frame.
@@ -175,6 +182,7 @@ fn judge(stop: Stop) -> Result<String, Ending> {
             Ending::Given(words, Some((Code::Local, format!("the connection at the other side broke: {error}"))))
         }
         Stop::Reset(reset) => Ending::Given(format!("the other end says: {}", reset.reason), None),
+        Stop::Refused(why) => Ending::Given(why.clone(), Some((Code::Policy, why))),
         Stop::Violation(violation) => {
             let words = format!("the other end does not keep to the protocol: {violation}");
             Ending::Given(words, Some((Code::Protocol, violation.to_string())))
@@ -236,7 +244,7 @@ async fn detached<R: Renew>(
         }
     };
     let renewed = tokio::time::timeout_at(until.into(), renewed).await;
-    let late = || format!("not resumed within {patience:?}");
+    let late = || NoMore { why: format!("not resumed within {patience:?}"), unknown: false };
     match renewed.map_err(|_| late()).and_then(|renewed| renewed) {
         Ok(mut fresh) => match local_broke {
             None => {
@@ -259,7 +267,13 @@ async fn detached<R: Renew>(
                 Err(ending)
             }
         },
-        Err(last) => {
+        Err(NoMore { unknown, .. })
+            if pump.stream.has_given_all() && (unknown || pump.stream.unacknowledged() == 0) =>
+        {
+            tracing::info!("link '{name}': the connection of {from} had ended, the last word about it was lost");
+            Err(Ending::Finished)
+        }
+        Err(NoMore { why: last, .. }) => {
             context.counters.lost();
             Err(local_broke.unwrap_or_else(|| given(format!("the link broke: {why}; {last}"))))
         }

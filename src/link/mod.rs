@@ -10,9 +10,12 @@ mod counters;
 mod entry;
 mod exit;
 pub(crate) mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod keyring;
 mod life;
 mod plain;
+pub(crate) mod policy;
 mod pump;
 mod records;
 mod replication;
@@ -65,7 +68,7 @@ pub(crate) fn open(
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
             threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket))));
         }
-        End::Exit { services } => {
+        End::Exit { services, .. } => {
             let services: Vec<String> =
                 services.iter().map(|(service, target)| format!("'{service}' at {target}")).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));

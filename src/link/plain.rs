@@ -17,7 +17,7 @@ const BUFFER: usize = 64 * 1024;
 pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, from: String) {
     match dialer.tls().await {
         Ok((stream, guest)) => join(&context, stream, local, guest, &from).await,
-        Err(Failure::Now(why) | Failure::Ever(why)) => {
+        Err(Failure::Now(why) | Failure::Ever(why) | Failure::Unknown(why)) => {
             context.counters.refused();
             tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
             local.reset_when_closed();

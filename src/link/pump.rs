@@ -4,6 +4,10 @@
 //! buffer holds, and handing on what had come. It must never decide what happens when one of the two breaks: it says so and
 //! stops.
 
+mod policed;
+
+pub(super) use policed::{Policed, Refusals};
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -46,6 +50,8 @@ pub(super) enum Stop {
     Reset(Reset),
     /// The other end does not keep to the protocol.
     Violation(Violation),
+    /// The program said what must not pass.
+    Refused(String),
 }
 
 pub(super) struct Pump {
@@ -56,6 +62,8 @@ pub(super) struct Pump {
     timer: Pin<Box<Sleep>>,
     /// At an entry: what a replica says first, and is told.
     replication: Option<Replication>,
+    /// At an exit that does not let every command through.
+    policed: Option<Box<Policed>>,
     /// What of the stream's replay buffer the counters know.
     counted: u64,
 }
@@ -69,7 +77,7 @@ impl Pump {
         replication: Option<Replication>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(stream.deadline().into()));
-        Self { stream, local, counters, scratch, timer, replication, counted: 0 }
+        Self { stream, local, counters, scratch, timer, replication, policed: None, counted: 0 }
     }
 
     /// Goes on until something ends it. It may be dropped and called again.
@@ -101,6 +109,7 @@ impl Pump {
         }
         moved |= self.write_local(cx, now)?;
         moved |= self.read_local(cx)?;
+        moved |= self.speak()?;
         if let Some(wire) = wire {
             moved |= self.write_wire(cx, wire, now)?;
             if self.stream.is_dead(now) {
@@ -121,16 +130,27 @@ impl Pump {
             Poll::Ready(Err(error)) => return Err(Stop::Broken(words(&error))),
         };
         self.counters.received(read);
-        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, &self.counters)?;
+        let bytes = &scratch.plain[..read];
+        match &mut self.policed {
+            Some(policed) => policed.incoming(&mut self.stream, &self.local, bytes, now)?,
+            None => take(&mut self.stream, &self.local, bytes, now, &mut self.replication, &self.counters)?,
+        }
         Ok(true)
     }
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, &self.counters)
+        let now = Instant::now();
+        match &mut self.policed {
+            Some(policed) => policed.incoming(&mut self.stream, &self.local, bytes, now),
+            None => take(&mut self.stream, &self.local, bytes, now, &mut self.replication, &self.counters),
+        }
     }
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
+        if self.policed.is_some() {
+            return self.write_policed(cx, now);
+        }
         let mut moved = false;
         loop {
             let [first, second] = self.stream.pending();
@@ -175,6 +195,9 @@ impl Pump {
             return self.local_said(read);
         }
         let read = self.local.poll_read(cx, space);
+        if let Some(policed) = &mut self.policed {
+            policed.hear(&read, space)?;
+        }
         self.local_said(read)
     }
 

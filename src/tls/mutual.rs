@@ -48,7 +48,9 @@ pub(crate) fn trouble(error: &Error) -> Option<String> {
     Some(match bad {
         Bad::Revoked => "its certificate is revoked by a list in `crl`".to_owned(),
         Bad::Expired | Bad::ExpiredContext { .. } => "its certificate has expired; renew it there".to_owned(),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "its certificate is not valid yet; check the clocks".to_owned(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; check the clocks".to_owned()
+        }
         // A renewed CA often keeps its name: then the issuer is found and only the signature is wrong.
         Bad::UnknownIssuer | Bad::BadSignature => "its certificate was not signed by the configured `ca`".to_owned(),
         Bad::UnknownRevocationStatus => {
