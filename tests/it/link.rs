@@ -1,6 +1,10 @@
 //! Links from end to end: data through them, whom they refuse and what they say of it, and networks that break.
 
 mod breaks;
+mod hostile;
+mod peer;
+mod policy;
+mod renewal;
 mod strangers;
 mod stunnel;
 
