@@ -170,7 +170,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     if let Some(socket) = admin {
         start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
     }
-    let bonds: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
+    let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
     start::control(&config, &views, &keyrings, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
@@ -189,7 +189,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         };
         start::worker(index, setup, letters, end.clone())?;
     }
-    start::renewal(&config, &doors, (&keyrings, bonds), &views, &mailboxes, renew, &shared)?;
+    start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
     let (draining, seats) = (shared.draining, shared.seats);

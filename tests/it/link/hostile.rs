@@ -28,6 +28,34 @@ fn descriptors(proxy: &Proxy) -> usize {
     fs::read_dir(format!("/proc/{}/fd", proxy.id())).expect("it runs").count()
 }
 
+/// More than there are threads for links, which take turns.
+const KNOCKS: usize = 8;
+
+/// The descriptors of one end when all its threads run, which open some when they begin, and whoever looked whether it listens has
+/// gone. `knocked` is what it says of a connection that says nothing and ends.
+fn descriptors_at_rest(proxy: &Proxy, address: &str, knocked: &str) -> usize {
+    let refusals = || proxy.said().matches(knocked).count();
+    for _ in 0..KNOCKS {
+        let before = refusals();
+        drop(connect(address));
+        eventually("it has looked at it", || refusals() > before);
+    }
+    proxy.signal("HUP");
+    eventually("its files are watched", || proxy.said().contains("SIGHUP: read all files"));
+    let (mut last, mut since) = (0, Instant::now());
+    eventually("it is quiet", || {
+        let now = descriptors(proxy);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(500)
+    });
+    last
+}
+
+/// Of an exit at which somebody knocks and ends.
+const HUNG_UP: &str = "it closed the connection during the handshake";
+
 impl Scene {
     fn set(more: &str) -> Self {
         let redis = Redis::start();
@@ -36,16 +64,7 @@ impl Scene {
         let entry = Proxy::start(&keys.entry_to(&exit.address(0), "127.0.0.1:0", ""));
         let mut good = Client::connect(&entry.address(0));
         good.ok(&["SET", "key", "value"]);
-        // Whoever looked whether they listen has gone when this does not change any more.
-        let mut before = descriptors(&exit);
-        let mut since = Instant::now();
-        eventually("it is quiet", || {
-            let now = descriptors(&exit);
-            if now != before {
-                (before, since) = (now, Instant::now());
-            }
-            since.elapsed() > Duration::from_millis(500)
-        });
+        let before = descriptors_at_rest(&exit, &exit.address(0), HUNG_UP);
         Self { keys, redis, _entry: entry, exit, good, before }
     }
 
@@ -136,7 +155,7 @@ fn more_than_the_window_is_refused_and_not_kept() {
     // A target that takes nothing, so that what comes must be kept.
     let (_target, address) = listener();
     let exit = Proxy::start(&keys.exit_to(&address, "127.0.0.1:0", "replay = \"1MB\""));
-    let before = descriptors(&exit);
+    let before = descriptors_at_rest(&exit, &exit.address(0), HUNG_UP);
     let mut tls = begin(&exit.address(0), &keys.entry.file, 1, false, BEGINNING);
     let piece = frame(DATA, &vec![b'x'; 60_000]);
     let mut sent = 0;
@@ -231,7 +250,7 @@ fn with_certificates_whoever_shows_none_or_a_bad_one_is_refused() {
     let stranger = client("stranger", Certs::make().issue(&["stranger"]));
     let mut beside = good.connect(&exit.address(0));
     pings(&mut beside).expect("it is let in");
-    let before = descriptors(&exit);
+    let before = descriptors_at_rest(&exit, &exit.address(0), HUNG_UP);
     for (client, expected) in [
         (TlsClient::new(&certs, None), "it shows no certificate, so it cannot be a peer"),
         (TlsClient::new(&certs, Some("node")), "its certificate has expired; renew it there"),
@@ -266,7 +285,7 @@ fn an_entry_believes_nobody_else_and_names_what_it_met() {
     });
     assert!(connect(&entry.address(0)).read(&mut [0]).is_err(), "it is reset");
     eventually("it says why", || entry.said().contains("what it sends is not TLS"));
-    let before = descriptors(&entry);
+    let before = descriptors_at_rest(&entry, &entry.address(0), "what it sends is not TLS");
     for _ in 0..20 {
         assert!(connect(&entry.address(0)).read(&mut [0]).is_err(), "it is reset");
     }
