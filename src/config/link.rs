@@ -285,7 +285,8 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
         ("identity", "`redan keygen dc1.key` makes one: write `identity = \"dc1.key\"`"),
         ("peers", "write the line that `redan keygen` printed at the other end: `peers = [\"redan1…\"]`"),
     ] {
-        if !section.has(key) && !(key == "peers" && section.has("peers_file")) {
+        let there = section.has(key) || key == "peers" && section.has("peers_file");
+        if !there {
             section.error(key, format!("[[link]] lacks `{key}`; {advice}"));
         }
     }
