@@ -8,9 +8,13 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection, SignatureScheme,
+    StreamOwned,
+};
 
 use crate::support::link::keygen;
+use crate::support::redis::DEADLINE;
 
 pub(super) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
@@ -99,7 +103,7 @@ pub(super) const FIN: u8 = 7;
 pub(super) const RESET: u8 = 8;
 
 /// The next frame that is no PING, PONG or ACK; `None` at the end of the connection.
-pub(super) fn next(tls: &mut Tls) -> Option<(u8, Vec<u8>)> {
+pub(super) fn next(tls: &mut impl Read) -> Option<(u8, Vec<u8>)> {
     loop {
         let mut header = [0; 4];
         tls.read_exact(&mut header).ok()?;
@@ -118,4 +122,28 @@ pub(super) fn begin(address: &str, key: &str, id: u8, resume: bool, position: Po
     let (kind, _) = next(&mut tls).expect("an answer");
     assert_eq!(kind, WELCOME);
     tls
+}
+
+pub(super) fn welcome((received, delivered, window): Position) -> Vec<u8> {
+    let mut payload = vec![1];
+    payload.extend(received.to_be_bytes());
+    payload.extend(delivered.to_be_bytes());
+    payload.extend(window.to_be_bytes());
+    frame(WELCOME, &payload)
+}
+
+/// As an exit with this key, which believes anyone.
+pub(super) fn answer(socket: TcpStream, key: &str) -> StreamOwned<ServerConnection, TcpStream> {
+    let certificate = keygen(&["--certificate", key]).stdout;
+    let certificate = CertificateDer::from_pem_slice(&certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("they belong together");
+    config.alpn_protocols = vec![b"redan-link/1".to_vec()];
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    StreamOwned::new(ServerConnection::new(Arc::new(config)).expect("a connection"), socket)
 }
