@@ -7,6 +7,7 @@ use redis_protocol::resp2::{self, types::OwnedFrame as Frame2};
 use redis_protocol::resp3;
 
 use crate::link::frame::{Control, Decoder, Event as FrameEvent};
+use crate::link::fuzz;
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::reply::ReplyScanner;
@@ -56,6 +57,14 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Control>, Vec<u8>, bool) {
         }
     }
     (controls, data, false)
+}
+
+/// Commands under a link's policy, and a replica's handshake. The first byte is the policy and the cut.
+pub fn policy(data: &[u8]) {
+    if let Some((&seed, bytes)) = data.split_first() {
+        fuzz::conversation(seed, bytes);
+        fuzz::handshake(seed, bytes);
+    }
 }
 
 /// What a scanner made of a stream.

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::config::Listener;
+use crate::link;
 use crate::metrics::Counter;
 use crate::tls::TlsError;
 use crate::tls::client::{self, Reaching};
@@ -31,7 +32,7 @@ const TRY_AGAIN: u32 = 30;
 /// What is known of all files, for `/metrics`.
 #[derive(Debug, Default)]
 pub(crate) struct Renewals {
-    /// By whose they are: `listener` or `group`, and its name.
+    /// By whose they are: `listener`, `group` or `link`, and its name.
     pub(crate) expiries: ArcSwap<Vec<(Owner, Expiry)>>,
     pub(crate) succeeded: Counter,
     pub(crate) failed: Counter,
@@ -49,6 +50,7 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<(usize, Arc<Listener>, Arc<Serving>)>,
     /// Of each group, and whom to tell to look at its nodes.
     pub(crate) groups: Vec<(String, Arc<Keyring>, Arc<Notify>)>,
+    pub(crate) links: Vec<Arc<link::Keyring>>,
     pub(crate) workers: Vec<Mailbox>,
     /// SIGHUP has come.
     pub(crate) now: Arc<Notify>,
@@ -145,9 +147,15 @@ struct OfGroup {
     watched: Vec<Watched>,
 }
 
+struct OfLink {
+    keyring: Arc<link::Keyring>,
+    watched: Watched,
+}
+
 struct Renewal {
     listeners: Vec<OfListener>,
     groups: Vec<OfGroup>,
+    links: Vec<OfLink>,
     workers: Vec<Mailbox>,
     now: Arc<Notify>,
     renewals: Arc<Renewals>,
@@ -157,7 +165,7 @@ struct Renewal {
 
 impl Renewal {
     fn new(setup: Setup) -> Self {
-        let Setup { listeners, groups, workers, now, renewals } = setup;
+        let Setup { listeners, groups, links, workers, now, renewals } = setup;
         let listener = |(index, listener, serving): (usize, Arc<Listener>, Arc<Serving>)| {
             let watched = Watched::new(serving.digest());
             OfListener { index, listener, serving, watched }
@@ -168,7 +176,9 @@ impl Renewal {
         };
         let listeners = listeners.into_iter().map(listener).collect();
         let groups = groups.into_iter().map(group).collect();
-        Self { listeners, groups, workers, now, renewals, spoken: HashMap::new() }
+        let link = |keyring: Arc<link::Keyring>| OfLink { watched: Watched::new(keyring.digest()), keyring };
+        let links = links.into_iter().map(link).collect();
+        Self { listeners, groups, links, workers, now, renewals, spoken: HashMap::new() }
     }
 
     /// Looks at everything; returns how many settings are used anew.
@@ -208,6 +218,24 @@ impl Renewal {
                 look.notify_one();
             }
         }
+        used + self.look_at_links(urgent)
+    }
+
+    fn look_at_links(&mut self, urgent: bool) -> usize {
+        let mut used = 0;
+        for OfLink { keyring, watched } in &mut self.links {
+            let link = &keyring.link;
+            let what = format!("link '{}'", link.name);
+            let build = |contents: &Contents| {
+                let new = link::Ring::new(link, contents)?;
+                fresh(&new.expiries, link::own_certificate(link).into_iter())?;
+                Ok(new)
+            };
+            if let Some(new) = renewed(watched, &self.renewals, &what, urgent, link::files(link), build) {
+                keyring.replace(new);
+                used += 1;
+            }
+        }
         used
     }
 
@@ -221,6 +249,10 @@ impl Renewal {
         for OfGroup { name, keyring, .. } in &self.groups {
             let owner = Owner { kind: "group", name: name.clone() };
             all.extend(keyring.expiries().map(|expiry| (owner.clone(), expiry)));
+        }
+        for OfLink { keyring, .. } in &self.links {
+            let owner = Owner { kind: "link", name: keyring.link.name.clone() };
+            all.extend(keyring.expiries().into_iter().map(|expiry| (owner.clone(), expiry)));
         }
         // One file may be named twice: one series for each.
         let mut known = std::collections::HashSet::new();

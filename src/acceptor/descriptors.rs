@@ -5,6 +5,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
+use crate::limits::LINK_HANDSHAKES;
 
 /// Descriptors that are not clients: listeners, the runtimes' own, log, admin connections, lanes (three a worker and
 /// node), with room to spare.
@@ -22,18 +23,47 @@ pub(crate) fn raise_limit() -> Option<u64> {
     }
 }
 
-/// A sentence for the operator when the configured clients do not fit the limit.
+/// A connection over a link has two sides here: the program's or target's, and the network's.
+const SIDES_OF_A_LINK: u64 = 2;
+
+/// What the configuration allows at once.
+#[derive(Clone, Copy, Debug)]
+struct Allowed {
+    clients: u64,
+    /// Connections over links.
+    linked: u64,
+    /// Who knocks at exits and has proven nothing yet.
+    strangers: u64,
+}
+
+/// A sentence for the operator when the configured clients, and connections over links, do not fit the limit.
 pub(crate) fn shortage(config: &Config, limit: Option<u64>) -> Option<String> {
-    let limit = limit?;
-    let clients: u64 = config.listeners.iter().map(|listener| listener.max_clients as u64).sum();
-    let needed = clients.saturating_add(OVERHEAD);
-    (needed > limit).then(|| {
-        format!(
-            "the listeners allow {clients} clients, but this process may open only {limit} files, and a client that \
-             blocks or has a transaction open takes two; {}, or lower `max_clients`",
-            advice()
-        )
-    })
+    let exits = config.links.iter().filter(|link| link.is_exit()).count();
+    let allowed = Allowed {
+        clients: config.listeners.iter().map(|listener| listener.max_clients as u64).sum(),
+        linked: config.links.iter().map(|link| link.max_connections as u64).sum(),
+        strangers: (exits * LINK_HANDSHAKES) as u64,
+    };
+    allowed.beyond(limit?)
+}
+
+impl Allowed {
+    fn beyond(self, limit: u64) -> Option<String> {
+        let Self { clients, linked, strangers } = self;
+        let of_links = linked.saturating_mul(SIDES_OF_A_LINK).saturating_add(strangers);
+        let needed = clients.saturating_add(of_links).saturating_add(OVERHEAD);
+        let advice = advice();
+        (needed > limit).then(|| match linked {
+            0 => format!(
+                "the listeners allow {clients} clients, but this process may open only {limit} files, and a client that \
+                 blocks or has a transaction open takes two; {advice}, or lower `max_clients`"
+            ),
+            _ => format!(
+                "the listeners allow {clients} clients and the links {linked} connections, each of which takes two files, but \
+                 this process may open only {limit}; {advice}, or lower `max_clients` and the links' `max_connections`"
+            ),
+        })
+    }
 }
 
 pub(super) fn advice() -> &'static str {
@@ -50,5 +80,16 @@ mod tests {
         let now = getrlimit(Resource::Nofile);
         assert_eq!(limit, now.current);
         assert_eq!(now.current, now.maximum);
+    }
+
+    #[test]
+    fn both_sides_of_links_and_strangers_at_exits_are_counted() {
+        let clients = Allowed { clients: 1000, linked: 0, strangers: 0 };
+        assert_eq!(clients.beyond(1256), None);
+        assert!(clients.beyond(1255).is_some_and(|words| words.contains("1000 clients, but")));
+        let links = Allowed { clients: 1000, linked: 500, strangers: 256 };
+        assert_eq!(links.beyond(1000 + 2 * 500 + 256 + 256), None);
+        assert!(links.beyond(2511).is_some_and(|words| words.contains("the links 500 connections")));
+        assert!(Allowed { linked: u64::MAX, ..links }.beyond(u64::MAX - 1).is_some());
     }
 }

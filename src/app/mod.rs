@@ -118,7 +118,7 @@ struct Prepared {
     doors: Vec<Door>,
     keyrings: Vec<Arc<Keyring>>,
     sockets: Vec<Listening>,
-    links: Vec<(link::Prepared, Listening)>,
+    links: Vec<(Arc<link::Keyring>, Listening)>,
     admin: Option<Listening>,
 }
 
@@ -139,9 +139,9 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     };
     let link = |link: &Arc<Link>| {
         let name = || link.name.clone();
-        let prepared = link::prepare(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
+        let keyring = link::Keyring::load(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
         let socket = net::bind(&link.bind).map_err(|error| StartError::BindLink { link: name(), error })?;
-        Ok((prepared, socket))
+        Ok((Arc::new(keyring), socket))
     };
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
@@ -170,6 +170,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     if let Some(socket) = admin {
         start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
     }
+    let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
     start::control(&config, &views, &keyrings, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
@@ -188,7 +189,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         };
         start::worker(index, setup, letters, end.clone())?;
     }
-    start::renewal(&config, &doors, &keyrings, &views, &mailboxes, renew, &shared)?;
+    start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
     let (draining, seats) = (shared.draining, shared.seats);
@@ -217,7 +218,9 @@ fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError>
         let of_nodes = keyrings.iter().flat_map(|keyring| keyring.settings()).flat_map(client::files);
         let of_sentinels = config.groups.iter().filter_map(|group| group.sentinel.as_ref()?.access.tls.as_ref());
         let of_sentinels = of_sentinels.flat_map(client::files);
-        confine::sandbox(of_listeners.chain(of_nodes).chain(of_sentinels), &binds).map_err(StartError::Confinement)?;
+        let of_links = config.links.iter().flat_map(|link| link::files(link));
+        let files = of_listeners.chain(of_nodes).chain(of_sentinels).chain(of_links);
+        confine::sandbox(files, &binds).map_err(StartError::Confinement)?;
     }
     Ok(())
 }

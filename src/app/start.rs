@@ -52,7 +52,7 @@ pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartErr
 
 /// Starts the threads of links, if there are any links. What is returned ends them when it turns true.
 pub(super) fn links(
-    links: Vec<(link::Prepared, Listening)>,
+    links: Vec<(Arc<link::Keyring>, Listening)>,
     counters: &[(String, Arc<LinkCounters>)],
 ) -> Result<watch::Sender<bool>, StartError> {
     let (stop, stopping) = watch::channel(false);
@@ -63,8 +63,8 @@ pub(super) fn links(
         let serve = move || link::work(letters).map_err(|error| format!("it gets no event loop: {error}"));
         vital(format!("redan-link-{index}"), serve).map_err(refused)?;
     }
-    for ((prepared, socket), (_, counters)) in links.into_iter().zip(counters) {
-        link::open(prepared, socket, Arc::clone(counters), &threads, stopping.clone());
+    for ((keyring, socket), (_, counters)) in links.into_iter().zip(counters) {
+        link::open(keyring, socket, Arc::clone(counters), &threads, stopping.clone());
     }
     Ok(stop)
 }
@@ -113,7 +113,7 @@ pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
 pub(super) fn renewal(
     config: &Config,
     doors: &[Door],
-    keyrings: &[Arc<Keyring>],
+    (keyrings, links): (&[Arc<Keyring>], Vec<Arc<link::Keyring>>),
     views: &[GroupView],
     workers: &[Mailbox],
     now: Arc<Notify>,
@@ -128,6 +128,7 @@ pub(super) fn renewal(
     let setup = renewal::Setup {
         listeners: listeners.collect(),
         groups: groups.collect(),
+        links,
         workers: workers.to_vec(),
         now,
         renewals: Arc::clone(&shared.renewals),

@@ -72,8 +72,9 @@ pub(crate) async fn examine(config: &Config) -> Report {
         }
     }
     for link in &config.links {
-        if let Err(error) = link::prepare(link) {
-            report.wrong.push(format!("link '{}': {error}", link.name));
+        match link::Keyring::load(link) {
+            Err(error) => report.wrong.push(format!("link '{}': {error}", link.name)),
+            Ok(keyring) => report.expiring(&format!("link '{}'", link.name), &keyring.expiries()),
         }
     }
     for group in &config.groups {

@@ -147,8 +147,10 @@ pub(super) static LINK: Kind = Kind {
         "service",
         "services",
         "announce",
+        "commands",
         "identity",
         "peers",
+        "peers_file",
         "mode",
         "tls",
         "resume",
@@ -166,7 +168,7 @@ pub(super) static LINK: Kind = Kind {
 };
 
 pub(super) static LINK_TLS: Kind =
-    Kind { title: "[[link]] tls", keys: &["ca", "cert", "key", "server_name"], refused: &[] };
+    Kind { title: "[[link]] tls", keys: &["ca", "crl", "cert", "key", "server_name"], refused: &[] };
 
 pub(super) static USERS_FILE: Kind = Kind { title: "a users file", keys: &["user"], refused: &[] };
 

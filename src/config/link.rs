@@ -58,13 +58,41 @@ pub(crate) enum EmptyMaster {
     RefuseUnsure,
 }
 
+impl Link {
+    pub(crate) fn is_exit(&self) -> bool {
+        matches!(self.end, End::Exit { .. })
+    }
+}
+
+/// Which commands of programs an exit lets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commands {
+    All,
+    Replication,
+    Sentinel,
+    ReadOnly,
+}
+
+impl Commands {
+    const NAMES: [(&str, Self); 4] = [
+        ("all", Self::All),
+        ("replication", Self::Replication),
+        ("sentinel", Self::Sentinel),
+        ("read-only", Self::ReadOnly),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, commands)| *commands == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// Which of the two ends this is.
 #[derive(Debug)]
 pub(crate) enum End {
     /// Programs of this side connect here.
     Entry { to: String, service: String, announce: Option<Announced> },
     /// Entries connect here; each service is a target on this side.
-    Exit { services: BTreeMap<String, Target> },
+    Exit { services: BTreeMap<String, Target>, commands: Commands },
 }
 
 /// What a replica that connects to an entry is called at the master.
@@ -106,13 +134,19 @@ pub(crate) enum Trust {
 pub(crate) struct Pinned {
     /// The private key of this end.
     pub(crate) identity: PathBuf,
-    /// Who may be at the other end.
-    pub(crate) peers: Vec<Identity>,
+    /// Who may be at the other end, those in the file aside.
+    pub(crate) peers: Vec<Peer>,
+    /// More of them, a line each.
+    pub(crate) peers_file: Option<PathBuf>,
 }
+
+/// The keys of one peer: two while one replaces the other.
+pub(crate) type Peer = Vec<Identity>;
 
 #[derive(Debug)]
 pub(crate) struct CaTls {
     pub(crate) ca: PathBuf,
+    pub(crate) crl: Vec<PathBuf>,
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
     pub(crate) server_name: Option<String>,
@@ -207,6 +241,9 @@ fn entry(section: &Section<'_>) -> Option<End> {
     let to = section.required("to", "\"other-host:7443\"");
     let to = to.filter(|to| section.parse("to", *to, |text| values::node_address(text).map(drop)).is_some());
     let service = section.parsed("service", |text| values::name(text).map(|()| text.to_owned()));
+    if section.text("commands").is_some() {
+        section.error("commands", "`commands` are let through or refused where the target is; write it at the exit");
+    }
     // Asked for so that every key is.
     let services = section.table("services");
     if services.is_some() {
@@ -258,7 +295,8 @@ fn exit(section: &Section<'_>) -> Option<End> {
              { main = \"127.0.0.1:6379\", sentinel = \"127.0.0.1:26379\" }",
         );
     }
-    (!targets.is_empty()).then_some(End::Exit { services: targets })
+    let commands = section.choice("commands", &Commands::NAMES).unwrap_or(Commands::All);
+    (!targets.is_empty()).then_some(End::Exit { services: targets, commands })
 }
 
 fn target(section: &Section<'_>, key: &str, text: Text<'_>) -> Option<Target> {
@@ -270,18 +308,22 @@ fn target(section: &Section<'_>, key: &str, text: Text<'_>) -> Option<Target> {
 
 fn trust(section: &Section<'_>) -> Option<Trust> {
     let plain = section.choice("mode", &[("link", false), ("tls", true)]).unwrap_or(false);
+    if plain && section.has("exit") && section.peek("commands").is_some_and(|commands| commands != "all") {
+        section.error("commands", "with `mode = \"tls\"` nobody looks at commands; let the target's ACL refuse them");
+    }
     let identity = section.file("identity");
     if identity.as_deref().is_some_and(files::readable_by_all) {
         section.warn("identity", "every user of this machine can read this private key; chmod o-r it");
     }
     let peers = section.optional_list("peers", "[\"redan1…\"]").unwrap_or_default();
-    let peers: Vec<Identity> = peers.iter().filter_map(|value| peer(section, value)).collect();
+    let peers: Vec<Peer> = peers.iter().filter_map(|value| peer(section, value)).collect();
+    let peers_file = section.file("peers_file");
     let tls = ca(section);
     if !plain && section.has("tls") {
         section.error("tls", "`tls` is for `mode = \"tls\"`; a link trusts keys: `identity` and `peers`");
     }
     if plain && section.has("tls") {
-        if section.has("identity") || section.has("peers") {
+        if ["identity", "peers", "peers_file"].iter().any(|key| section.has(key)) {
             section.error("tls", "`tls` trusts a CA, `identity` and `peers` trust keys; remove one of the two");
         }
         return tls.map(Trust::CaTls);
@@ -290,23 +332,25 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
         ("identity", "`redan keygen dc1.key` makes one: write `identity = \"dc1.key\"`"),
         ("peers", "write the line that `redan keygen` printed at the other end: `peers = [\"redan1…\"]`"),
     ] {
-        if !section.has(key) {
+        let there = section.has(key) || key == "peers" && section.has("peers_file");
+        if !there {
             section.error(key, format!("[[link]] lacks `{key}`; {advice}"));
         }
     }
-    let pinned = Pinned { identity: identity?, peers: Some(peers).filter(|peers| !peers.is_empty())? };
+    if peers.is_empty() && peers_file.is_none() {
+        return None;
+    }
+    let pinned = Pinned { identity: identity?, peers, peers_file };
     Some(if plain { Trust::PinnedTls(pinned) } else { Trust::Link(pinned) })
 }
 
-fn peer(section: &Section<'_>, value: &Spanned<DeValue<'_>>) -> Option<Identity> {
+fn peer(section: &Section<'_>, value: &Spanned<DeValue<'_>>) -> Option<Peer> {
     let at = value.span().start;
     let Some(text) = value.get_ref().as_str() else {
         section.source().error(at, "a peer is text in quotes: \"redan1…\"");
         return None;
     };
-    section.parse("peers", Text { text, at }, |text| {
-        text.parse::<Identity>().map_err(|why| format!("\"{text}\" is no identity: {why}"))
-    })
+    section.parse("peers", Text { text, at }, values::peer)
 }
 
 fn ca(section: &Section<'_>) -> Option<CaTls> {
@@ -318,7 +362,8 @@ fn ca(section: &Section<'_>) -> Option<CaTls> {
     if key.as_deref().is_some_and(files::readable_by_all) {
         tls.warn("key", "every user of this machine can read this private key; chmod o-r it");
     }
+    let crl = tls.files("crl");
     let server_name = tls.parsed("server_name", |text| Ok(text.to_owned()));
     tls.close();
-    Some(CaTls { ca: ca?, cert: cert?, key: key?, server_name })
+    Some(CaTls { ca: ca?, crl, cert: cert?, key: key?, server_name })
 }

@@ -33,7 +33,7 @@ use std::time::Duration;
 pub(crate) use account::Account;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
-pub(crate) use values::{duration, pin};
+pub(crate) use values::{duration, peer, pin};
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;

@@ -21,9 +21,15 @@ impl Directory {
         for folder in ["certs", "keys", "secrets"] {
             fs::create_dir(directory.0.path().join(folder)).unwrap();
         }
-        for file in
-            ["certs/redan.pem", "certs/redan.key", "certs/ca.pem", "certs/ca.crl", "certs/node.pins", "keys/dc1.key"]
-        {
+        for file in [
+            "certs/redan.pem",
+            "certs/redan.key",
+            "certs/ca.pem",
+            "certs/ca.crl",
+            "certs/node.pins",
+            "keys/dc1.key",
+            "keys/peers",
+        ] {
             directory.write(file, "PEM, judged by whoever loads it\n");
         }
         directory.write("secrets/redis", "hunter2\n");

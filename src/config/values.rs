@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::identity::Identity;
+
 /// `500ms`, `10s`, `5m`, `1h`, `2d`. A number without a unit is refused: half of the readers would take it for
 /// seconds, the other half for milliseconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -128,6 +130,16 @@ pub(crate) fn pin(text: &str) -> Result<[u8; 32], String> {
             "\"{text}\" is not a pin; write \"sha256:\" and 64 hexadecimal digits, as `redan cert pin FILE` prints it"
         )
     })
+}
+
+/// The keys of one peer of a link, with spaces between them.
+pub(crate) fn peer(text: &str) -> Result<Vec<Identity>, String> {
+    let key = |word: &str| word.parse::<Identity>().map_err(|why| format!("\"{word}\" is no identity: {why}"));
+    let keys = text.split_whitespace().map(key).collect::<Result<Vec<_>, String>>()?;
+    if keys.is_empty() {
+        return Err("\"\" is no identity: copy the line that `redan keygen` printed at the other end".to_owned());
+    }
+    Ok(keys)
 }
 
 fn sha256(hex: &str) -> Option<[u8; 32]> {

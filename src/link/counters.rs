@@ -17,6 +17,8 @@ pub(crate) struct LinkCounters {
     broken: AtomicU64,
     resumed: AtomicU64,
     lost: AtomicU64,
+    untrusted: AtomicU64,
+    commands_refused: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     unacknowledged: AtomicU64,
@@ -37,6 +39,8 @@ pub(crate) struct LinkNumbers {
     pub(crate) broken: u64,
     pub(crate) resumed: u64,
     pub(crate) lost: u64,
+    pub(crate) untrusted: u64,
+    pub(crate) commands_refused: u64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) unacknowledged: u64,
@@ -57,6 +61,8 @@ impl LinkCounters {
             broken: self.broken.load(Relaxed),
             resumed: self.resumed.load(Relaxed),
             lost: self.lost.load(Relaxed),
+            untrusted: self.untrusted.load(Relaxed),
+            commands_refused: self.commands_refused.load(Relaxed),
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
             unacknowledged: self.unacknowledged.load(Relaxed),
@@ -77,6 +83,16 @@ impl LinkCounters {
 
     pub(super) fn lost(&self) {
         self.lost.fetch_add(1, Relaxed);
+    }
+
+    /// A connection was closed because the other end is not believed any more.
+    pub(super) fn untrusted(&self) {
+        self.untrusted.fetch_add(1, Relaxed);
+    }
+
+    /// By `commands` of an exit.
+    pub(super) fn commands_refused(&self, commands: u64) {
+        self.commands_refused.fetch_add(commands, Relaxed);
     }
 
     pub(super) fn sent(&self, bytes: usize) {

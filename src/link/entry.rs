@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::counters::Open;
-use super::frame::{Control, Hello, Position, Reset, StreamId, short};
-use super::life::{self, Fresh, Greeting, Renew};
+use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
+use super::keyring::{Guest, Keyring, Known, Proof};
+use super::life::{self, Fresh, Greeting, NoMore, Renew};
 use super::pump::Pump;
 use super::replication::Replication;
 use super::stream::Stream;
@@ -24,7 +25,6 @@ use super::threads::Shared;
 use super::wire::Wire;
 use super::{Context, accept_failed, plain};
 use crate::config::link::{End, Trust};
-use crate::identity::Identity;
 use crate::limits::{LINK_DIALS, LINK_HANDSHAKE};
 use crate::net::{self, Listening, Socket};
 use crate::rarely::Rarely;
@@ -42,6 +42,8 @@ pub(super) enum Failure {
     Now(String),
     /// It will not.
     Ever(String),
+    /// The exit does not know the stream.
+    Unknown(String),
 }
 
 /// What it takes to reach the exit.
@@ -49,7 +51,7 @@ pub(super) enum Failure {
 pub(super) struct Dialer {
     pub(super) to: String,
     service: String,
-    connector: TlsConnector,
+    keyring: Arc<Keyring>,
     /// What the exit's certificate must be for, where a CA decides; with pinned keys it is not looked at.
     name: ServerName<'static>,
     timeout: Duration,
@@ -57,7 +59,7 @@ pub(super) struct Dialer {
     turns: Arc<Semaphore>,
 }
 
-pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ClientConfig>) {
+pub(super) async fn accept(context: Context, socket: Listening) {
     let End::Entry { to, service, .. } = &context.link.end else { return };
     let timeout = context.link.connect_timeout;
     let name = match &context.link.trust {
@@ -67,7 +69,7 @@ pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ClientC
     let dialer = Dialer {
         to: to.clone(),
         service: service.clone(),
-        connector: TlsConnector::from(tls),
+        keyring: Arc::clone(&context.keyring),
         name,
         timeout,
         turns: Arc::new(Semaphore::new(LINK_DIALS)),
@@ -157,21 +159,25 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     }
     let mut stream = Stream::new(context.link.replay, Instant::now());
     let mut redial = Redial { dialer, id: StreamId(id), peer: None, began: false };
-    let fresh = match redial.dial(stream.position()).await {
-        Ok(fresh) => fresh,
-        Err(Failure::Now(why) | Failure::Ever(why)) => {
+    let began = redial.dial(stream.position()).await.and_then(|fresh| {
+        let guest = context.keyring.admit(Proof::Key(fresh.wire.peer)).map_err(Failure::Now)?;
+        Ok((fresh, guest))
+    });
+    let (fresh, guest) = match began {
+        Ok(began) => began,
+        Err(Failure::Now(why) | Failure::Ever(why) | Failure::Unknown(why)) => {
             context.counters.refused();
             tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
             return local.reset_when_closed();
         }
     };
     redial.began = true;
-    redial.peer = Some(fresh.wire.peer);
+    redial.peer = Some(guest.known());
     // The port differs at each connection.
     let who = from.rsplit_once(':').map_or(from.as_str(), |(host, _)| host).to_owned();
     let replication = Some(Replication::new(&context.link, &context.counters, from.clone(), who));
     let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
-    life::live(&context, pump, fresh, redial, &from).await;
+    life::live(&context, pump, fresh, redial, guest, &from).await;
 }
 
 /// Makes the wire again.
@@ -179,7 +185,7 @@ struct Redial {
     dialer: Dialer,
     id: StreamId,
     /// Who was at the other end first; nobody else may go on in its place.
-    peer: Option<Identity>,
+    peer: Option<Arc<Known>>,
     began: bool,
 }
 
@@ -189,7 +195,7 @@ impl Redial {
         let hello = Control::Hello(Hello { id: self.id, resume: self.began, position, service: service.clone() });
         let turn = self.dialer.turns.acquire().await;
         let wire = self.dialer.shake_hands().await?;
-        if self.peer.is_some_and(|peer| peer != wire.peer) {
+        if self.peer.as_ref().is_some_and(|peer| !peer.is(&wire.peer)) {
             return Err(Failure::Ever(format!("{to} is now another peer, {}", short(&wire.peer))));
         }
         let greeting = tokio::time::timeout(*timeout, life::greet(wire, &hello));
@@ -199,8 +205,9 @@ impl Redial {
         match greeting {
             Err(why) => Err(Failure::Now(format!("{to}: {why}"))),
             Ok(Greeting { first: Control::Welcome(position), wire, rest }) => Ok(Fresh { wire, position, rest }),
-            Ok(Greeting { first: Control::Reset(Reset { reason, .. }), .. }) => {
-                Err(Failure::Ever(format!("{to} refused it: {reason}")))
+            Ok(Greeting { first: Control::Reset(Reset { code, reason }), .. }) => {
+                let why = format!("{to} refused it: {reason}");
+                Err(if code == Code::Unknown { Failure::Unknown(why) } else { Failure::Ever(why) })
             }
             Ok(_) => Err(Failure::Ever(format!("{to} does not keep to the protocol: its first frame is no answer"))),
         }
@@ -211,7 +218,7 @@ impl Dialer {
     /// A connection whose other end has proven who it is.
     async fn shake_hands(&self) -> Result<Wire, Failure> {
         let socket = self.dial().await?;
-        let wire = Wire::dialled(socket, Arc::clone(self.connector.config()), self.name.clone());
+        let wire = Wire::dialled(socket, self.tls_now()?, self.name.clone());
         self.in_time(wire).await
     }
 
@@ -230,9 +237,19 @@ impl Dialer {
     }
 
     /// Without frames, for an end that is not Redan.
-    pub(super) async fn tls(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    pub(super) async fn tls(&self) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Guest), Failure> {
         let socket = self.dial().await?;
-        self.in_time(self.connector.connect(self.name.clone(), socket).into_future()).await
+        let connector = TlsConnector::from(self.tls_now()?);
+        let stream = self.in_time(connector.connect(self.name.clone(), socket).into_future()).await?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let guest = self.keyring.admit(Proof::Chain(chain)).map_err(Failure::Now)?;
+        Ok((stream, guest))
+    }
+
+    /// As the files say at this moment.
+    fn tls_now(&self) -> Result<Arc<ClientConfig>, Failure> {
+        self.keyring.dials().ok_or_else(|| Failure::Ever("this link is an exit: a defect of Redan".to_owned()))
     }
 }
 
@@ -244,16 +261,17 @@ impl Renew for Redial {
         std::future::pending().await
     }
 
-    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, String> {
+    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, NoMore> {
         let mut pause = FIRST_PAUSE;
         loop {
             let why = match self.dial(position).await {
                 Ok(fresh) => return Ok(fresh),
-                Err(Failure::Ever(why)) => return Err(why),
+                Err(Failure::Ever(why)) => return Err(NoMore { why, unknown: false }),
+                Err(Failure::Unknown(why)) => return Err(NoMore { why, unknown: true }),
                 Err(Failure::Now(why)) => why,
             };
             if Instant::now() + pause >= until {
-                return Err(format!("the last attempt: {why}"));
+                return Err(NoMore { why: format!("the last attempt: {why}"), unknown: false });
             }
             tracing::debug!("not yet resumed: {why}");
             tokio::time::sleep(pause).await;

@@ -9,21 +9,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
-use super::life::{self, Fresh, Greeting, Renew};
-use super::pump::Pump;
+use super::keyring::{Known, Proof};
+use super::life::{self, Fresh, Greeting, NoMore, Renew};
+use super::pump::{Policed, Pump, Refusals};
 use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::{Packed, Wire};
 use super::{Context, accept_failed, plain};
 use crate::config::link::{End, Target, Trust};
-use crate::identity::Identity;
 use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
 use crate::net::{self, Listening, Socket};
 use crate::rarely::Rarely;
@@ -35,15 +34,16 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What all connections of one exit share.
 struct Exit {
     context: Context,
-    acceptor: TlsAcceptor,
     /// Handshakes that have not come to an end, by source.
     strangers: Mutex<HashMap<IpAddr, usize>>,
     streams: Mutex<HashMap<StreamId, Seat>>,
+    /// Where not every command is let through.
+    refusals: Option<Arc<Refusals>>,
 }
 
 /// Where a new wire for a stream goes.
 struct Seat {
-    peer: Identity,
+    peer: Arc<Known>,
     to: mpsc::UnboundedSender<Call>,
 }
 
@@ -54,12 +54,12 @@ struct Call {
     rest: Vec<u8>,
 }
 
-pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ServerConfig>) {
+pub(super) async fn accept(context: Context, socket: Listening) {
     let Listening::Tcp(socket) = socket else { return };
     let Ok(listener) = TcpListener::from_std(socket) else { return };
-    let acceptor = TlsAcceptor::from(tls);
     let mut stopping = context.stopping.clone();
-    let exit = Arc::new(Exit { context, acceptor, strangers: Mutex::default(), streams: Mutex::default() });
+    let refusals = Refusals::new(&context.link, &context.counters);
+    let exit = Arc::new(Exit { context, strangers: Mutex::default(), streams: Mutex::default(), refusals });
     let accepting = async {
         let crowded = Rarely::default();
         loop {
@@ -160,7 +160,9 @@ impl Exit {
     }
 
     async fn hello(&self, socket: TcpStream) -> Result<(Hello, Wire, Vec<u8>), String> {
-        let wire = Wire::accepted(socket, Arc::clone(self.acceptor.config())).await;
+        // As the files say at this moment.
+        let tls = self.context.keyring.answers().ok_or("this link is an entry: a defect of Redan")?;
+        let wire = Wire::accepted(socket, tls).await;
         let wire = wire.map_err(|error| pinned::trouble(&error))?;
         match life::first_frame(wire).await? {
             Greeting { first: Control::Hello(hello), wire, rest } => Ok((hello, wire, rest)),
@@ -184,27 +186,32 @@ impl Exit {
             let why = format!("there are {} connections already, `max_connections` of the exit", link.max_connections);
             return self.send_away(wire, from, Code::Full, why).await;
         };
+        let guest = match self.context.keyring.admit(Proof::Key(wire.peer)) {
+            Ok(guest) => guest,
+            Err(why) => return self.send_away(wire, from, Code::Untrusted, why).await,
+        };
         let local = match self.connect(&hello.service).await {
             Ok(local) => local,
             Err((code, why)) => return self.send_away(wire, from, code, why).await,
         };
         let (to, calls) = mpsc::unbounded_channel();
-        let Some(_seat) = self.seat(hello.id, Seat { peer: wire.peer, to }) else {
+        let Some(_seat) = self.seat(hello.id, Seat { peer: guest.known(), to }) else {
             return self.send_away(wire, from, Code::Protocol, "it began a stream that exists".to_owned()).await;
         };
         let whom = format!("{} from {from}", short(&wire.peer));
         let stream = Stream::new(link.replay, Instant::now());
         let replication = Replication::new(link, counters, whom.clone(), short(&wire.peer));
-        let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
+        let mut pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
+        pump.police(self.refusals.as_ref().map(|refusals| Policed::new(refusals, &whom)));
         let first = Fresh { wire, position: hello.position, rest };
-        life::live(&self.context, pump, first, Called(calls), &whom).await;
+        life::live(&self.context, pump, first, Called(calls), guest, &whom).await;
     }
 
     async fn resume(&self, hello: Hello, wire: Wire, rest: Vec<u8>, from: SocketAddr) {
         let to = {
             let streams = lock(&self.streams);
             let known = streams.get(&hello.id);
-            known.map(|seat| if seat.peer == wire.peer { Ok(seat.to.clone()) } else { Err(()) })
+            known.map(|seat| if seat.peer.is(&wire.peer) { Ok(seat.to.clone()) } else { Err(()) })
         };
         let refusal = match to {
             Some(Ok(to)) => match wire.pack() {
@@ -228,7 +235,7 @@ impl Exit {
     }
 
     async fn connect(&self, service: &str) -> Result<Socket, (Code, String)> {
-        let End::Exit { services } = &self.context.link.end else {
+        let End::Exit { services, .. } = &self.context.link.end else {
             return Err((Code::Service, "this is no exit".to_owned()));
         };
         let Some(target) = services.get(service) else {
@@ -254,21 +261,26 @@ impl Exit {
     async fn plain(&self, socket: TcpStream, from: SocketAddr, stranger: Stranger) {
         let shaken = async {
             net::tune_client(&socket, Some(KEEPALIVE)).map_err(|error| error.to_string())?;
-            self.acceptor.accept(socket).await.map_err(|error| pinned::trouble(&error))
+            // As the files say at this moment.
+            let tls = self.context.keyring.answers().ok_or("this link is an entry: a defect of Redan")?;
+            let stream = TlsAcceptor::from(tls).accept(socket).await.map_err(|error| pinned::trouble(&error))?;
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+            Ok((stream, self.context.keyring.admit(Proof::Chain(chain))?))
         };
-        let stream = match self.in_time(shaken).await {
-            Ok(stream) => stream,
+        let (stream, guest) = match self.in_time(shaken).await {
+            Ok(shaken) => shaken,
             Err(why) => return self.refuse(from, &why),
         };
         drop(stranger);
         let Some(_open) = self.context.counters.open(self.context.link.max_connections) else {
             return self.refuse(from, "there are `max_connections` already");
         };
-        let End::Exit { services } = &self.context.link.end else { return };
+        let End::Exit { services, .. } = &self.context.link.end else { return };
         // Without frames nobody says which service; the configuration has one.
         let Some(service) = services.keys().next() else { return };
         match self.connect(service).await {
-            Ok(local) => plain::join(&self.context, stream, local, &from.to_string()).await,
+            Ok(local) => plain::join(&self.context, stream, local, guest, &from.to_string()).await,
             Err((_, why)) => self.refuse(from, &why),
         }
     }
@@ -312,7 +324,7 @@ impl Renew for Called {
         self.next().await
     }
 
-    async fn renew(&mut self, _: Position, _: Instant) -> Result<Fresh, String> {
+    async fn renew(&mut self, _: Position, _: Instant) -> Result<Fresh, NoMore> {
         Ok(self.next().await)
     }
 }

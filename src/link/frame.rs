@@ -64,11 +64,15 @@ pub(crate) enum Code {
     Full,
     /// The process ends.
     Leaving,
+    /// The peer was believed, and is not any more.
+    Untrusted,
+    /// The program said what is not let through, where no error could be said.
+    Policy,
     Other(u8),
 }
 
 impl Code {
-    const KNOWN: [(Self, u8); 7] = [
+    const KNOWN: [(Self, u8); 9] = [
         (Self::Protocol, 1),
         (Self::Service, 2),
         (Self::Target, 3),
@@ -76,6 +80,8 @@ impl Code {
         (Self::Unknown, 5),
         (Self::Full, 6),
         (Self::Leaving, 7),
+        (Self::Untrusted, 8),
+        (Self::Policy, 9),
     ];
 
     fn number(self) -> u8 {

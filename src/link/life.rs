@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Context;
 use super::frame::{Code, Control, Decoder, Event, Position};
+use super::keyring::{Guest, KeyChange};
 use super::pump::{Pump, Stop};
 use super::wire::{Scratch, Wire};
 use crate::net::Socket;
@@ -32,9 +33,16 @@ pub(super) trait Renew {
     /// The other end has made a new wire while this end still believes in the old one.
     async fn interrupted(&mut self) -> Fresh;
     /// The next wire. Both this and `interrupted` may be dropped and called again.
-    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, String>;
+    async fn renew(&mut self, position: Position, until: Instant) -> Result<Fresh, NoMore>;
     /// Whether this end answers the greeting of a new wire, instead of having said hello.
     const ANSWERS: bool;
+}
+
+/// Why there is no next wire.
+pub(super) struct NoMore {
+    pub(super) why: String,
+    /// The other end does not know the stream.
+    pub(super) unknown: bool,
 }
 
 /// The other end's first frame.
@@ -80,12 +88,24 @@ enum Ending {
 }
 
 /// Until the stream ends, and then ends it at both sides. `from` is the program or the peer, for the log.
-pub(super) async fn live(context: &Context, mut pump: Pump, first: Fresh, mut source: impl Renew, from: &str) {
+pub(super) async fn live(
+    context: &Context,
+    mut pump: Pump,
+    first: Fresh,
+    mut source: impl Renew,
+    mut guest: Guest,
+    from: &str,
+) {
     let name = &context.link.name;
     let mut stopping = context.stopping.clone();
     let mut wire = None;
+    let (expelled, change) = guest.watch();
     let ending = tokio::select! {
-        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, from) => ending,
+        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, change, from) => ending,
+        why = expelled.happens() => {
+            context.counters.untrusted();
+            Ending::Given(why, Some((Code::Untrusted, "the other end does not believe this one any more".to_owned())))
+        }
         _ = stopping.wait_for(|stop| *stop) => {
             Ending::Given("Redan ends".to_owned(), Some((Code::Leaving, "the Redan at the other end is ending".to_owned())))
         }
@@ -115,6 +135,7 @@ async fn until_it_ends<R: Renew>(
     wire: &mut Option<Wire>,
     first: Fresh,
     source: &mut R,
+    mut change: KeyChange<'_>,
     from: &str,
 ) -> Ending {
     let mut next = first;
@@ -123,9 +144,11 @@ async fn until_it_ends<R: Renew>(
             return ending;
         }
         let Some(current) = wire.as_mut() else { return Ending::Finished };
+        let shown = current.peer;
         let stop = tokio::select! {
             biased;
             stop = pump.run(Some(current)) => stop,
+            why = change.replaces(shown) => Stop::Broken(why),
             fresh = source.interrupted() => {
                 next = fresh;
                 tracing::info!("link '{}': the other end of {from} has begun a new connection", context.link.name);
@@ -159,6 +182,7 @@ fn judge(stop: Stop) -> Result<String, Ending> {
             Ending::Given(words, Some((Code::Local, format!("the connection at the other side broke: {error}"))))
         }
         Stop::Reset(reset) => Ending::Given(format!("the other end says: {}", reset.reason), None),
+        Stop::Refused(why) => Ending::Given(why.clone(), Some((Code::Policy, why))),
         Stop::Violation(violation) => {
             let words = format!("the other end does not keep to the protocol: {violation}");
             Ending::Given(words, Some((Code::Protocol, violation.to_string())))
@@ -220,7 +244,7 @@ async fn detached<R: Renew>(
         }
     };
     let renewed = tokio::time::timeout_at(until.into(), renewed).await;
-    let late = || format!("not resumed within {patience:?}");
+    let late = || NoMore { why: format!("not resumed within {patience:?}"), unknown: false };
     match renewed.map_err(|_| late()).and_then(|renewed| renewed) {
         Ok(mut fresh) => match local_broke {
             None => {
@@ -243,7 +267,13 @@ async fn detached<R: Renew>(
                 Err(ending)
             }
         },
-        Err(last) => {
+        Err(NoMore { unknown, .. })
+            if pump.stream.has_given_all() && (unknown || pump.stream.unacknowledged() == 0) =>
+        {
+            tracing::info!("link '{name}': the connection of {from} had ended, the last word about it was lost");
+            Err(Ending::Finished)
+        }
+        Err(NoMore { why: last, .. }) => {
             context.counters.lost();
             Err(local_broke.unwrap_or_else(|| given(format!("the link broke: {why}; {last}"))))
         }

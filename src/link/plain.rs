@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
 use super::Context;
 use super::entry::{Dialer, Failure};
+use super::keyring::Guest;
 use crate::net::Socket;
 
 /// Four records at a time.
@@ -15,8 +16,8 @@ const BUFFER: usize = 64 * 1024;
 
 pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, from: String) {
     match dialer.tls().await {
-        Ok(stream) => join(&context, stream, local, &from).await,
-        Err(Failure::Now(why) | Failure::Ever(why)) => {
+        Ok((stream, guest)) => join(&context, stream, local, guest, &from).await,
+        Err(Failure::Now(why) | Failure::Ever(why) | Failure::Unknown(why)) => {
             context.counters.refused();
             tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
             local.reset_when_closed();
@@ -28,12 +29,17 @@ pub(super) async fn join(
     context: &Context,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     mut local: Socket,
+    mut guest: Guest,
     from: &str,
 ) {
     let mut stopping = context.stopping.clone();
     let ended = tokio::select! {
         ended = both_ways(&mut stream, &mut local) => ended,
         _ = stopping.wait_for(|stop| *stop) => Err(io::Error::other("Redan ends")),
+        why = guest.watch().0.happens() => {
+            context.counters.untrusted();
+            Err(io::Error::other(why))
+        }
     };
     match ended {
         Ok((received, sent)) => {

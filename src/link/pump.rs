@@ -4,7 +4,10 @@
 //! buffer holds, and handing on what had come. It must never decide what happens when one of the two breaks: it says so and
 //! stops.
 
+mod policed;
 mod replicating;
+
+pub(super) use policed::{Policed, Refusals};
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -46,6 +49,8 @@ pub(super) enum Stop {
     Reset(Reset),
     /// The other end does not keep to the protocol.
     Violation(Violation),
+    /// The program said what must not pass.
+    Refused(String),
 }
 
 pub(super) struct Pump {
@@ -58,6 +63,8 @@ pub(super) struct Pump {
     replication: Option<Replication>,
     /// When data that has to wait for the link's rate may go on.
     paused: Option<Instant>,
+    /// At an exit that does not let every command through.
+    policed: Option<Box<Policed>>,
     /// What of the stream's replay buffer the counters know.
     counted: u64,
 }
@@ -71,7 +78,7 @@ impl Pump {
         replication: Option<Replication>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(stream.deadline().into()));
-        Self { stream, local, counters, scratch, timer, replication, paused: None, counted: 0 }
+        Self { stream, local, counters, scratch, timer, replication, paused: None, policed: None, counted: 0 }
     }
 
     /// Goes on until something ends it. It may be dropped and called again.
@@ -103,6 +110,7 @@ impl Pump {
         }
         moved |= self.write_local(cx, now)?;
         moved |= self.read_local(cx, now)?;
+        moved |= self.speak()?;
         if let Some(wire) = wire {
             moved |= self.write_wire(cx, wire, now)?;
             if self.stream.is_dead(now) {
@@ -123,16 +131,21 @@ impl Pump {
             Poll::Ready(Err(error)) => return Err(Stop::Broken(words(&error))),
         };
         self.counters.received(read);
-        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication)?;
+        let direct = self.policed.is_none();
+        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, direct)?;
         Ok(true)
     }
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication)
+        let direct = self.policed.is_none();
+        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, direct)
     }
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
+        if self.policed.is_some() {
+            return self.write_policed(cx, now);
+        }
         let (mut moved, held) = self.mediate(cx, now)?;
         if held {
             return Ok(moved);
@@ -182,6 +195,9 @@ impl Pump {
         if let (Some(replication), Poll::Ready(Ok(read @ 1..))) = (&mut self.replication, &read) {
             paid(&self.counters, replication, Side::Local, *read, now);
             replication.saw_from_local(&space[..*read], now);
+        }
+        if let Some(policed) = &mut self.policed {
+            policed.hear(&read, &space[..most])?;
         }
         self.local_said(read)
     }
@@ -261,16 +277,18 @@ fn words(error: &io::Error) -> String {
     }
 }
 
+/// Not `direct`: what comes waits for [`Pump::write_local`], which has more to do with it.
 fn take(
     stream: &mut Stream,
     local: &Socket,
     bytes: &[u8],
     now: Instant,
     replication: &mut Option<Replication>,
+    direct: bool,
 ) -> Result<(), Stop> {
     let mut failed = None;
     let mut deliver = |slices: &[IoSlice<'_>]| {
-        if replication.as_ref().is_some_and(replicating::holds_back) {
+        if !direct || replication.as_ref().is_some_and(replicating::holds_back) {
             return 0;
         }
         match local.try_write_vectored(slices) {

@@ -352,4 +352,74 @@ mod tests {
         let told = server.shake().expect_err("an alert");
         assert!(pinned::trouble(&told).contains("it refuses our identity"), "{told}");
     }
+
+    /// A peer with the TLS library's own buffers, which can change its keys whenever it is told to.
+    fn buffered(is_server: bool) -> (rustls::Connection, Side) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = ["one", "other"].map(|name| {
+            let file = folder.path().join(name);
+            identity::generate(&file).expect("a key");
+            identity::load(&file).expect("a key")
+        });
+        let client = pinned::client_config(&own[0], &[own[1].identity], true).expect("a client");
+        let server = pinned::server_config(&own[1], &[own[0].identity], true).expect("a server");
+        let name = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+        if is_server {
+            let client = UnbufferedClientConnection::new(client, name).expect("a client");
+            let server = rustls::ServerConnection::new(server).expect("a server");
+            (server.into(), Side::new(Records::Client(Box::new(client))))
+        } else {
+            let client = rustls::ClientConnection::new(client, name).expect("a client");
+            let server = UnbufferedServerConnection::new(server).expect("a server");
+            (client.into(), Side::new(Records::Server(Box::new(server))))
+        }
+    }
+
+    /// Whatever the buffered peer has to say reaches this side.
+    fn from_buffered(peer: &mut rustls::Connection, side: &mut Side) {
+        while peer.wants_write() {
+            peer.write_tls(&mut side.cipher).expect("written");
+        }
+    }
+
+    fn to_buffered(side: &mut Side, peer: &mut rustls::Connection) {
+        while !side.out.waiting().is_empty() {
+            let mut waiting = side.out.waiting();
+            let taken = peer.read_tls(&mut waiting).expect("read");
+            side.out.sent(taken);
+            peer.process_new_packets().expect("the keys are right");
+        }
+    }
+
+    #[test]
+    fn a_peer_may_change_its_keys_at_any_time() {
+        use std::io::{Read, Write};
+        for is_server in [true, false] {
+            let (mut peer, mut side) = buffered(is_server);
+            let mut shaken = false;
+            while !shaken || peer.is_handshaking() {
+                shaken = shaken || side.shake().expect("a handshake");
+                to_buffered(&mut side, &mut peer);
+                from_buffered(&mut peer, &mut side);
+            }
+            for round in 0..5_u8 {
+                // Its new keys are asked for in return: what this side says next must be under new ones too.
+                peer.refresh_traffic_keys().expect("TLS 1.3");
+                let said = vec![round; 3000];
+                peer.writer().write_all(&said).expect("taken");
+                from_buffered(&mut peer, &mut side);
+                let mut heard = Vec::new();
+                while heard.len() < said.len() {
+                    assert!(!side.hear(&mut heard));
+                }
+                assert!(heard == said, "round {round}, a server: {is_server}");
+                let answer = vec![round ^ 0xff; 20_000];
+                side.say(&answer);
+                to_buffered(&mut side, &mut peer);
+                let mut came = vec![0; answer.len()];
+                peer.reader().read_exact(&mut came).expect("all of it");
+                assert!(came == answer, "round {round}, a server: {is_server}");
+            }
+        }
+    }
 }

@@ -347,6 +347,11 @@ impl Stream {
         self.delivered(1, now);
     }
 
+    /// Nothing more comes of the peer.
+    pub(crate) fn peer_has_ended(&self) -> bool {
+        self.peer_end.is_some()
+    }
+
     // ---- As a whole ----
 
     /// What the peer ended the stream with.
@@ -362,6 +367,14 @@ impl Stream {
     /// Everything of both directions has arrived; the peer may not know it, and has nothing to lose.
     pub(crate) fn has_arrived(&self) -> bool {
         let ours = self.end.is_some_and(|end| self.acknowledged > end);
+        let theirs = self.peer_end.is_some_and(|end| self.delivered > end);
+        ours && theirs
+    }
+
+    /// Everything of the peer was handed on, and everything of this side was sent, its end included. If the peer does not know
+    /// the stream any more, it has taken all of it, or neither side has anything left to be told.
+    pub(crate) fn has_given_all(&self) -> bool {
+        let ours = self.end.is_some_and(|end| self.ever_sent > end);
         let theirs = self.peer_end.is_some_and(|end| self.delivered > end);
         ours && theirs
     }

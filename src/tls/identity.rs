@@ -58,7 +58,11 @@ pub(crate) fn generate(file: &Path) -> Result<Identity, TlsError> {
 
 /// Reads a key file and makes its certificate.
 pub(crate) fn load(file: &Path) -> Result<Own, TlsError> {
-    let key = pem::private_key(&Contents::read([file]), file)?;
+    of_contents(&Contents::read([file]), file)
+}
+
+pub(crate) fn of_contents(contents: &Contents, file: &Path) -> Result<Own, TlsError> {
+    let key = pem::private_key(contents, file)?;
     let certificate = certify(file, &key)?.der().clone();
     let identity = of_certificate(&certificate)
         .ok_or_else(|| TlsError::NoKey { file: file.to_owned(), problem: "it makes no certificate".to_owned() })?;

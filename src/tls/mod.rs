@@ -40,6 +40,8 @@ pub(crate) enum TlsError {
     NoRevocationList { file: PathBuf, problem: String },
     #[error("{}: holds no pins ({problem}); write one a line, as `redan cert pin FILE` prints it", .file.display())]
     NoPins { file: PathBuf, problem: String },
+    #[error("{}: is no list of peers ({problem}); write one a line, as `redan keygen` printed it at the other end", .file.display())]
+    NoPeers { file: PathBuf, problem: String },
     #[error("{}: has expired; renew it", .file.display())]
     Expired { file: PathBuf },
     #[error("'{name}' is not a DNS name or IP address; set `server_name` in the group's `tls`")]

@@ -10,7 +10,8 @@ use rustls::{CertRevocationListError, RootCertStore};
 
 use super::contents::Contents;
 use super::{TlsError, provider};
-use crate::config::{Identity, Pin, pin};
+use crate::config::link::Peer;
+use crate::config::{Identity, Pin, peer, pin};
 
 /// Every certificate of the file, in its order (leaf first for a chain).
 pub(super) fn certificates(contents: &Contents, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -76,14 +77,30 @@ pub(super) fn unusable_list(files: &[impl AsRef<Path>], error: &CertRevocationLi
     TlsError::NoRevocationList { file, problem: format!("{error:?}") }
 }
 
-/// One pin a line; what stands behind `#` is for people.
+/// Lines of a file that people write; what stands behind `#` is for them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty())
+}
+
+/// One pin a line.
 pub(super) fn pins(contents: &Contents, file: &Path) -> Result<Vec<Pin>, TlsError> {
     let wrong = |problem: String| TlsError::NoPins { file: file.to_owned(), problem };
     let text = std::str::from_utf8(contents.of(file)?).map_err(|_| wrong("it is not text".to_owned()))?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let pins: Result<Vec<Pin>, String> = lines.filter(|line| !line.is_empty()).map(pin).collect();
-    match pins {
+    match lines(text).map(pin).collect::<Result<Vec<Pin>, String>>() {
         Ok(pins) if pins.is_empty() => Err(wrong("it is empty".to_owned())),
         pins => pins.map_err(wrong),
     }
+}
+
+/// One peer a line, with its keys. Comments alone are a list of nobody, by which the last one is shut out; where nothing stands
+/// at all, somebody is writing.
+pub(super) fn peers(contents: &Contents, file: &Path) -> Result<Vec<Peer>, TlsError> {
+    let wrong = |problem: String| TlsError::NoPeers { file: file.to_owned(), problem };
+    let text = std::str::from_utf8(contents.of(file)?).map_err(|_| wrong("it is not text".to_owned()))?;
+    if text.trim().is_empty() {
+        return Err(wrong("it is empty; to let nobody in, leave a comment in it".to_owned()));
+    }
+    let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line.split('#').next().unwrap_or_default()));
+    let of_line = |(at, line): (usize, &str)| peer(line).map_err(|why| wrong(format!("line {at}: {why}")));
+    numbered.filter(|(_, line)| !line.trim().is_empty()).map(of_line).collect()
 }

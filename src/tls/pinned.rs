@@ -18,8 +18,10 @@ use rustls::{
     ServerConfig, SignatureScheme,
 };
 
+use super::contents::Contents;
 use super::identity::{self, Own};
-use super::{TlsError, provider};
+use super::{TlsError, mutual, pem, provider};
+use crate::config::link::{Peer, Pinned};
 use crate::identity::Identity;
 
 /// What both ends of a link must agree on, so that nothing else is taken for one.
@@ -138,6 +140,15 @@ impl ClientCertVerifier for Pins {
     }
 }
 
+/// Everybody that a link trusts, by its list and by its file.
+pub(crate) fn peers(pinned: &Pinned, contents: &Contents) -> Result<Vec<Peer>, TlsError> {
+    let mut peers = pinned.peers.clone();
+    if let Some(file) = &pinned.peers_file {
+        peers.extend(pem::peers(contents, file)?);
+    }
+    Ok(peers)
+}
+
 /// For the end that dials. `alpn` is none for a peer that is not Redan.
 pub(crate) fn client_config(own: &Own, peers: &[Identity], alpn: bool) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = provider();
@@ -177,6 +188,7 @@ pub(crate) fn trouble(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => why.to_string(),
+        Some(bad @ Error::InvalidCertificate(_)) => mutual::trouble(bad).unwrap_or_else(|| bad.to_string()),
         Some(Error::InvalidMessage(_)) => "what it sends is not TLS; is it the other end of a link?".to_owned(),
         Some(Error::NoCertificatesPresented) => "it shows no certificate, so it cannot be a peer".to_owned(),
         Some(Error::NoApplicationProtocol | Error::AlertReceived(Alert::NoApplicationProtocol)) => {

@@ -4,6 +4,11 @@ mod breaks;
 mod channels;
 mod guards;
 mod linked;
+mod ends;
+mod hostile;
+mod peer;
+mod policy;
+mod renewal;
 mod strangers;
 mod stunnel;
 

@@ -24,6 +24,12 @@ const LINK_COUNTERS: &[(&str, &str, LinkReading)] = &[
     }),
     ("redan_link_breaks", "Network connections that broke under a connection", |link| link.broken),
     ("redan_link_resumes", "Connections that went on over a new network connection", |link| link.resumed),
+    ("redan_link_untrusted_closed", "Connections closed because the other end is not believed any more", |link| {
+        link.untrusted
+    }),
+    ("redan_link_commands_refused", "At an exit: commands that its `commands` did not let through", |link| {
+        link.commands_refused
+    }),
     ("redan_link_losses", "Connections reset because they were not resumed in time", |link| link.lost),
 ];
 

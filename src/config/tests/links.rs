@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Bind;
-use super::super::link::{EmptyMaster, End, Replicas, Target, Trust};
+use super::super::link::{Commands, EmptyMaster, End, Replicas, Target, Trust};
 use super::Directory;
 
 const PEER: &str = "redan1q8xyjf5skj4rrg3ptng3wg26e3wenwranmpnfqt9zus0qtgu4e95qju4ace";
@@ -25,10 +25,30 @@ fn links_alone_are_a_configuration() {
     assert_eq!(entry.replicas, usual);
     assert_eq!(exit.replicas, Replicas { empty_master: EmptyMaster::Allow, ..usual });
     let Trust::Link(pinned) = &entry.trust else { panic!("a link") };
-    assert_eq!(pinned.peers, [PEER.parse().unwrap()]);
-    let End::Exit { services } = &exit.end else { panic!("an exit") };
+    assert_eq!(pinned.peers, [vec![PEER.parse().unwrap()]]);
+    let End::Exit { services, .. } = &exit.end else { panic!("an exit") };
     assert_eq!(services.get("main"), Some(&Target::Tcp("127.0.0.1:6379".to_owned())));
     assert!(matches!(&exit.bind, Bind::Tcp(address) if address.port() == 7443));
+}
+
+#[test]
+fn peers_may_stand_in_a_file_and_have_several_keys_and_an_exit_may_choose_its_commands() {
+    let directory = Directory::new();
+    let text =
+        link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\npeers_file = \"certs/node.pins\"\ncommands = \"read-only\"");
+    let config = directory.load(&text.replace("peers = ", "# ")).unwrap();
+    let Trust::Link(pinned) = &config.links[0].trust else { panic!("a link") };
+    assert!(
+        pinned.peers.is_empty() && pinned.peers_file.as_ref().is_some_and(|file| file.ends_with("certs/node.pins"))
+    );
+    assert!(matches!(config.links[0].end, End::Exit { commands: Commands::ReadOnly, .. }));
+    let config = directory.load(&text.replace(PEER, &format!("{PEER} {PEER}"))).unwrap();
+    let Trust::Link(pinned) = &config.links[0].trust else { panic!("a link") };
+    assert_eq!(pinned.peers, [vec![PEER.parse().unwrap(); 2]]);
+    let ca = "exit = \"0.0.0.0:7443\"\nto = \"a:1\"\nmode = \"tls\"\n\
+              tls = { ca = \"certs/ca.pem\", cert = \"certs/redan.pem\", key = \"certs/redan.key\", crl = [\"certs/ca.crl\"] }";
+    let config = directory.load(&link(ca).replace("peers = ", "# ").replace("identity = ", "# ")).unwrap();
+    assert!(matches!(&config.links[0].trust, Trust::CaTls(files) if files.crl[0].ends_with("certs/ca.crl")));
 }
 
 #[test]
@@ -61,6 +81,15 @@ fn each_mistake_is_named_with_its_line() {
             8,
             "`full_syncs` needs `mode = \"link\"`",
         ),
+        (link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\ncommands = \"some\""), 7, "\"read-only\""),
+        (
+            link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\ncommands = \"sentinel\"\nmode = \"tls\""),
+            7,
+            "nobody looks at commands",
+        ),
+        (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\ncommands = \"sentinel\""), 7, "write it at the exit"),
+        (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\npeers_file = \"none\""), 7, "none cannot be read"),
+        (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"").replace(PEER, " "), 4, "\"\" is no identity"),
     ];
     for (text, line, expected) in table {
         let errors = Directory::new().load(&text).expect_err(expected);

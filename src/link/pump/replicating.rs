@@ -31,20 +31,28 @@ impl Pump {
         };
         let mut moved = false;
         while replication.mediates() {
-            let [first, _] = self.stream.pending();
+            let first = self.policed.as_ref().map_or(self.stream.pending()[0], |policed| policed.waiting());
             let taken = if first.is_empty() { 0 } else { replication.wire_said(first, now) };
             if taken == 0 {
                 break;
             }
-            self.stream.pending_delivered(taken, now);
+            match &mut self.policed {
+                Some(policed) => policed.went(taken),
+                None => self.stream.pending_delivered(taken, now),
+            }
             moved = true;
         }
-        if replication.mediates() && self.stream.end_is_due() {
+        let said_all = self.policed.as_ref().is_none_or(|policed| policed.has_said_all());
+        if replication.mediates() && self.stream.end_is_due() && said_all {
             replication.wire_ended();
         }
         let for_wire = replication.take_for_wire();
         if !for_wire.is_empty() {
+            if let Some(policed) = &mut self.policed {
+                policed.heard(&for_wire)?;
+            }
             self.stream.local_extend(&for_wire);
+            moved = true;
         }
         while !replication.for_local().is_empty() {
             match self.local.try_write_vectored(&[IoSlice::new(replication.for_local())]) {
@@ -60,7 +68,8 @@ impl Pump {
             }
         }
         // What came while the master is asked waits.
-        let held = replication.mediates() && !self.stream.pending()[0].is_empty();
+        let waits = self.policed.as_ref().map_or(self.stream.pending()[0], |policed| policed.waiting());
+        let held = replication.mediates() && !waits.is_empty();
         Ok((moved, held))
     }
 
@@ -80,7 +89,14 @@ impl Pump {
             _ => {}
         }
         drop(scratch);
-        self.stream.local_extend(&replication.take_for_wire());
+        let for_wire = replication.take_for_wire();
+        if let Some(policed) = &mut self.policed {
+            policed.heard(&for_wire)?;
+            if matches!(read, Poll::Ready(Ok(0))) {
+                policed.hear(&read, &[])?;
+            }
+        }
+        self.stream.local_extend(&for_wire);
         match read {
             Poll::Ready(Ok(1..)) => Ok(true),
             read => self.local_said(read),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::{connect, listener};
+use super::{connect, listener, peer};
 use crate::support::client::Client;
 use crate::support::link::Keys;
 use crate::support::proxy::Proxy;
@@ -131,73 +131,4 @@ fn frames_that_are_none_are_refused() {
     resumed.resize(4 + 38, 0);
     resumed.extend(b"main");
     says(&resumed, "there is no such stream any more");
-}
-
-/// The other end of a link, as far as TLS goes.
-mod peer {
-    use std::net::TcpStream;
-    use std::sync::Arc;
-
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::aws_lc_rs::default_provider;
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
-
-    use crate::support::link::keygen;
-
-    #[derive(Debug)]
-    struct Anyone;
-
-    impl ServerCertVerifier for Anyone {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            default_provider().signature_verification_algorithms.supported_schemes()
-        }
-    }
-
-    pub(super) fn connect(address: &str, key: &str) -> StreamOwned<ClientConnection, TcpStream> {
-        let certificate = keygen(&["--certificate", key]).stdout;
-        let certificate = CertificateDer::from_pem_slice(&certificate).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone))
-            .with_client_auth_cert(vec![certificate], key)
-            .expect("they belong together");
-        config.alpn_protocols = vec![b"redan-link/1".to_vec()];
-        let name = ServerName::try_from("link").expect("a name");
-        let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
-        StreamOwned::new(connection, super::connect(address))
-    }
 }

@@ -30,6 +30,11 @@ impl Keys {
         Self { folder, entry, exit }
     }
 
+    /// A file beside the keys.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
     pub(crate) fn another(&self, name: &str) -> Key {
         key(self.folder.path(), name)
     }
