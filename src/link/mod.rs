@@ -17,6 +17,7 @@ mod records;
 mod replication;
 mod stream;
 mod threads;
+mod traffic;
 mod wire;
 
 use std::io;

@@ -121,13 +121,13 @@ impl Pump {
             Poll::Ready(Err(error)) => return Err(Stop::Broken(words(&error))),
         };
         self.counters.received(read);
-        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, &self.counters)?;
+        take(&mut self.stream, &self.local, scratch.plain(), now, &mut self.replication, &self.counters)?;
         Ok(true)
     }
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, &self.counters)
+        take(&mut self.stream, &self.local, [bytes], Instant::now(), &mut self.replication, &self.counters)
     }
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
@@ -163,7 +163,7 @@ impl Pump {
         };
         if let Some(replication) = self.replication.as_mut().filter(|replication| replication.handshake.looks()) {
             let mut scratch = self.scratch.borrow_mut();
-            let buffer = &mut scratch.plain[..HANDSHAKE];
+            let buffer = &mut scratch.bytes()[..HANDSHAKE];
             let read = self.local.poll_read(cx, buffer);
             if let Poll::Ready(Ok(read @ 1..)) = read {
                 let mut passed = Vec::new();
@@ -252,10 +252,10 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn take(
+fn take<'a>(
     stream: &mut Stream,
     local: &Socket,
-    bytes: &[u8],
+    pieces: impl IntoIterator<Item = &'a [u8]>,
     now: Instant,
     replication: &mut Option<Replication>,
     counters: &LinkCounters,
@@ -276,7 +276,7 @@ fn take(
             }
         }
     };
-    let taken = stream.incoming(bytes, now, &mut deliver);
+    let taken = stream.incoming(pieces, now, &mut deliver);
     if let Some(reset) = stream.was_reset() {
         return Err(Stop::Reset(reset.clone()));
     }

@@ -228,9 +228,9 @@ impl Stream {
     // ---- From the peer ----
 
     /// Takes what came. `deliver` hands payloads to the local side and says how many bytes it took; what it did not is kept.
-    pub(crate) fn incoming(
+    pub(crate) fn incoming<'a>(
         &mut self,
-        mut bytes: &[u8],
+        pieces: impl IntoIterator<Item = &'a [u8]>,
         now: Instant,
         deliver: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
     ) -> Result<(), Violation> {
@@ -238,30 +238,32 @@ impl Stream {
         let mut gathered = [IoSlice::new(&[]); GATHERED];
         let mut count = 0;
         let mut decoder = std::mem::take(&mut self.decoder);
-        while let Some(event) = decoder.next(&mut bytes)? {
-            match event {
-                Event::Data(data) => {
-                    if self.peer_end.is_some() {
-                        return Err(Violation::BehindEnd);
+        for mut bytes in pieces {
+            while let Some(event) = decoder.next(&mut bytes)? {
+                match event {
+                    Event::Data(data) => {
+                        if self.peer_end.is_some() {
+                            return Err(Violation::BehindEnd);
+                        }
+                        if count == GATHERED {
+                            self.hand_on(&gathered, now, deliver);
+                            count = 0;
+                        }
+                        self.received += data.len() as u64;
+                        if self.received - self.delivered > self.own_window {
+                            return Err(Violation::Window);
+                        }
+                        gathered[count] = IoSlice::new(data);
+                        count += 1;
                     }
-                    if count == GATHERED {
-                        self.hand_on(&gathered, now, deliver);
-                        count = 0;
+                    Event::Control(control) => {
+                        // What came before the end must be handed on before it.
+                        if matches!(control, Control::Fin(_)) {
+                            self.hand_on(&gathered[..count], now, deliver);
+                            count = 0;
+                        }
+                        self.take(control, now)?;
                     }
-                    self.received += data.len() as u64;
-                    if self.received - self.delivered > self.own_window {
-                        return Err(Violation::Window);
-                    }
-                    gathered[count] = IoSlice::new(data);
-                    count += 1;
-                }
-                Event::Control(control) => {
-                    // What came before the end must be handed on before it.
-                    if matches!(control, Control::Fin(_)) {
-                        self.hand_on(&gathered[..count], now, deliver);
-                        count = 0;
-                    }
-                    self.take(control, now)?;
                 }
             }
         }

@@ -110,7 +110,7 @@ impl End {
             }
             heard.len() - before
         };
-        self.stream.incoming(bytes, now, &mut deliver).expect("both keep to the protocol");
+        self.stream.incoming([bytes], now, &mut deliver).expect("both keep to the protocol");
         self.hear_end(now);
     }
 }

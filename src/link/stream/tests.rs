@@ -17,7 +17,7 @@ fn attached() -> (Stream, Instant) {
 fn told(stream: &mut Stream, control: Control, now: Instant) -> Result<(), Violation> {
     let mut bytes = Vec::new();
     control.encode(&mut bytes);
-    stream.incoming(&bytes, now, &mut |_| 0)
+    stream.incoming([&bytes[..]], now, &mut |_| 0)
 }
 
 fn data(length: usize) -> Vec<u8> {
@@ -45,11 +45,11 @@ fn a_peer_that_breaks_the_rules_is_found_out() {
     let position = Position { received: 0, delivered: 0, window: 1 };
     assert_eq!(told(&mut stream, Control::Welcome(position), now), Err(Violation::Greeting));
     let (mut stream, now) = attached();
-    assert_eq!(stream.incoming(&data(WINDOW), now, &mut |_| 0), Ok(()));
-    assert_eq!(stream.incoming(&data(1), now, &mut |_| 0), Err(Violation::Window));
+    assert_eq!(stream.incoming([&data(WINDOW)[..]], now, &mut |_| 0), Ok(()));
+    assert_eq!(stream.incoming([&data(1)[..]], now, &mut |_| 0), Err(Violation::Window));
     let (mut stream, now) = attached();
     assert_eq!(told(&mut stream, Control::Fin(0), now), Ok(()));
-    assert_eq!(stream.incoming(&data(1), now, &mut |_| 0), Err(Violation::BehindEnd));
+    assert_eq!(stream.incoming([&data(1)[..]], now, &mut |_| 0), Err(Violation::BehindEnd));
     let (mut stream, now) = attached();
     stream.local_extend(b"abc");
     assert!(stream.data(now).is_some());
@@ -58,7 +58,7 @@ fn a_peer_that_breaks_the_rules_is_found_out() {
         assert_eq!(stream.attach(wrong, now), Err(Violation::Position), "{received} {delivered}");
     }
     let (mut stream, now) = attached();
-    assert!(matches!(stream.incoming(b"GET / HTTP/1.1\r\n", now, &mut |_| 0), Err(Violation::Malformed(_))));
+    assert!(matches!(stream.incoming([&b"GET / HTTP/1.1\r\n"[..]], now, &mut |_| 0), Err(Violation::Malformed(_))));
 }
 
 #[test]
@@ -94,15 +94,15 @@ fn silence_is_broken_by_a_ping_and_a_silent_peer_is_dead() {
 #[test]
 fn what_is_delivered_is_acknowledged_late_or_with_something_else() {
     let (mut stream, now) = attached();
-    assert_eq!(stream.incoming(&data(10), now, &mut |slices| slices[0].len()), Ok(()));
+    assert_eq!(stream.incoming([&data(10)[..]], now, &mut |slices| slices[0].len()), Ok(()));
     assert_eq!(says(&mut stream, now), []);
     assert_eq!(stream.deadline(), now + ACK_DELAY);
     assert_eq!(says(&mut stream, now + ACK_DELAY), [Control::Ack(10)]);
-    assert_eq!(stream.incoming(&data(10), now, &mut |slices| slices[0].len()), Ok(()));
+    assert_eq!(stream.incoming([&data(10)[..]], now, &mut |slices| slices[0].len()), Ok(()));
     stream.local_extend(b"reply");
     assert_eq!(says(&mut stream, now), [Control::Ack(20)]);
     // An eighth of the window is not kept waiting.
-    assert_eq!(stream.incoming(&data(125), now, &mut |slices| slices[0].len()), Ok(()));
+    assert_eq!(stream.incoming([&data(125)[..]], now, &mut |slices| slices[0].len()), Ok(()));
     assert_eq!(says(&mut stream, now), [Control::Ack(145)]);
 }
 
