@@ -307,6 +307,15 @@ impl Numbers {
                 .map(|(kind, count)| (vec![("link", Escaped(name)), ("kind", Escaped(kind))], Value::Whole(count)))
         });
         counter(out, "redan_link_syncs", "Answers of masters to replicas that connected to the entry", syncs)?;
+        let shrunk = links.iter().flat_map(|(name, link)| {
+            ["out", "in"].into_iter().zip(link.shrunk).flat_map(move |(direction, counts)| {
+                ["plain", "packed"].into_iter().zip(counts).map(move |(kind, bytes)| {
+                    let labels = [("link", *name), ("direction", direction), ("kind", kind)];
+                    (labels.map(|(label, value)| (label, Escaped(value))).into(), Value::Whole(bytes))
+                })
+            })
+        });
+        counter(out, "redan_link_compressed_bytes", "Bytes in compressed form: before it, and over the link", shrunk)?;
         let trips: Vec<_> = links
             .iter()
             .filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())))

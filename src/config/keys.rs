@@ -157,6 +157,7 @@ pub(super) static LINK: Kind = Kind {
         "max_connections",
         "permissions",
         "plaintext",
+        "compression",
     ],
     refused: &[("key", "the private key of a link is its `identity`; `redan keygen` makes one")],
 };

@@ -155,7 +155,7 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     if aws_lc_rs::rand::fill(&mut id).is_err() {
         return local.reset_when_closed();
     }
-    let mut stream = Stream::new(context.link.replay, Instant::now());
+    let mut stream = Stream::new(context.link.replay, Instant::now()).compressed(context.link.compression);
     let mut redial = Redial { dialer, id: StreamId(id), peer: None, began: false };
     let fresh = match redial.dial(stream.position()).await {
         Ok(fresh) => fresh,

@@ -192,7 +192,7 @@ impl Exit {
             return self.send_away(wire, from, Code::Protocol, "it began a stream that exists".to_owned()).await;
         };
         let whom = format!("{} from {from}", short(&wire.peer));
-        let stream = Stream::new(link.replay, Instant::now());
+        let stream = Stream::new(link.replay, Instant::now()).compressed(link.compression);
         let pump = Pump::new(stream, local, Arc::clone(counters), shared.0, None);
         let first = Fresh { wire, position: hello.position, rest };
         life::live(&self.context, pump, first, Called(calls), &whom).await;

@@ -11,6 +11,7 @@ mod entry;
 mod exit;
 pub(crate) mod frame;
 mod life;
+mod pack;
 mod plain;
 mod pump;
 mod records;

@@ -206,9 +206,7 @@ impl Pump {
             while encrypted < LINK_AHEAD
                 && let Some(outgoing) = self.stream.data(now)
             {
-                let [first, second] = outgoing.payload;
-                let parts = [&outgoing.header[..], first, second];
-                encrypted += wire.encrypt(&parts).map_err(broken)?;
+                encrypted += wire.encrypt(&outgoing.parts()).map_err(broken)?;
             }
             if encrypted == 0 {
                 if self.stream.is_idle(now) {
@@ -235,6 +233,9 @@ impl Pump {
     fn count(&mut self) {
         if let Some(time) = self.stream.round_trip() {
             self.counters.round_trip(time);
+        }
+        if let Some(shrunk) = self.stream.shrunk() {
+            self.counters.shrunk(shrunk);
         }
         let now = self.stream.unacknowledged();
         if now != self.counted {

@@ -22,6 +22,7 @@ const HEADER: usize = 5;
 const TAG: usize = 16;
 /// Behind the plaintext, encrypted with it: what kind it is.
 const KIND: usize = 1;
+
 /// Padding, which others may add.
 const LONGEST: usize = RECORD + 256;
 

@@ -10,7 +10,7 @@ const WINDOW: usize = 1000;
 fn attached() -> (Stream, Instant) {
     let now = Instant::now();
     let mut stream = Stream::new(WINDOW, now);
-    stream.attach(Position { received: 0, delivered: 0, window: 10 }, now).expect("a new stream");
+    stream.attach(Position { received: 0, delivered: 0, window: 10, takes: 0 }, now).expect("a new stream");
     (stream, now)
 }
 
@@ -42,7 +42,7 @@ fn a_peer_that_breaks_the_rules_is_found_out() {
     let (mut stream, now) = attached();
     assert_eq!(told(&mut stream, Control::Fin(1), now), Err(Violation::BehindEnd));
     let (mut stream, now) = attached();
-    let position = Position { received: 0, delivered: 0, window: 1 };
+    let position = Position { received: 0, delivered: 0, window: 1, takes: 0 };
     assert_eq!(told(&mut stream, Control::Welcome(position), now), Err(Violation::Greeting));
     let (mut stream, now) = attached();
     assert_eq!(stream.incoming([&data(WINDOW)[..]], now, &mut |_| 0), Ok(()));
@@ -54,7 +54,7 @@ fn a_peer_that_breaks_the_rules_is_found_out() {
     stream.local_extend(b"abc");
     assert!(stream.data(now).is_some());
     for (received, delivered) in [(4, 0), (1, 2), (4, 4)] {
-        let wrong = Position { received, delivered, window: 10 };
+        let wrong = Position { received, delivered, window: 10, takes: 0 };
         assert_eq!(stream.attach(wrong, now), Err(Violation::Position), "{received} {delivered}");
     }
     let (mut stream, now) = attached();
@@ -70,7 +70,7 @@ fn no_more_is_sent_than_the_peer_lets_through() {
     assert_eq!(told(&mut stream, Control::Ack(4), now), Ok(()));
     assert_eq!(stream.data(now).expect("data").payload.concat(), b"abcd");
     // It breaks; the peer had got eight and handed on six.
-    stream.attach(Position { received: 8, delivered: 6, window: 10 }, now).expect("it can go on");
+    stream.attach(Position { received: 8, delivered: 6, window: 10, takes: 0 }, now).expect("it can go on");
     assert_eq!(stream.data(now).expect("data").payload.concat(), b"89abcdef");
 }
 
