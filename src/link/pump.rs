@@ -20,12 +20,16 @@ use super::frame::Reset;
 use super::replication::Replication;
 use super::stream::{Stream, Violation};
 use super::wire::{Scratch, Wire};
-use crate::limits::LINK_AHEAD;
+use crate::limits::{LINK_AHEAD, LINK_CHUNK};
 use crate::net::Socket;
 use crate::tls::pinned;
 
 /// Turns before others of the thread have theirs: some 2 MiB.
 const TURNS: u32 = 16;
+
+/// Reads of the local side before what they gave is sent: as much as is encrypted ahead. A read that did not fill its piece is not
+/// followed by another system call.
+const READS: usize = LINK_AHEAD / LINK_CHUNK;
 
 /// Read at a time while the beginning of a connection is looked at.
 const HANDSHAKE: usize = 4096;
@@ -100,7 +104,12 @@ impl Pump {
             moved |= self.read_wire(cx, wire, now)?;
         }
         moved |= self.write_local(cx, now)?;
-        moved |= self.read_local(cx)?;
+        for _ in 0..READS {
+            if !self.read_local(cx)? {
+                break;
+            }
+            moved = true;
+        }
         if let Some(wire) = wire {
             moved |= self.write_wire(cx, wire, now)?;
             if self.stream.is_dead(now) {
