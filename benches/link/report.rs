@@ -91,7 +91,7 @@ pub(crate) fn write(machine: &[String], rounds: usize, rows: &[Row]) -> String {
     let _ = writeln!(text, "- Rounds: {rounds}");
     let goals = goals(rows);
     if !goals.is_empty() {
-        let _ = writeln!(text, "\n## Goals\n\n| | goal | measured | |\n|---|---|---|---|\n{goals}");
+        let _ = write!(text, "\n## Goals\n\n| | goal | measured | |\n|---|---|---|---|\n{goals}");
     }
     let mut cases: Vec<&str> = Vec::new();
     for row in rows {
