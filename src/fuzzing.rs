@@ -50,7 +50,7 @@ fn frames(bytes: &[u8], piece: usize) -> (Vec<Control>, Vec<u8>, bool) {
         loop {
             match decoder.next(&mut part) {
                 Ok(Some(FrameEvent::Control(control))) => controls.push(control),
-                Ok(Some(FrameEvent::Data(some))) => data.extend_from_slice(some),
+                Ok(Some(FrameEvent::Data(some) | FrameEvent::Packed(some, _))) => data.extend_from_slice(some),
                 Ok(None) => break,
                 Err(_) => return (controls, data, true),
             }

@@ -69,7 +69,12 @@ fn run(words: &[String]) -> Result<(), String> {
             }
         }
     }
-    let text = report::write(&machine_lines(&load_average), rounds, &rows);
+    let mut lines = machine_lines(&load_average);
+    lines.push(match words.join(" ") {
+        none if none.is_empty() => "Command: `make bench-link`".to_owned(),
+        words => format!("Command: `make bench-link BENCH=\"{words}\"`"),
+    });
+    let text = report::write(&lines, rounds, &rows);
     if words.is_empty() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks-link.md");
         std::fs::write(&path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;

@@ -21,7 +21,8 @@ pub(crate) fn on_cpu_ns(pid: u32) -> Result<u64, String> {
     Ok(total)
 }
 
-/// The same in ticks of 10 ms, with the time of threads that have ended: for programs that make one for each connection.
+/// The same in ticks of 10 ms, with the time of threads that have ended, for programs that make one for each connection, and of
+/// child processes that have, for servers that save in one.
 #[allow(dead_code, reason = "only links are compared with such programs")]
 pub(crate) fn process_cpu_ns(pid: u32) -> Result<u64, String> {
     const TICK_NS: u64 = 10_000_000;
@@ -30,7 +31,7 @@ pub(crate) fn process_cpu_ns(pid: u32) -> Result<u64, String> {
     // The name of the program is in brackets and may have spaces.
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    Ok((ticks(11) + ticks(12)) * TICK_NS)
+    Ok((11..=14).map(ticks).sum::<u64>() * TICK_NS)
 }
 
 /// Memory in KiB.

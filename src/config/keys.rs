@@ -163,6 +163,7 @@ pub(super) static LINK: Kind = Kind {
         "rdb_rate",
         "permissions",
         "plaintext",
+        "compression",
     ],
     refused: &[("key", "the private key of a link is its `identity`; `redan keygen` makes one")],
 };

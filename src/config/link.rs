@@ -33,6 +33,15 @@ pub(crate) struct Link {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_connections: usize,
     pub(crate) replicas: Replicas,
+    /// How this end compresses what it sends, if the other end compresses too.
+    pub(crate) compression: Option<Codec>,
+}
+
+/// How blocks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Lz4,
+    Zstd,
 }
 
 /// What replicas may do over the link.
@@ -164,6 +173,11 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
     let max_connections = section.integer("max_connections", 1..=1_000_000).unwrap_or(1000);
     let plaintext = section.choice("plaintext", &[("deny", false), ("allow", true)]).unwrap_or(false);
     let replicas = replicas(&section, is_entry);
+    let codecs = [("off", None), ("lz4", Some(Codec::Lz4)), ("zstd", Some(Codec::Zstd))];
+    let compression = section.choice("compression", &codecs).unwrap_or(None);
+    if compression.is_some() && matches!(trust, Some(Trust::PinnedTls(_) | Trust::CaTls(_))) {
+        section.error("compression", "plain TLS has no compression; remove it, or `mode`");
+    }
     let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
     if is_entry && open && !plaintext {
         section.error(
@@ -186,6 +200,7 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
         connect_timeout: connect_timeout.unwrap_or(Duration::from_secs(5)),
         max_connections,
         replicas,
+        compression,
     })
 }
 

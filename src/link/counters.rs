@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::desk::{Desk, Watched};
+use super::pack::Shrunk;
 use super::replication::Sync;
 
 /// One link's.
@@ -22,6 +23,8 @@ pub(crate) struct LinkCounters {
     sent: AtomicU64,
     received: AtomicU64,
     unacknowledged: AtomicU64,
+    /// Bytes as they were and as they went over the link, of what was sent and received.
+    shrunk: [[AtomicU64; 2]; 2],
     round_trip_us: AtomicU64,
     full_syncs: AtomicU64,
     partial_syncs: AtomicU64,
@@ -44,6 +47,8 @@ pub(crate) struct LinkNumbers {
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) unacknowledged: u64,
+    /// Sent and received in compressed form: how many bytes they were, and how many went over the link.
+    pub(crate) shrunk: [[u64; 2]; 2],
     pub(crate) full_syncs: u64,
     pub(crate) partial_syncs: u64,
     /// The last that was measured, on any connection; `None` before.
@@ -66,6 +71,7 @@ impl LinkCounters {
             sent: self.sent.load(Relaxed),
             received: self.received.load(Relaxed),
             unacknowledged: self.unacknowledged.load(Relaxed),
+            shrunk: self.shrunk.each_ref().map(|both| both.each_ref().map(|count| count.load(Relaxed))),
             full_syncs: self.full_syncs.load(Relaxed),
             partial_syncs: self.partial_syncs.load(Relaxed),
             round_trip: Some(self.round_trip_us.load(Relaxed)).filter(|us| *us > 0).map(Duration::from_micros),
@@ -101,6 +107,13 @@ impl LinkCounters {
 
     pub(super) fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn shrunk(&self, shrunk: [Shrunk; 2]) {
+        for (counts, shrunk) in self.shrunk.iter().zip(shrunk).filter(|(_, shrunk)| shrunk.plain > 0) {
+            counts[0].fetch_add(shrunk.plain, Relaxed);
+            counts[1].fetch_add(shrunk.packed, Relaxed);
+        }
     }
 
     /// A master has answered a replica.

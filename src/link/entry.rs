@@ -157,7 +157,7 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     if aws_lc_rs::rand::fill(&mut id).is_err() {
         return local.reset_when_closed();
     }
-    let mut stream = Stream::new(context.link.replay, Instant::now());
+    let mut stream = Stream::new(context.link.replay, Instant::now()).compressed(context.link.compression);
     let mut redial = Redial { dialer, id: StreamId(id), peer: None, began: false };
     let began = redial.dial(stream.position()).await.and_then(|fresh| {
         let guest = context.keyring.admit(Proof::Key(fresh.wire.peer)).map_err(Failure::Now)?;

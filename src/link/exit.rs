@@ -199,7 +199,7 @@ impl Exit {
             return self.send_away(wire, from, Code::Protocol, "it began a stream that exists".to_owned()).await;
         };
         let whom = format!("{} from {from}", short(&wire.peer));
-        let stream = Stream::new(link.replay, Instant::now());
+        let stream = Stream::new(link.replay, Instant::now()).compressed(link.compression);
         let replication = Replication::new(link, counters, whom.clone(), short(&wire.peer));
         let mut pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
         pump.police(self.refusals.as_ref().map(|refusals| Policed::new(refusals, &whom)));

@@ -1,15 +1,17 @@
 //! Frames of a link as bytes and back; docs/link.md is the specification.
 //!
-//! Pure: bytes in, frames out, cut wherever the network cut them. The payload of DATA is handed on in the pieces in which it
-//! comes and never gathered; every other frame is short and is gathered first. It must never know what a stream is.
+//! Pure: bytes in, frames out, cut wherever the network cut them. The payload of DATA and PACKED is handed on in the pieces in
+//! which it comes and never gathered; every other frame is short and is gathered first. It must never know what a stream is.
 
 use crate::identity::Identity;
 
 pub(crate) const VERSION: u8 = 1;
 pub(super) const HEADER: usize = 4;
-/// With its header a DATA frame of this size fills four TLS records of 16 KiB.
-pub(super) const MAX_PAYLOAD: usize = 65536 - HEADER;
-/// Of every frame that is not DATA.
+/// A piece of the replay buffer, and four TLS records of 16 KiB.
+pub(super) const MAX_PAYLOAD: usize = 65536;
+/// What a PACKED frame's payload begins with: the codec, and how long the block is.
+pub(super) const PACKED_HEADER: usize = 4;
+/// Of every frame that is neither DATA nor PACKED.
 const MAX_CONTROL: usize = 512;
 pub(super) const MAX_NAME: usize = 64;
 const MAX_REASON: usize = 400;
@@ -22,6 +24,13 @@ const PING: u8 = 5;
 const PONG: u8 = 6;
 const FIN: u8 = 7;
 const RESET: u8 = 8;
+const PACKED: u8 = 9;
+
+/// Flags of HELLO and WELCOME. Others are left for what may come, and not looked at.
+const RESUME: u8 = 1;
+/// What the sender takes in PACKED frames stands from this bit on.
+const TAKES_FROM: u8 = 1;
+const TAKES: u8 = 0b11;
 
 /// The name of one stream, drawn by the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +45,8 @@ pub(crate) struct Position {
     pub(crate) delivered: u64,
     /// Numbers that may be on their way beyond `delivered`.
     pub(crate) window: u32,
+    /// Codecs that it takes in PACKED frames, as bits; none if it is not to be sent any.
+    pub(crate) takes: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +114,7 @@ pub(crate) struct Reset {
     pub(crate) reason: String,
 }
 
-/// Every frame but DATA.
+/// Every frame but DATA and PACKED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     Hello(Hello),
@@ -120,6 +131,8 @@ pub(crate) enum Control {
 pub(crate) enum Event<'a> {
     /// Some of a DATA frame's payload.
     Data(&'a [u8]),
+    /// Some of a PACKED frame's payload, and how much of it is still to come.
+    Packed(&'a [u8], usize),
     Control(Control),
 }
 
@@ -140,6 +153,13 @@ pub(super) fn data_header(length: usize) -> [u8; HEADER] {
     header(DATA, length)
 }
 
+/// Of a block of `plain` bytes that became `packed` bytes.
+pub(super) fn packed_header(codec: u8, plain: usize, packed: usize) -> [u8; HEADER + PACKED_HEADER] {
+    let [a, b, c, d] = header(PACKED, PACKED_HEADER + packed);
+    let [_, e, f, g] = (plain as u32).to_be_bytes();
+    [a, b, c, d, codec, e, f, g]
+}
+
 fn header(kind: u8, length: usize) -> [u8; HEADER] {
     let [_, a, b, c] = (length as u32).to_be_bytes();
     [kind, a, b, c]
@@ -151,14 +171,14 @@ impl Control {
         out.extend([0; HEADER]);
         let kind = match self {
             Self::Hello(hello) => {
-                out.extend([VERSION, u8::from(hello.resume)]);
+                out.extend([VERSION, hello.position.flags() | if hello.resume { RESUME } else { 0 }]);
                 out.extend(hello.id.0);
                 hello.position.encode(out);
                 out.extend(hello.service.as_bytes());
                 HELLO
             }
             Self::Welcome(position) => {
-                out.push(VERSION);
+                out.extend([VERSION, position.flags()]);
                 position.encode(out);
                 WELCOME
             }
@@ -192,19 +212,23 @@ impl Control {
             HELLO => {
                 let (fixed, service) =
                     payload.split_first_chunk::<{ 2 + 16 + Position::LENGTH }>().ok_or_else(wrong)?;
-                if fixed[1] > 1 || service.is_empty() || service.len() > MAX_NAME {
+                let flags = fixed[1];
+                if service.is_empty() || service.len() > MAX_NAME {
                     return Err(wrong());
                 }
                 let mut id = [0; 16];
                 id.copy_from_slice(&fixed[2..18]);
                 Ok(Self::Hello(Hello {
                     id: StreamId(id),
-                    resume: fixed[1] == 1,
-                    position: Position::decode(&fixed[18..]).ok_or_else(wrong)?,
+                    resume: flags & RESUME != 0,
+                    position: Position::decode(flags, &fixed[18..]).ok_or_else(wrong)?,
                     service: text(service)?,
                 }))
             }
-            WELCOME => payload.get(1..).and_then(Position::decode).map(Self::Welcome).ok_or_else(wrong),
+            WELCOME => match payload {
+                [_, flags, position @ ..] => Position::decode(*flags, position).map(Self::Welcome).ok_or_else(wrong),
+                _ => Err(wrong()),
+            },
             ACK => number().map(Self::Ack),
             PING => number().map(Self::Ping),
             PONG => number().map(Self::Pong),
@@ -226,13 +250,17 @@ fn numbered(out: &mut Vec<u8>, number: u64, kind: u8) -> u8 {
 impl Position {
     const LENGTH: usize = 8 + 8 + 4;
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(self, out: &mut Vec<u8>) {
         out.extend(self.received.to_be_bytes());
         out.extend(self.delivered.to_be_bytes());
         out.extend(self.window.to_be_bytes());
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn flags(self) -> u8 {
+        self.takes << TAKES_FROM
+    }
+
+    fn decode(flags: u8, bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::LENGTH] = bytes.try_into().ok()?;
         let (received, rest) = bytes.split_first_chunk()?;
         let (delivered, window) = rest.split_first_chunk()?;
@@ -240,6 +268,7 @@ impl Position {
             received: u64::from_be_bytes(*received),
             delivered: u64::from_be_bytes(*delivered),
             window: u32::from_be_bytes(window.try_into().ok()?),
+            takes: flags >> TAKES_FROM & TAKES,
         })
     }
 }
@@ -247,8 +276,9 @@ impl Position {
 /// Reads frames from a stream of bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// Payload of the current DATA frame that has not come.
+    /// Payload of the current DATA or PACKED frame that has not come.
     data_left: usize,
+    packed: bool,
     /// Header and payload of a control frame, as far as they have come.
     partial: Vec<u8>,
 }
@@ -264,7 +294,7 @@ impl Decoder {
                 let (data, rest) = bytes.split_at(self.data_left.min(bytes.len()));
                 *bytes = rest;
                 self.data_left -= data.len();
-                return Ok(Some(Event::Data(data)));
+                return Ok(Some(if self.packed { Event::Packed(data, self.data_left) } else { Event::Data(data) }));
             }
             let wanted = match self.partial.first_chunk::<HEADER>() {
                 Some(header) => HEADER + length_of(*header)?,
@@ -284,8 +314,9 @@ impl Decoder {
             return Ok(None);
         };
         let length = length_of(*header)?;
-        if header[0] == DATA {
+        if matches!(header[0], DATA | PACKED) {
             self.data_left = length;
+            self.packed = header[0] == PACKED;
             self.partial.clear();
             return Ok(None);
         }
@@ -303,6 +334,7 @@ fn length_of([kind, a, b, c]: [u8; HEADER]) -> Result<usize, Malformed> {
     let known = match kind {
         DATA => 1..=MAX_PAYLOAD,
         HELLO..=RESET => 1..=MAX_CONTROL,
+        PACKED => PACKED_HEADER + 1..=PACKED_HEADER + MAX_PAYLOAD,
         _ => return Err(Malformed::Type(kind)),
     };
     if known.contains(&length) { Ok(length) } else { Err(Malformed::Length(kind, length)) }
@@ -319,7 +351,7 @@ mod tests {
     use super::*;
 
     fn examples() -> Vec<Control> {
-        let position = Position { received: 7, delivered: u64::MAX, window: 8 << 20 };
+        let position = Position { received: 7, delivered: u64::MAX, window: 8 << 20, takes: 3 };
         let hello = Hello { id: StreamId([9; 16]), resume: true, position, service: "sentinel".to_owned() };
         vec![
             Control::Hello(hello),
@@ -341,17 +373,24 @@ mod tests {
         }
         bytes.extend(data_header(5));
         bytes.extend(b"hello");
+        bytes.extend(packed_header(1, 9, 6));
+        bytes.extend(b"packed");
         for piece in 1..bytes.len() {
             let mut decoder = Decoder::default();
-            let (mut controls, mut data) = (Vec::new(), Vec::new());
+            let (mut controls, mut data, mut packed, mut left) = (Vec::new(), Vec::new(), Vec::new(), usize::MAX);
             for mut part in bytes.chunks(piece) {
                 while let Some(event) = decoder.next(&mut part).unwrap() {
                     match event {
                         Event::Control(control) => controls.push(control),
                         Event::Data(piece) => data.extend_from_slice(piece),
+                        Event::Packed(piece, to_come) => {
+                            packed.extend_from_slice(piece);
+                            left = to_come;
+                        }
                     }
                 }
             }
+            assert_eq!((&packed[..], left), (&b"\x01\0\0\x09packed"[..], 0), "pieces of {piece}");
             assert_eq!((controls, &data[..]), (examples(), &b"hello"[..]), "pieces of {piece}");
         }
     }
@@ -360,10 +399,12 @@ mod tests {
     fn what_is_no_frame_is_refused_before_anything_is_gathered() {
         for (bytes, expected) in [
             (&[0, 0, 0, 1][..], Malformed::Type(0)),
-            (&[9, 0, 0, 1], Malformed::Type(9)),
+            (&[10, 0, 0, 1], Malformed::Type(10)),
+            (&[PACKED, 0, 0, 4], Malformed::Length(PACKED, 4)),
+            (&[PACKED, 1, 0, 5], Malformed::Length(PACKED, 65541)),
             (b"GET ", Malformed::Type(b'G')),
             (&[DATA, 0, 0, 0], Malformed::Length(DATA, 0)),
-            (&[DATA, 1, 0, 0], Malformed::Length(DATA, 65536)),
+            (&[DATA, 1, 0, 1], Malformed::Length(DATA, 65537)),
             (&[HELLO, 0, 2, 1], Malformed::Length(HELLO, 513)),
             (&[ACK, 0, 0, 1, 0], Malformed::Length(ACK, 1)),
             (&[WELCOME, 0, 0, 1, 2], Malformed::Version(2)),
@@ -380,7 +421,7 @@ mod tests {
         }
 
         #[test]
-        fn nearly_frames_are_read_alike_however_they_are_cut(kind in 0_u8..10, rest in proptest::collection::vec(0_u8..40, 0..60)) {
+        fn nearly_frames_are_read_alike_however_they_are_cut(kind in 0_u8..11, rest in proptest::collection::vec(0_u8..40, 0..60)) {
             let mut bytes = vec![3, kind, 0, 0, rest.len() as u8];
             bytes.extend(&rest);
             crate::fuzzing::frame(&bytes);

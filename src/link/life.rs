@@ -70,10 +70,13 @@ pub(super) async fn first_frame(mut wire: Wire) -> Result<Greeting, String> {
         if read == 0 {
             return Err("it closed the connection without a word".to_owned());
         }
-        let mut bytes = &scratch.plain[..read];
+        let plain = scratch.plain().collect::<Vec<_>>().concat();
+        let mut bytes = &plain[..];
         match decoder.next(&mut bytes) {
             Err(malformed) => return Err(format!("it does not keep to the protocol: it sent {malformed}")),
-            Ok(Some(Event::Data(_))) => return Err("it does not keep to the protocol: it began with data".to_owned()),
+            Ok(Some(Event::Data(_) | Event::Packed(..))) => {
+                return Err("it does not keep to the protocol: it began with data".to_owned());
+            }
             Ok(Some(Event::Control(first))) => return Ok(Greeting { first, wire, rest: bytes.to_vec() }),
             Ok(None) => {}
         }

@@ -16,6 +16,7 @@ pub(crate) mod fuzz;
 mod keyring;
 mod life;
 mod pace;
+mod pack;
 mod plain;
 pub(crate) mod policy;
 mod pump;
@@ -23,6 +24,7 @@ mod records;
 mod replication;
 mod stream;
 mod threads;
+mod traffic;
 mod wire;
 
 use std::io;

@@ -26,12 +26,16 @@ use super::frame::Reset;
 use super::replication::Replication;
 use super::stream::{Stream, Violation};
 use super::wire::{Scratch, Wire};
-use crate::limits::LINK_AHEAD;
+use crate::limits::{LINK_AHEAD, LINK_CHUNK};
 use crate::net::Socket;
 use crate::tls::pinned;
 
 /// Turns before others of the thread have theirs: some 2 MiB.
 const TURNS: u32 = 16;
+
+/// Reads of the local side before what they gave is sent: as much as is encrypted ahead. A read that did not fill its piece is not
+/// followed by another system call.
+const READS: usize = LINK_AHEAD / LINK_CHUNK;
 
 /// Before something that is due and cannot be done is tried again.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -109,7 +113,12 @@ impl Pump {
             moved |= self.read_wire(cx, wire, now)?;
         }
         moved |= self.write_local(cx, now)?;
-        moved |= self.read_local(cx, now)?;
+        for _ in 0..READS {
+            if !self.read_local(cx, now)? {
+                break;
+            }
+            moved = true;
+        }
         moved |= self.speak()?;
         if let Some(wire) = wire {
             moved |= self.write_wire(cx, wire, now)?;
@@ -132,14 +141,14 @@ impl Pump {
         };
         self.counters.received(read);
         let direct = self.policed.is_none();
-        take(&mut self.stream, &self.local, &scratch.plain[..read], now, &mut self.replication, direct)?;
+        take(&mut self.stream, &self.local, scratch.plain(), now, &mut self.replication, direct)?;
         Ok(true)
     }
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         let direct = self.policed.is_none();
-        take(&mut self.stream, &self.local, bytes, Instant::now(), &mut self.replication, direct)
+        take(&mut self.stream, &self.local, [bytes], Instant::now(), &mut self.replication, direct)
     }
 
     fn write_local(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Stop> {
@@ -230,9 +239,7 @@ impl Pump {
             while encrypted < LINK_AHEAD
                 && let Some(outgoing) = self.stream.data(now)
             {
-                let [first, second] = outgoing.payload;
-                let parts = [&outgoing.header[..], first, second];
-                encrypted += wire.encrypt(&parts).map_err(broken)?;
+                encrypted += wire.encrypt(&outgoing.parts()).map_err(broken)?;
             }
             if encrypted == 0 {
                 if self.stream.is_idle(now) {
@@ -261,6 +268,9 @@ impl Pump {
         if let Some(time) = self.stream.round_trip() {
             self.counters.round_trip(time);
         }
+        if let Some(shrunk) = self.stream.shrunk() {
+            self.counters.shrunk(shrunk);
+        }
         let now = self.stream.unacknowledged();
         if now != self.counted {
             self.counters.unacknowledged(self.counted, now);
@@ -278,10 +288,10 @@ fn words(error: &io::Error) -> String {
 }
 
 /// Not `direct`: what comes waits for [`Pump::write_local`], which has more to do with it.
-fn take(
+fn take<'a>(
     stream: &mut Stream,
     local: &Socket,
-    bytes: &[u8],
+    pieces: impl IntoIterator<Item = &'a [u8]>,
     now: Instant,
     replication: &mut Option<Replication>,
     direct: bool,
@@ -302,7 +312,7 @@ fn take(
             }
         }
     };
-    let taken = stream.incoming(bytes, now, &mut deliver);
+    let taken = stream.incoming(pieces, now, &mut deliver);
     if let Some(reset) = stream.was_reset() {
         return Err(Stop::Reset(reset.clone()));
     }

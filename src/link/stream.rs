@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::buffer::Buffer;
 use super::frame::{Code, Control, Decoder, Event, MAX_PAYLOAD, Malformed, Position, Reset, data_header};
+use super::pack::{Packing, Shrunk, TAKES};
+use crate::config::link::Codec;
 use crate::limits::{LINK_DEAD, LINK_PING};
 
 /// Delivered bytes are acknowledged when they are an eighth of the window, or this long after the first of them, or
@@ -35,13 +37,22 @@ pub(crate) enum Violation {
     Greeting,
     #[error("it wants to go on where this end has never been")]
     Position,
+    #[error("it sent a compressed block that is none, or that this end does not take")]
+    Packed,
 }
 
-/// What is sent next: a header and payload, one behind the other.
+/// A frame: its parts go one behind the other. A packed one has its header in front already.
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
-    pub(crate) header: [u8; 4],
-    pub(crate) payload: [&'a [u8]; 2],
+    header: Option<[u8; 4]>,
+    payload: [&'a [u8]; 2],
+}
+
+impl Outgoing<'_> {
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        let header = self.header.as_ref().map_or(&[][..], |header| header);
+        [header, self.payload[0], self.payload[1]]
+    }
 }
 
 #[derive(Debug)]
@@ -74,6 +85,8 @@ pub(crate) struct Stream {
 
     // The present connection.
     decoder: Decoder,
+    /// At an end that compresses.
+    packing: Option<Box<Packing>>,
     /// Frames that go before any data.
     control: Vec<u8>,
     reset: Option<Reset>,
@@ -104,6 +117,7 @@ impl Stream {
             peer_end: None,
             own_window: u64::from(u32::try_from(window).unwrap_or(u32::MAX)),
             decoder: Decoder::default(),
+            packing: None,
             control: Vec::new(),
             reset: None,
             last_sent: now,
@@ -114,11 +128,18 @@ impl Stream {
         }
     }
 
+    /// Sends compressed what shrinks, and takes what the peer has compressed, if it does so too.
+    pub(crate) fn compressed(mut self, codec: Option<Codec>) -> Self {
+        self.packing = codec.map(|codec| Box::new(Packing::new(codec)));
+        self
+    }
+
     /// What the peer is told when a connection begins.
     pub(crate) fn position(&mut self) -> Position {
         self.positioned = self.delivered;
         let window = u32::try_from(self.own_window).unwrap_or(u32::MAX);
-        Position { received: self.received, delivered: self.delivered, window }
+        let takes = if self.packing.is_some() { TAKES } else { 0 };
+        Position { received: self.received, delivered: self.delivered, window, takes }
     }
 
     /// A connection stands, and the peer said where it is.
@@ -130,6 +151,9 @@ impl Stream {
         self.acknowledge(peer.delivered)?;
         self.sent = peer.received;
         self.window = peer.window.into();
+        if let Some(packing) = &mut self.packing {
+            packing.agree(peer.takes);
+        }
         // Acknowledgements may have been lost with the old connection; the position was not.
         self.told = self.positioned;
         self.owes_since = (self.delivered > self.told).then_some(now);
@@ -184,6 +208,9 @@ impl Stream {
             // Nothing was said for a while: an idle stream holds no memory.
             self.replay.release();
             self.pending.release();
+            if let Some(packing) = &mut self.packing {
+                packing.release();
+            }
         }
         if self.control.is_empty() {
             return None;
@@ -192,18 +219,30 @@ impl Stream {
         Some(std::mem::take(&mut self.control))
     }
 
-    /// The next DATA frame, which is taken as sent.
+    /// The next frame of data, which is taken as sent.
     pub(crate) fn data(&mut self, now: Instant) -> Option<Outgoing<'_>> {
-        let length = self.sendable().min(MAX_PAYLOAD as u64);
+        let mut length = self.sendable().min(MAX_PAYLOAD as u64) as usize;
         if length == 0 {
             return None;
         }
-        let from = self.sent - self.acknowledged;
-        self.moved(length);
         self.last_sent = now;
         // Both fit: they are less than the replay buffer has.
-        let payload = self.replay.slices(from as usize, length as usize);
-        Some(Outgoing { header: data_header(length as usize), payload })
+        let mut payload = self.replay.slices((self.sent - self.acknowledged) as usize, length);
+        let mut packed = None;
+        if let Some(packing) = &mut self.packing
+            && let Some(block) = packing.block(payload[0].len(), length)
+        {
+            // What stands behind it is the next frame's: blocks begin where pieces of the buffer do.
+            payload = [&payload[0][..block], &[]];
+            length = block;
+            packed = packing.pack(payload[0]);
+        }
+        self.sent += length as u64;
+        self.ever_sent = self.ever_sent.max(self.sent);
+        Some(match packed {
+            Some(frame) => Outgoing { header: None, payload: [frame, &[]] },
+            None => Outgoing { header: Some(data_header(length)), payload },
+        })
     }
 
     fn moved(&mut self, numbers: u64) {
@@ -228,9 +267,9 @@ impl Stream {
     // ---- From the peer ----
 
     /// Takes what came. `deliver` hands payloads to the local side and says how many bytes it took; what it did not is kept.
-    pub(crate) fn incoming(
+    pub(crate) fn incoming<'a>(
         &mut self,
-        mut bytes: &[u8],
+        pieces: impl IntoIterator<Item = &'a [u8]>,
         now: Instant,
         deliver: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
     ) -> Result<(), Violation> {
@@ -238,35 +277,63 @@ impl Stream {
         let mut gathered = [IoSlice::new(&[]); GATHERED];
         let mut count = 0;
         let mut decoder = std::mem::take(&mut self.decoder);
-        while let Some(event) = decoder.next(&mut bytes)? {
-            match event {
-                Event::Data(data) => {
-                    if self.peer_end.is_some() {
-                        return Err(Violation::BehindEnd);
+        for mut bytes in pieces {
+            while let Some(event) = decoder.next(&mut bytes)? {
+                match event {
+                    Event::Data(data) => {
+                        if count == GATHERED {
+                            self.hand_on(&gathered, now, deliver);
+                            count = 0;
+                        }
+                        self.came(data.len())?;
+                        gathered[count] = IoSlice::new(data);
+                        count += 1;
                     }
-                    if count == GATHERED {
-                        self.hand_on(&gathered, now, deliver);
-                        count = 0;
-                    }
-                    self.received += data.len() as u64;
-                    if self.received - self.delivered > self.own_window {
-                        return Err(Violation::Window);
-                    }
-                    gathered[count] = IoSlice::new(data);
-                    count += 1;
-                }
-                Event::Control(control) => {
-                    // What came before the end must be handed on before it.
-                    if matches!(control, Control::Fin(_)) {
+                    Event::Packed(some, left) => {
                         self.hand_on(&gathered[..count], now, deliver);
                         count = 0;
+                        self.unpack(some, left, now, deliver)?;
                     }
-                    self.take(control, now)?;
+                    Event::Control(control) => {
+                        // What came before the end must be handed on before it.
+                        if matches!(control, Control::Fin(_)) {
+                            self.hand_on(&gathered[..count], now, deliver);
+                            count = 0;
+                        }
+                        self.take(control, now)?;
+                    }
                 }
             }
         }
         self.decoder = decoder;
         self.hand_on(&gathered[..count], now, deliver);
+        Ok(())
+    }
+
+    /// So many bytes of the local side have come.
+    fn came(&mut self, bytes: usize) -> Result<(), Violation> {
+        if self.peer_end.is_some() {
+            return Err(Violation::BehindEnd);
+        }
+        self.received += bytes as u64;
+        if self.received - self.delivered > self.own_window { Err(Violation::Window) } else { Ok(()) }
+    }
+
+    /// Takes some of a PACKED frame; where it is whole it is handed on at once, for the next one takes its place.
+    fn unpack(
+        &mut self,
+        some: &[u8],
+        left: usize,
+        now: Instant,
+        deliver: &mut dyn FnMut(&[IoSlice<'_>]) -> usize,
+    ) -> Result<(), Violation> {
+        // An end that does not compress has offered to take nothing.
+        let mut packing = self.packing.take().ok_or(Violation::Packed)?;
+        if let Some(plain) = packing.unpack(some, left).map_err(|()| Violation::Packed)? {
+            self.came(plain.len())?;
+            self.hand_on(&[IoSlice::new(plain)], now, deliver);
+        }
+        self.packing = Some(packing);
         Ok(())
     }
 
@@ -404,6 +471,12 @@ impl Stream {
     /// What goes over the network a second time if the peer stands there.
     pub(crate) fn sent_again(&self, peer: Position) -> u64 {
         self.ever_sent.saturating_sub(peer.received)
+    }
+
+    /// What compression did since this was last asked: to what was sent, and what was received.
+    pub(crate) fn shrunk(&mut self) -> Option<[Shrunk; 2]> {
+        let packing = self.packing.as_mut()?;
+        Some([std::mem::take(&mut packing.sent), std::mem::take(&mut packing.received)])
     }
 
     /// How long the last PING took, once.

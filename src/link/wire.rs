@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::TcpStream as Raw;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -15,7 +16,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 
-use super::records::{Outgoing, Records};
+use super::records::{Handshake, Outgoing};
+use super::traffic::Traffic;
 use crate::identity::Identity;
 use crate::limits::{LINK_DEAD, LINK_READ};
 use crate::net::{self, Socket};
@@ -29,8 +31,10 @@ const SMALL: usize = 4096;
 
 /// Buffers that all connections of one thread share, one at a time.
 pub(super) struct Scratch {
-    cipher: Vec<u8>,
-    pub(super) plain: Vec<u8>,
+    /// What is read, and decrypted where it stands.
+    bytes: Vec<u8>,
+    /// Where there is plaintext now.
+    runs: Vec<Range<usize>>,
 }
 
 impl Scratch {
@@ -44,7 +48,17 @@ impl Scratch {
     }
 
     fn of(read: usize) -> Self {
-        Self { cipher: vec![0; LEFT_OVER + read], plain: vec![0; LEFT_OVER + LEFT_OVER + read] }
+        Self { bytes: vec![0; LEFT_OVER + read], runs: Vec::new() }
+    }
+
+    /// What [`Wire::poll_read`] has read.
+    pub(super) fn plain(&self) -> impl Iterator<Item = &[u8]> {
+        self.runs.iter().filter_map(|run| self.bytes.get(run.clone()))
+    }
+
+    /// For anything, until the next use.
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 }
 
@@ -58,10 +72,12 @@ pub(super) struct Wire {
 
 /// All of it but the socket.
 struct Core {
-    tls: Records,
+    tls: Traffic,
+    /// Plaintext that came together with the end of the handshake.
+    early: Vec<u8>,
     /// Ciphertext of a record that has not come as a whole.
     left_over: Vec<u8>,
-    /// There may be plaintext without another read.
+    /// There may be whole records in it.
     unread: bool,
     outgoing: Outgoing,
     ended: bool,
@@ -89,28 +105,27 @@ impl Wire {
         name: ServerName<'static>,
     ) -> io::Result<Self> {
         let tls = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
-        Self::shake_hands(socket, Records::Client(Box::new(tls))).await
+        Self::shake_hands(socket, Handshake::Client(Box::new(tls))).await
     }
 
     /// As the end that is dialled.
     pub(super) async fn accepted(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-        Self::shake_hands(socket, Records::Server(Box::new(tls))).await
+        Self::shake_hands(socket, Handshake::Server(Box::new(tls))).await
     }
 
-    async fn shake_hands(socket: TcpStream, tls: Records) -> io::Result<Self> {
+    async fn shake_hands(socket: TcpStream, mut tls: Handshake) -> io::Result<Self> {
         net::tune_link(&socket, LINK_DEAD)?;
-        let core = Core { tls, left_over: Vec::new(), unread: true, outgoing: Outgoing::default(), ended: false };
-        // Who is at the other end is proven at the end of it.
-        let mut wire = Self { socket: Socket::Tcp(socket), core, peer: Identity([0; 32]) };
+        let mut socket = Socket::Tcp(socket);
+        let (mut outgoing, mut early) = (Outgoing::default(), Vec::new());
         let mut cipher = vec![0; LEFT_OVER];
         let mut came = 0;
         loop {
-            let (consumed, done) = wire.core.tls.shake_hands(&mut cipher[..came], &mut wire.core.outgoing);
+            let (consumed, done) = tls.go_on(&mut cipher[..came], &mut early, &mut outgoing);
             cipher.copy_within(consumed..came, 0);
             came -= consumed;
             // Also when it failed: then it is an alert.
-            let sent = poll_fn(|cx| wire.poll_flush(cx)).await;
+            let sent = poll_fn(|cx| flush(&socket, &mut outgoing, cx)).await;
             if done? {
                 break;
             }
@@ -118,20 +133,21 @@ impl Wire {
             if came == cipher.len() {
                 return Err(io::Error::other("its handshake is too long"));
             }
-            let read = poll_fn(|cx| wire.socket.poll_read(cx, &mut cipher[came..])).await?;
+            let read = poll_fn(|cx| socket.poll_read(cx, &mut cipher[came..])).await?;
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             came += read;
         }
         cipher.truncate(came);
-        wire.core.left_over = cipher;
-        let (certificates, protocol) = wire.core.tls.peer();
+        let (certificates, protocol) = tls.peer();
         if protocol != Some(ALPN) {
             return Err(io::Error::other(pinned::OTHER_PROTOCOL));
         }
-        wire.peer = pinned::proven(certificates).ok_or_else(|| io::Error::other("it showed no certificate"))?;
-        Ok(wire)
+        let peer = pinned::proven(certificates).ok_or_else(|| io::Error::other("it showed no certificate"))?;
+        let tls = tls.into_traffic()?;
+        let core = Core { tls, early, left_over: cipher, unread: true, outgoing, ended: false };
+        Ok(Self { socket, core, peer })
     }
 
     pub(super) fn pack(self) -> io::Result<Packed> {
@@ -141,9 +157,16 @@ impl Wire {
         Ok(Packed { socket: socket.into_std()?, core: self.core, peer: self.peer })
     }
 
-    /// Reads what there is into `scratch.plain`; `Ok(0)` is the end.
+    /// Reads what there is, which [`Scratch::plain`] then has; `Ok(0)` is the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<io::Result<usize>> {
         let Self { socket, core, .. } = self;
+        scratch.runs.clear();
+        if !core.early.is_empty() {
+            let early = std::mem::take(&mut core.early);
+            scratch.bytes[..early.len()].copy_from_slice(&early);
+            scratch.runs.push(0..early.len());
+            return Poll::Ready(Ok(early.len()));
+        }
         loop {
             if core.ended {
                 return Poll::Ready(Ok(0));
@@ -152,21 +175,21 @@ impl Wire {
             let came = if std::mem::take(&mut core.unread) {
                 0
             } else {
-                let read = ready!(socket.poll_read(cx, &mut scratch.cipher[left..]))?;
+                let read = ready!(socket.poll_read(cx, &mut scratch.bytes[left..]))?;
                 if read == 0 {
                     // Without the goodbye of TLS somebody may have cut it off.
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
                 read
             };
-            scratch.cipher[..left].copy_from_slice(&core.left_over);
+            scratch.bytes[..left].copy_from_slice(&core.left_over);
             core.left_over.clear();
-            let cipher = &mut scratch.cipher[..left + came];
-            let decrypted = core.tls.decrypt(cipher, &mut scratch.plain, &mut core.outgoing)?;
-            core.left_over.extend_from_slice(&cipher[decrypted.consumed..]);
-            core.ended = decrypted.ended;
-            if decrypted.plain > 0 {
-                return Poll::Ready(Ok(decrypted.plain));
+            let cipher = &mut scratch.bytes[..left + came];
+            let opened = core.tls.open(cipher, &mut scratch.runs)?;
+            core.left_over.extend_from_slice(&cipher[opened.consumed..]);
+            core.ended = opened.ended;
+            if opened.plain > 0 {
+                return Poll::Ready(Ok(opened.plain));
             }
         }
     }
@@ -182,29 +205,18 @@ impl Wire {
                 whole[filled..filled + part.len()].copy_from_slice(part);
                 filled += part.len();
             }
-            core.tls.encrypt(&whole[..filled], &mut core.left_over, &mut core.outgoing)?;
+            core.tls.seal(&whole[..filled], &mut core.outgoing)?;
             return Ok(length);
         }
-        for part in parts.iter().filter(|part| !part.is_empty()) {
-            core.tls.encrypt(part, &mut core.left_over, &mut core.outgoing)?;
+        for part in parts {
+            core.tls.seal(part, &mut core.outgoing)?;
         }
         Ok(length)
     }
 
     /// Ready when everything that was encrypted has been sent.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outgoing = &mut self.core.outgoing;
-        while !outgoing.waiting().is_empty() {
-            match self.socket.try_write(outgoing.waiting()) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(sent) => outgoing.sent(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_write_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        Poll::Ready(Ok(()))
+        flush(&self.socket, &mut self.core.outgoing, cx)
     }
 
     /// Sends one message whole.
@@ -221,8 +233,22 @@ impl Wire {
 
     /// Says goodbye, as far as the socket takes it, and closes.
     pub(super) fn close(mut self) {
-        self.core.tls.goodbye(&mut self.core.left_over, &mut self.core.outgoing);
         // The peer may be gone already; there is nobody left to tell.
+        let _ = self.core.tls.goodbye(&mut self.core.outgoing);
         let _ = self.socket.try_write(self.core.outgoing.waiting());
     }
+}
+
+fn flush(socket: &Socket, outgoing: &mut Outgoing, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while !outgoing.waiting().is_empty() {
+        match socket.try_write(outgoing.waiting()) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(sent) => outgoing.sent(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready!(socket.poll_write_ready(cx))?;
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+    Poll::Ready(Ok(()))
 }

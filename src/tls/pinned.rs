@@ -158,6 +158,8 @@ pub(crate) fn client_config(own: &Own, peers: &[Identity], alpn: bool) -> Result
         .with_custom_certificate_verifier(Pins::new(peers, &provider))
         .with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())?;
     config.resumption = Resumption::disabled();
+    // For `link::traffic`, which writes the records itself.
+    config.enable_secret_extraction = alpn;
     config.enable_sni = false;
     config.alpn_protocols = if alpn { vec![ALPN.to_vec()] } else { Vec::new() };
     Ok(Arc::new(config))
@@ -173,6 +175,7 @@ pub(crate) fn server_config(own: &Own, peers: &[Identity], alpn: bool) -> Result
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.enable_secret_extraction = alpn;
     config.alpn_protocols = if alpn { vec![ALPN.to_vec()] } else { Vec::new() };
     Ok(Arc::new(config))
 }

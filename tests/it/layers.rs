@@ -56,7 +56,16 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 ];
 
 /// Parts of the shell that decide and do no I/O, as the core.
-const PURE: &[&str] = &["link/buffer", "link/frame", "link/pace", "link/policy", "link/replication", "link/stream"];
+const PURE: &[&str] = &[
+    "link/buffer",
+    "link/frame",
+    "link/pace",
+    "link/pack",
+    "link/policy",
+    "link/replication",
+    "link/stream",
+    "link/traffic",
+];
 
 /// What the core gets as an argument instead, or leaves to the shell.
 const IMPURE: &[&str] = &[

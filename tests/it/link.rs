@@ -9,6 +9,7 @@ mod hostile;
 mod peer;
 mod policy;
 mod renewal;
+mod compression;
 mod strangers;
 mod stunnel;
 

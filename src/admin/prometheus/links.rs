@@ -88,6 +88,15 @@ impl Numbers {
                 gauge(out, name, help, samples)?;
             }
         }
+        let shrunk = links.iter().flat_map(|(name, link)| {
+            ["out", "in"].into_iter().zip(link.shrunk).flat_map(move |(direction, counts)| {
+                ["plain", "packed"].into_iter().zip(counts).map(move |(kind, bytes)| {
+                    let labels = [("link", *name), ("direction", direction), ("kind", kind)];
+                    (labels.map(|(label, value)| (label, Escaped(value))).into(), Value::Whole(bytes))
+                })
+            })
+        });
+        counter(out, "redan_link_compressed_bytes", "Bytes in compressed form: before it, and over the link", shrunk)?;
         let trips: Vec<_> = links
             .iter()
             .filter_map(|(name, link)| Some((vec![("link", Escaped(name))], link.round_trip?.into())))

@@ -81,7 +81,7 @@ impl Pump {
             return Ok(false);
         }
         let mut scratch = self.scratch.borrow_mut();
-        let buffer = &mut scratch.plain[..HANDSHAKE];
+        let buffer = &mut scratch.bytes()[..HANDSHAKE];
         let read = self.local.poll_read(cx, buffer);
         match read {
             Poll::Ready(Ok(0)) => replication.local_ended(),

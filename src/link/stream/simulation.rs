@@ -47,9 +47,12 @@ struct End {
 impl End {
     fn new(dice: &mut Dice, window: usize, now: Instant) -> Self {
         let length = dice.below(60_000) as usize;
+        let codec = [None, Some(Codec::Lz4), Some(Codec::Zstd)][dice.below(3) as usize];
+        // From a byte that repeats to noise, which does not shrink.
+        let letters = 1 << dice.below(9);
         Self {
-            stream: Stream::new(window, now),
-            says: (0..length).map(|_| dice.roll() as u8).collect(),
+            stream: Stream::new(window, now).compressed(codec),
+            says: (0..length).map(|_| dice.below(letters) as u8).collect(),
             read: 0,
             waits: dice.chance(30),
             heard: Vec::new(),
@@ -94,8 +97,7 @@ impl End {
         }
         for _ in 0..dice.below(3) {
             let Some(outgoing) = self.stream.data(now) else { break };
-            self.wire.extend(outgoing.header);
-            self.wire.extend(outgoing.payload.concat());
+            self.wire.extend(outgoing.parts().concat());
         }
     }
 
@@ -110,7 +112,7 @@ impl End {
             }
             heard.len() - before
         };
-        self.stream.incoming(bytes, now, &mut deliver).expect("both keep to the protocol");
+        self.stream.incoming([bytes], now, &mut deliver).expect("both keep to the protocol");
         self.hear_end(now);
     }
 }

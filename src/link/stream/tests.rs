@@ -10,14 +10,14 @@ const WINDOW: usize = 1000;
 fn attached() -> (Stream, Instant) {
     let now = Instant::now();
     let mut stream = Stream::new(WINDOW, now);
-    stream.attach(Position { received: 0, delivered: 0, window: 10 }, now).expect("a new stream");
+    stream.attach(Position { received: 0, delivered: 0, window: 10, takes: 0 }, now).expect("a new stream");
     (stream, now)
 }
 
 fn told(stream: &mut Stream, control: Control, now: Instant) -> Result<(), Violation> {
     let mut bytes = Vec::new();
     control.encode(&mut bytes);
-    stream.incoming(&bytes, now, &mut |_| 0)
+    stream.incoming([&bytes[..]], now, &mut |_| 0)
 }
 
 fn data(length: usize) -> Vec<u8> {
@@ -42,23 +42,23 @@ fn a_peer_that_breaks_the_rules_is_found_out() {
     let (mut stream, now) = attached();
     assert_eq!(told(&mut stream, Control::Fin(1), now), Err(Violation::BehindEnd));
     let (mut stream, now) = attached();
-    let position = Position { received: 0, delivered: 0, window: 1 };
+    let position = Position { received: 0, delivered: 0, window: 1, takes: 0 };
     assert_eq!(told(&mut stream, Control::Welcome(position), now), Err(Violation::Greeting));
     let (mut stream, now) = attached();
-    assert_eq!(stream.incoming(&data(WINDOW), now, &mut |_| 0), Ok(()));
-    assert_eq!(stream.incoming(&data(1), now, &mut |_| 0), Err(Violation::Window));
+    assert_eq!(stream.incoming([&data(WINDOW)[..]], now, &mut |_| 0), Ok(()));
+    assert_eq!(stream.incoming([&data(1)[..]], now, &mut |_| 0), Err(Violation::Window));
     let (mut stream, now) = attached();
     assert_eq!(told(&mut stream, Control::Fin(0), now), Ok(()));
-    assert_eq!(stream.incoming(&data(1), now, &mut |_| 0), Err(Violation::BehindEnd));
+    assert_eq!(stream.incoming([&data(1)[..]], now, &mut |_| 0), Err(Violation::BehindEnd));
     let (mut stream, now) = attached();
     stream.local_extend(b"abc");
     assert!(stream.data(now).is_some());
     for (received, delivered) in [(4, 0), (1, 2), (4, 4)] {
-        let wrong = Position { received, delivered, window: 10 };
+        let wrong = Position { received, delivered, window: 10, takes: 0 };
         assert_eq!(stream.attach(wrong, now), Err(Violation::Position), "{received} {delivered}");
     }
     let (mut stream, now) = attached();
-    assert!(matches!(stream.incoming(b"GET / HTTP/1.1\r\n", now, &mut |_| 0), Err(Violation::Malformed(_))));
+    assert!(matches!(stream.incoming([&b"GET / HTTP/1.1\r\n"[..]], now, &mut |_| 0), Err(Violation::Malformed(_))));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn no_more_is_sent_than_the_peer_lets_through() {
     assert_eq!(told(&mut stream, Control::Ack(4), now), Ok(()));
     assert_eq!(stream.data(now).expect("data").payload.concat(), b"abcd");
     // It breaks; the peer had got eight and handed on six.
-    stream.attach(Position { received: 8, delivered: 6, window: 10 }, now).expect("it can go on");
+    stream.attach(Position { received: 8, delivered: 6, window: 10, takes: 0 }, now).expect("it can go on");
     assert_eq!(stream.data(now).expect("data").payload.concat(), b"89abcdef");
 }
 
@@ -94,15 +94,15 @@ fn silence_is_broken_by_a_ping_and_a_silent_peer_is_dead() {
 #[test]
 fn what_is_delivered_is_acknowledged_late_or_with_something_else() {
     let (mut stream, now) = attached();
-    assert_eq!(stream.incoming(&data(10), now, &mut |slices| slices[0].len()), Ok(()));
+    assert_eq!(stream.incoming([&data(10)[..]], now, &mut |slices| slices[0].len()), Ok(()));
     assert_eq!(says(&mut stream, now), []);
     assert_eq!(stream.deadline(), now + ACK_DELAY);
     assert_eq!(says(&mut stream, now + ACK_DELAY), [Control::Ack(10)]);
-    assert_eq!(stream.incoming(&data(10), now, &mut |slices| slices[0].len()), Ok(()));
+    assert_eq!(stream.incoming([&data(10)[..]], now, &mut |slices| slices[0].len()), Ok(()));
     stream.local_extend(b"reply");
     assert_eq!(says(&mut stream, now), [Control::Ack(20)]);
     // An eighth of the window is not kept waiting.
-    assert_eq!(stream.incoming(&data(125), now, &mut |slices| slices[0].len()), Ok(()));
+    assert_eq!(stream.incoming([&data(125)[..]], now, &mut |slices| slices[0].len()), Ok(()));
     assert_eq!(says(&mut stream, now), [Control::Ack(145)]);
 }
 

@@ -123,6 +123,7 @@ fn frames_that_are_none_are_refused() {
     says(&[1, 0, 2, 1], "it sent a frame of type 1 with 513 bytes");
     says(b"PING\r\n", "it sent a frame of unknown type 80");
     says(&[3, 0, 0, 1, b'x'], "it began with data");
+    says(&[9, 0, 0, 5, 1, 0, 0, 1, b'x'], "it began with data");
     says(&[5, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0], "its first frame is no hello");
     let mut newer = vec![1, 0, 0, 39, 2];
     newer.resize(4 + 39, 0);
