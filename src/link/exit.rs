@@ -38,6 +38,8 @@ struct Exit {
     /// Handshakes that have not come to an end, by source.
     strangers: Mutex<HashMap<IpAddr, usize>>,
     streams: Mutex<HashMap<StreamId, Seat>>,
+    /// The line about a target that cannot be reached: probes through a link come many times a second while it is down.
+    unreached: Mutex<Rarely>,
 }
 
 /// Where a new wire for a stream goes.
@@ -58,7 +60,14 @@ pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ServerC
     let Ok(listener) = TcpListener::from_std(socket) else { return };
     let acceptor = TlsAcceptor::from(tls);
     let mut stopping = context.stopping.clone();
-    let exit = Arc::new(Exit { context, acceptor, strangers: Mutex::default(), streams: Mutex::default() });
+    let exit = Exit {
+        context,
+        acceptor,
+        strangers: Mutex::default(),
+        streams: Mutex::default(),
+        unreached: Mutex::default(),
+    };
+    let exit = Arc::new(exit);
     let accepting = async {
         let crowded = Rarely::default();
         loop {
@@ -169,7 +178,16 @@ impl Exit {
 
     /// Tells the entry why not, and the log.
     async fn send_away(&self, mut wire: Wire, from: SocketAddr, code: Code, why: String) {
-        self.refuse(from, &format!("{why} (peer {})", short(&wire.peer)));
+        let more = match code {
+            Code::Target => lock(&self.unreached).allow(Instant::now()),
+            _ => Some(0),
+        };
+        let peer = short(&wire.peer);
+        match more {
+            Some(0) => self.refuse(from, &format!("{why} (peer {peer})")),
+            Some(more) => self.refuse(from, &format!("{why} (peer {peer}; {more} more since the last line)")),
+            None => self.context.counters.refused(),
+        }
         let mut frame = Vec::new();
         Control::Reset(Reset { code, reason: why }).encode(&mut frame);
         // Whoever does not take a few bytes learns it from the end of the connection.

@@ -24,13 +24,14 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 
 pub(crate) use counters::{LinkCounters, LinkNumbers};
 pub(crate) use threads::{Threads, work};
 
 use crate::config::link::{End, Link, Trust};
 use crate::identity::Identity;
-use crate::net::Listening;
+use crate::net::{Callers, Listening, Shortcuts};
 use crate::tls::{TlsError, identity, mutual, pinned};
 
 /// How this end's TLS is set up.
@@ -83,10 +84,19 @@ pub(crate) fn prepare(link: &Arc<Link>) -> Result<Prepared, TlsError> {
     Ok(Prepared { link: Arc::clone(link), tls, identity })
 }
 
-/// Starts to accept on the socket of a link; to be called for each. Ends when `stopping` turns true.
+/// What a link takes connections from.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    /// An exit has one; an entry may do without.
+    pub(crate) socket: Option<Listening>,
+    /// Groups of this process; an entry has them.
+    pub(crate) callers: Option<Callers>,
+}
+
+/// Starts to accept what comes to a link; to be called for each. Ends when `stopping` turns true.
 pub(crate) fn open(
     prepared: Prepared,
-    socket: Listening,
+    doors: Doors,
     counters: Arc<LinkCounters>,
     threads: &Threads,
     stopping: watch::Receiver<bool>,
@@ -95,17 +105,19 @@ pub(crate) fn open(
     let context = Context { link, counters, threads: threads.clone(), stopping };
     let who = identity.map_or_else(String::new, |identity| format!(" as {identity}"));
     let name = context.link.name.clone();
-    let bind = context.link.bind.clone();
+    let Doors { socket, callers } = doors;
+    let bind = || context.link.bind.as_ref().map_or_else(String::new, ToString::to_string);
     let at = match &socket {
-        Listening::Tcp(socket) => socket.local_addr().map_or_else(|_| bind.to_string(), |at| at.to_string()),
-        Listening::Unix(_) => bind.to_string(),
+        Some(Listening::Tcp(socket)) => socket.local_addr().map_or_else(|_| bind(), |at| at.to_string()),
+        Some(Listening::Unix(_)) => bind(),
+        None => "no address, for groups of this process,".to_owned(),
     };
-    match (&context.link.end, tls) {
-        (End::Entry { to, service, .. }, Tls::Dials(tls)) => {
+    match (&context.link.end, tls, socket, callers) {
+        (End::Entry { to, service, .. }, Tls::Dials(tls), socket, Some(callers)) => {
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
-            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, tls))));
+            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers, tls))));
         }
-        (End::Exit { services }, Tls::Answers(tls)) => {
+        (End::Exit { services }, Tls::Answers(tls), Some(socket), _) => {
             let services: Vec<String> =
                 services.iter().map(|(service, target)| format!("'{service}' at {target}")).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));
@@ -114,6 +126,24 @@ pub(crate) fn open(
         // `prepare` makes no other pairs.
         _ => {}
     }
+}
+
+/// Entries for whoever asks nodes and is not `redan run`: on the calling thread, whose event loop must be one for tasks that
+/// stay on it, and without sockets that listen. They end with the event loop.
+pub(crate) fn lend(links: Vec<Prepared>) -> (Shortcuts, watch::Sender<bool>) {
+    let (stop, stopping) = watch::channel(false);
+    let mut shortcuts = Shortcuts::default();
+    let (threads, letters) = Threads::new(1);
+    let any = !links.is_empty();
+    for prepared in links {
+        let callers = shortcuts.lead_to(&prepared.link.name);
+        let doors = Doors { socket: None, callers: Some(callers) };
+        open(prepared, doors, Arc::default(), &threads, stopping.clone());
+    }
+    for letters in letters.into_iter().filter(|_| any) {
+        spawn_local(threads::serve(letters));
+    }
+    (shortcuts, stop)
 }
 
 /// After `accept` failed for want of descriptors: the connection that could not be accepted stays in the queue.

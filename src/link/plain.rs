@@ -7,20 +7,16 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
 use super::Context;
-use super::entry::{Dialer, Failure};
+use super::entry::{Dialer, Failure, Program};
 use crate::net::Socket;
 
 /// Four records at a time.
 const BUFFER: usize = 64 * 1024;
 
-pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, from: String) {
+pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, program: Program) {
     match dialer.tls().await {
-        Ok(stream) => join(&context, stream, local, &from).await,
-        Err(Failure::Now(why) | Failure::Ever(why)) => {
-            context.counters.refused();
-            tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
-            local.reset_when_closed();
-        }
+        Ok(stream) => join(&context, stream, local, &program.accept()).await,
+        Err(Failure::Now(why) | Failure::Ever(why)) => program.refuse(&context, &local, why),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Links from end to end: data through them, whom they refuse and what they say of it, and networks that break.
 
 mod breaks;
+mod nodes;
 mod strangers;
 mod stunnel;
 

@@ -25,7 +25,7 @@ fn links_alone_are_a_configuration() {
     assert_eq!(pinned.peers, [PEER.parse().unwrap()]);
     let End::Exit { services } = &exit.end else { panic!("an exit") };
     assert_eq!(services.get("main"), Some(&Target::Tcp("127.0.0.1:6379".to_owned())));
-    assert!(matches!(&exit.bind, Bind::Tcp(address) if address.port() == 7443));
+    assert!(matches!(&exit.bind, Some(Bind::Tcp(address)) if address.port() == 7443));
 }
 
 #[test]
