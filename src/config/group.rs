@@ -157,12 +157,7 @@ fn readable_password(section: &Section<'_>, seeds: &[Seed]) {
     }
 }
 
-fn seed(
-    group: &Section<'_>,
-    value: &Spanned<DeValue<'_>>,
-    access: &Arc<Access>,
-    around: &Around<'_>,
-) -> Option<Seed> {
+fn seed(group: &Section<'_>, value: &Spanned<DeValue<'_>>, access: &Arc<Access>, around: &Around<'_>) -> Option<Seed> {
     let at = value.span().start;
     match value.get_ref() {
         DeValue::String(text) => {

@@ -18,6 +18,7 @@ use super::counters::Open;
 use super::frame::{Control, Hello, Position, Reset, StreamId, short};
 use super::life::{self, Fresh, Greeting, Renew};
 use super::pump::Pump;
+use super::repeats::Repeats;
 use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
@@ -63,14 +64,13 @@ impl Program {
     }
 
     /// Its connection cannot be carried on.
-    pub(super) fn refuse(self, context: &Context, local: &Socket, why: String) {
+    pub(super) fn refuse(self, context: &Context, refusals: &Repeats, local: &Socket, why: String) {
         context.counters.refused();
-        match self.told {
+        if let Some(told) = self.told {
             // As above.
-            Some(told) => drop(told.send(Err(why))),
-            None => {
-                tracing::warn!("link '{}': the connection of {} is reset: {why}", context.link.name, self.from);
-            }
+            let _ = told.send(Err(why));
+        } else if let Some(again) = refusals.allow(&why, Instant::now()) {
+            tracing::warn!("link '{}': the connection of {} is reset: {why}{again}", context.link.name, self.from);
         }
         local.reset_when_closed();
     }
@@ -87,6 +87,7 @@ pub(super) struct Dialer {
     timeout: Duration,
     /// The exit refuses whoever has too many handshakes under way.
     turns: Arc<Semaphore>,
+    pub(super) refusals: Arc<Repeats>,
 }
 
 /// Without a socket only groups of this process connect.
@@ -104,6 +105,7 @@ pub(super) async fn accept(context: Context, socket: Option<Listening>, mut call
         name,
         timeout,
         turns: Arc::new(Semaphore::new(LINK_DIALS)),
+        refusals: Arc::default(),
     };
     let mut stopping = context.stopping.clone();
     let accepting = async {
@@ -205,7 +207,9 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, program: Program
     let mut redial = Redial { dialer, id: StreamId(id), peer: None, began: false };
     let fresh = match redial.dial(stream.position()).await {
         Ok(fresh) => fresh,
-        Err(Failure::Now(why) | Failure::Ever(why)) => return program.refuse(&context, &local, why),
+        Err(Failure::Now(why) | Failure::Ever(why)) => {
+            return program.refuse(&context, &redial.dialer.refusals, &local, why);
+        }
     };
     redial.began = true;
     redial.peer = Some(fresh.wire.peer);

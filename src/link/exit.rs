@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::life::{self, Fresh, Greeting, Renew};
 use super::pump::Pump;
+use super::repeats::Repeats;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::{Packed, Wire};
@@ -39,7 +40,7 @@ struct Exit {
     strangers: Mutex<HashMap<IpAddr, usize>>,
     streams: Mutex<HashMap<StreamId, Seat>>,
     /// The line about a target that cannot be reached: probes through a link come many times a second while it is down.
-    unreached: Mutex<Rarely>,
+    unreached: Repeats,
 }
 
 /// Where a new wire for a stream goes.
@@ -65,7 +66,7 @@ pub(super) async fn accept(context: Context, socket: Listening, tls: Arc<ServerC
         acceptor,
         strangers: Mutex::default(),
         streams: Mutex::default(),
-        unreached: Mutex::default(),
+        unreached: Repeats::default(),
     };
     let exit = Arc::new(exit);
     let accepting = async {
@@ -178,14 +179,12 @@ impl Exit {
 
     /// Tells the entry why not, and the log.
     async fn send_away(&self, mut wire: Wire, from: SocketAddr, code: Code, why: String) {
-        let more = match code {
-            Code::Target => lock(&self.unreached).allow(Instant::now()),
-            _ => Some(0),
+        let again = match code {
+            Code::Target => self.unreached.allow(&why, Instant::now()),
+            _ => Some(String::new()),
         };
-        let peer = short(&wire.peer);
-        match more {
-            Some(0) => self.refuse(from, &format!("{why} (peer {peer})")),
-            Some(more) => self.refuse(from, &format!("{why} (peer {peer}; {more} more since the last line)")),
+        match again {
+            Some(again) => self.refuse(from, &format!("{why} (peer {}){again}", short(&wire.peer))),
             None => self.context.counters.refused(),
         }
         let mut frame = Vec::new();

@@ -14,6 +14,7 @@ mod life;
 mod plain;
 mod pump;
 mod records;
+mod repeats;
 mod replication;
 mod stream;
 mod threads;

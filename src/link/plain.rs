@@ -16,7 +16,7 @@ const BUFFER: usize = 64 * 1024;
 pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, program: Program) {
     match dialer.tls().await {
         Ok(stream) => join(&context, stream, local, &program.accept()).await,
-        Err(Failure::Now(why) | Failure::Ever(why)) => program.refuse(&context, &local, why),
+        Err(Failure::Now(why) | Failure::Ever(why)) => program.refuse(&context, &dialer.refusals, &local, why),
     }
 }
 

@@ -91,9 +91,13 @@ mod tests {
 
     #[test]
     fn a_link_is_told_from_a_host_that_is_called_so() {
-        for (text, want) in
-            [("link:dc2", Some("dc2")), ("link:6379", None), ("link:", None), ("links:a", None), ("link:2.dc", Some("2.dc"))]
-        {
+        for (text, want) in [
+            ("link:dc2", Some("dc2")),
+            ("link:6379", None),
+            ("link:", None),
+            ("links:a", None),
+            ("link:2.dc", Some("2.dc")),
+        ] {
             assert_eq!(linked(text), want, "{text}");
             assert!(want.is_none() || split_host_port(text).is_none() && !is_loopback(text), "{text}");
         }
