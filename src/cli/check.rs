@@ -29,6 +29,7 @@ use crate::topology::member::{Failure, FailureKind};
 use crate::topology::tracker::{Action, Event, Tracker};
 use crate::topology::{Node, Role, Version};
 
+mod bypass;
 mod sentinels;
 
 /// Rounds of questions: one to find the nodes, two to judge them steadily.
@@ -85,6 +86,7 @@ pub(crate) async fn examine(config: &Config) -> Report {
                 let seen = look(group, &Arc::new(keyring), &shortcuts).await;
                 report.add(group, &seen);
                 report.beside_sentinels(group, &seen, &shortcuts).await;
+                report.around_links(&config.links, group, &seen, &shortcuts).await;
             }
         }
     }

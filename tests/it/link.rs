@@ -1,6 +1,8 @@
 //! Links from end to end: data through them, whom they refuse and what they say of it, and networks that break.
 
 mod breaks;
+mod bypass;
+mod hosts;
 mod nodes;
 mod strangers;
 mod stunnel;
