@@ -88,13 +88,15 @@ impl Connection {
         let socket = shortcuts.dial(address, timeout).await.map_err(dial_failure)?;
         let mut connection = match reaching {
             None => Self::over(Box::new(socket), None),
-            Some((tls, with)) => timeout_at(deadline, shake_hands(address, tls, with, socket)).await.map_err(|_| {
-                // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
-                late(
-                    "the TLS handshake",
-                    ": does the node speak TLS on this port? If not, use its `tls-port` or remove `tls`",
-                )
-            })??,
+            Some((tls, with)) => {
+                timeout_at(deadline, shake_hands(address, tls, with, socket)).await.map_err(|_| {
+                    // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
+                    late(
+                        "the TLS handshake",
+                        ": does the node speak TLS on this port? If not, use its `tls-port` or remove `tls`",
+                    )
+                })??
+            }
         };
         timeout_at(deadline, connection.authenticate(access))
             .await
@@ -198,12 +200,7 @@ impl Connection {
     }
 }
 
-async fn shake_hands(
-    address: &str,
-    tls: &NodeTls,
-    with: Arc<Reaching>,
-    socket: Socket,
-) -> Result<Connection, Failure> {
+async fn shake_hands(address: &str, tls: &NodeTls, with: Arc<Reaching>, socket: Socket) -> Result<Connection, Failure> {
     let name = client::server_name(tls, address).map_err(|error| failure(FailureKind::Tls, error.to_string()))?;
     let stream = TlsConnector::from(Arc::clone(&with.config)).connect(name, socket).await.map_err(|error| {
         failure(FailureKind::Tls, format!("the TLS handshake failed: {}", client::handshake_trouble(&error)))

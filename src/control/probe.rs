@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Auth, Connection, Trust, broken, failure, refusal};
 use crate::config::{Access, Group};
-use crate::resp::value::Value;
 use crate::net::Shortcuts;
+use crate::resp::value::Value;
 use crate::tls::keyring::Keyring;
 use crate::topology::member::{Failure, FailureKind};
 use crate::topology::observe::{Observation, from_hello, from_info, from_role};
