@@ -3,6 +3,7 @@
 mod breaks;
 mod bypass;
 mod hosts;
+mod migration;
 mod nodes;
 mod strangers;
 mod stunnel;
