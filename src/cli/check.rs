@@ -30,6 +30,7 @@ use crate::topology::tracker::{Action, Event, Tracker};
 use crate::topology::{Node, Role, Version};
 
 mod bypass;
+mod links;
 mod sentinels;
 
 /// Rounds of questions: one to find the nodes, two to judge them steadily.
