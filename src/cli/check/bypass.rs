@@ -99,7 +99,16 @@ impl Report {
         for place in places.iter().filter(|place| !place.far && linked(place.address).is_none()) {
             own.extend(resolve(place.address).await.iter().map(SocketAddr::ip));
         }
-        for ip in peers.iter().filter(|ip| !own.contains(*ip)) {
+        let (beside, around): (Vec<IpAddr>, Vec<IpAddr>) = peers.into_iter().partition(|ip| own.contains(ip));
+        // It may well be of this site.
+        self.notes.extend(beside.iter().map(|ip| {
+            format!(
+                "a replica of {} is connected from {ip} and not through link '{}'; if another site is there, make it follow the entry of the link \
+                 on its host",
+                node.address, exit.name
+            )
+        }));
+        for ip in around {
             self.wrong.push(format!(
                 "a replica of {} is connected from {ip} and not through link '{}': what it replicates goes around the link, in plaintext; \
                  make it follow the entry of the link on its host, and have {} listen on 127.0.0.1 alone (`bind`)",

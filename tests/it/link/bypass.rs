@@ -63,6 +63,12 @@ fn check_finds_replication_that_goes_around_a_link() {
             ],
         );
         finds(&one, &on_one, &["a replica of 127.0.0.1:6379 is connected from 10.77.0.2 and not through link 'here'"]);
+        // Where the file has no link to the other host, it may as well be a neighbour.
+        let (before, links) = on_one.split_once("[[link]]").expect("two links");
+        let (_, exit) = links.split_once("[[link]]").expect("two links");
+        let alone = before.replace(", \"link:there\"", "") + "[[link]]" + exit;
+        let beside = "note:  a replica of 127.0.0.1:6379 is connected from 10.77.0.2 and not through link 'here'; if another site is there";
+        one.check_until(&alone, |said, fine| fine && said.contains(beside));
         follow(&mut replica, "127.0.0.1", "8000");
         b.wait_for_link();
         is_fine(&two, &on_two);
