@@ -2,6 +2,7 @@
 //!
 //! Used by the transport of the data path, the probes, the acceptor and admin. Never speaks a protocol.
 
+mod shortcut;
 mod socket;
 
 use std::io;
@@ -15,6 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, TcpKeepalive, 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+pub(crate) use shortcut::{Caller, Callers, Shortcuts};
 pub(crate) use socket::Socket;
 
 use crate::config::Bind;
@@ -48,6 +50,9 @@ pub(crate) enum DialError {
     Refused { address: String },
     #[error("cannot connect to {address}: {source}")]
     Failed { address: String, source: io::Error },
+    /// The link through which it is reached has no way to it.
+    #[error("{address}: {why}")]
+    Link { address: String, why: String },
 }
 
 /// Connects to `host:port`, trying every address the name has; none may eat the time of those after it.

@@ -50,25 +50,31 @@ impl From<UnixStream> for Stream {
     }
 }
 
-impl From<tokio_rustls::server::TlsStream<TcpStream>> for Stream {
-    fn from(stream: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
-        let (socket, connection) = stream.into_inner();
-        Self::with_tls(socket, connection.into())
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self { socket, tls: None, ended: false }
     }
 }
 
-impl From<tokio_rustls::client::TlsStream<TcpStream>> for Stream {
-    fn from(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+impl From<tokio_rustls::server::TlsStream<TcpStream>> for Stream {
+    fn from(stream: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
+        let (socket, connection) = stream.into_inner();
+        Self::with_tls(Socket::Tcp(socket), connection.into())
+    }
+}
+
+impl From<tokio_rustls::client::TlsStream<Socket>> for Stream {
+    fn from(stream: tokio_rustls::client::TlsStream<Socket>) -> Self {
         let (socket, connection) = stream.into_inner();
         Self::with_tls(socket, connection.into())
     }
 }
 
 impl Stream {
-    fn with_tls(socket: TcpStream, mut connection: rustls::Connection) -> Self {
+    fn with_tls(socket: Socket, mut connection: rustls::Connection) -> Self {
         // What is written is flushed at once, and no more than [`CIPHER_WRITE`] is written ahead of the socket.
         connection.set_buffer_limit(None);
-        Self { socket: Socket::Tcp(socket), tls: Some(Box::new(connection)), ended: false }
+        Self { socket, tls: Some(Box::new(connection)), ended: false }
     }
 
     /// The chain that the peer has shown, its own certificate first. The library keeps it while the connection lives.

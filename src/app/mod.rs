@@ -34,7 +34,7 @@ use crate::drain::{self, Running, Signals};
 use crate::link::{self, LinkCounters};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
-use crate::net::{self, BindError, Listening};
+use crate::net::{self, BindError, Listening, Shortcuts};
 use crate::renewal::Renewals;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
@@ -118,7 +118,7 @@ struct Prepared {
     doors: Vec<Door>,
     keyrings: Vec<Arc<Keyring>>,
     sockets: Vec<Listening>,
-    links: Vec<(Arc<link::Keyring>, Listening)>,
+    links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
 }
 
@@ -140,7 +140,8 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let link = |link: &Arc<Link>| {
         let name = || link.name.clone();
         let keyring = link::Keyring::load(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
-        let socket = net::bind(&link.bind).map_err(|error| StartError::BindLink { link: name(), error })?;
+        let socket = link.bind.as_ref().map(net::bind).transpose();
+        let socket = socket.map_err(|error| StartError::BindLink { link: name(), error })?;
         Ok((Arc::new(keyring), socket))
     };
     Ok(Prepared {
@@ -161,7 +162,10 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     confine(&config, &keyrings)?;
     let shared = Shared::new(&config);
-    let views = shared.views(&config, &keyrings);
+    let mut shortcuts = Shortcuts::default();
+    let links = start::doors(links, &mut shortcuts);
+    let shortcuts = Arc::new(shortcuts);
+    let views = shared.views(&config, &keyrings, &shortcuts);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
     // A second switch is refused by whoever carries out the first.
@@ -172,7 +176,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     }
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
-    start::control(&config, &views, &keyrings, &mailboxes, promotions)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -266,10 +270,10 @@ impl Shared {
         }
     }
 
-    fn views(&self, config: &Config, keyrings: &[Arc<Keyring>]) -> Vec<GroupView> {
+    fn views(&self, config: &Config, keyrings: &[Arc<Keyring>], shortcuts: &Arc<Shortcuts>) -> Vec<GroupView> {
         let view = |(index, (group, keyring)): (usize, (&Arc<Group>, &Arc<Keyring>))| GroupView {
             index,
-            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring))),
+            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring), Arc::clone(shortcuts))),
             published: Arc::clone(&self.snapshots[index]),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),

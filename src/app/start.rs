@@ -18,8 +18,8 @@ use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
 use crate::limits::LINK_THREADS;
-use crate::link::{self, LinkCounters};
-use crate::net::Listening;
+use crate::link::{self, Doors, LinkCounters};
+use crate::net::{Listening, Shortcuts};
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
 use crate::tls::keyring::Keyring;
@@ -50,9 +50,21 @@ pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartErr
     vital("redan-admin".to_owned(), serve).map_err(refused)
 }
 
+/// Gives groups a way into each entry.
+pub(super) fn doors(
+    links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
+    shortcuts: &mut Shortcuts,
+) -> Vec<(Arc<link::Keyring>, Doors)> {
+    let mut doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
+        let callers = (!keyring.link.is_exit()).then(|| shortcuts.lead_to(&keyring.link.name));
+        (keyring, Doors { socket, callers })
+    };
+    links.into_iter().map(&mut doors).collect()
+}
+
 /// Starts the threads of links, if there are any links. What is returned ends them when it turns true.
 pub(super) fn links(
-    links: Vec<(Arc<link::Keyring>, Listening)>,
+    links: Vec<(Arc<link::Keyring>, Doors)>,
     counters: &[(String, Arc<LinkCounters>)],
 ) -> Result<watch::Sender<bool>, StartError> {
     let (stop, stopping) = watch::channel(false);
@@ -63,8 +75,8 @@ pub(super) fn links(
         let serve = move || link::work(letters).map_err(|error| format!("it gets no event loop: {error}"));
         vital(format!("redan-link-{index}"), serve).map_err(refused)?;
     }
-    for ((keyring, socket), (_, counters)) in links.into_iter().zip(counters) {
-        link::open(keyring, socket, Arc::clone(counters), &threads, stopping.clone());
+    for ((keyring, doors), (_, counters)) in links.into_iter().zip(counters) {
+        link::open(keyring, doors, Arc::clone(counters), &threads, stopping.clone());
     }
     Ok(stop)
 }
@@ -74,6 +86,7 @@ pub(super) fn control(
     config: &Config,
     views: &[GroupView],
     keyrings: &[Arc<Keyring>],
+    shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
     promotions: Vec<mpsc::Receiver<Promotion>>,
 ) -> Result<(), StartError> {
@@ -82,6 +95,7 @@ pub(super) fn control(
         GroupControl {
             config: Arc::clone(&config.groups[index]),
             keyring: Arc::clone(&keyrings[index]),
+            shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
             published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),

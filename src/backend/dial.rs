@@ -1,4 +1,4 @@
-//! Opens a backend connection: TCP, TLS, authentication, RESP version, database. Used for lanes and pins.
+//! Opens a backend connection: TCP or a link, TLS, authentication, RESP version, database. Used for lanes and pins.
 //!
 //! Everything is sent in one piece and read in one piece, so a connection costs one round trip after TCP and TLS.
 //! It logs in as the group's user, or, for a client whose login a node has accepted, as that client and nobody else.
@@ -9,12 +9,11 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::login::{Claim, UserKey};
 use crate::config::{Access, Group, NodeTls};
-use crate::net;
+use crate::net::{Shortcuts, Socket};
 use crate::resp::encode;
 use crate::resp::reply::ReplyScanner;
 use crate::tls::client;
@@ -71,12 +70,13 @@ pub(crate) struct Opened {
 pub(crate) struct Dialer {
     group: Arc<Group>,
     keyring: Arc<Keyring>,
+    shortcuts: Arc<Shortcuts>,
 }
 
 impl Dialer {
     /// The keyring is that of the same group.
-    pub(crate) fn new(group: Arc<Group>, keyring: Arc<Keyring>) -> Self {
-        Self { group, keyring }
+    pub(crate) fn new(group: Arc<Group>, keyring: Arc<Keyring>, shortcuts: Arc<Shortcuts>) -> Self {
+        Self { group, keyring, shortcuts }
     }
 
     /// Whether the node is believed now that was believed when it showed this chain; if not, why.
@@ -107,9 +107,9 @@ impl Dialer {
                 encode::command(&mut opening.bytes, &[b"SCRIPT", b"LOAD", script]);
             }
             match self.reach(address).await? {
-                Reached::Tcp(mut tcp) => {
-                    let (loaded, number) = introduce(&mut tcp, address, opening).await?;
-                    Ok(Opened { stream: tcp.into(), loaded, number })
+                Reached::Plain(mut socket) => {
+                    let (loaded, number) = introduce(&mut socket, address, opening).await?;
+                    Ok(Opened { stream: socket.into(), loaded, number })
                 }
                 Reached::Tls(mut stream) => {
                     let (loaded, number) = introduce(&mut stream, address, opening).await?;
@@ -124,7 +124,7 @@ impl Dialer {
     pub(super) async fn connect(&self, address: &str) -> Result<Box<dyn Wire>, DialError> {
         self.in_time(address, async {
             Ok(match self.reach(address).await? {
-                Reached::Tcp(tcp) => Box::new(tcp) as Box<dyn Wire>,
+                Reached::Plain(socket) => Box::new(socket) as Box<dyn Wire>,
                 Reached::Tls(stream) => stream,
             })
         })
@@ -143,29 +143,28 @@ impl Dialer {
     }
 
     async fn reach(&self, address: &str) -> Result<Reached, DialError> {
-        let tcp = net::dial(address, self.group.connect_timeout)
-            .await
-            .map_err(|error| DialError::Unreachable(error.to_string()))?;
+        let socket = self.shortcuts.dial(address, self.group.connect_timeout).await;
+        let socket = socket.map_err(|error| DialError::Unreachable(error.to_string()))?;
         Ok(match self.keyring.to(address) {
-            None => Reached::Tcp(tcp),
+            None => Reached::Plain(socket),
             Some((settings, reaching)) => {
-                Reached::Tls(Box::new(self.encrypt(tcp, address, settings, &reaching.config).await?))
+                Reached::Tls(Box::new(self.encrypt(socket, address, settings, &reaching.config).await?))
             }
         })
     }
 
     async fn encrypt(
         &self,
-        tcp: TcpStream,
+        socket: Socket,
         address: &str,
         settings: &NodeTls,
         config: &Arc<ClientConfig>,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
+    ) -> Result<tokio_rustls::client::TlsStream<Socket>, DialError> {
         let unreachable = |text: String| DialError::Unreachable(format!("TLS with {address}: {text}"));
         let name = client::server_name(settings, address).map_err(|error| unreachable(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(config));
         let stream =
-            connector.connect(name, tcp).await.map_err(|error| unreachable(client::handshake_trouble(&error)))?;
+            connector.connect(name, socket).await.map_err(|error| unreachable(client::handshake_trouble(&error)))?;
         // The files may have changed during the handshake.
         if self.keyring.to(address).is_some_and(|(_, now)| !Arc::ptr_eq(&now.config, config)) {
             let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -177,8 +176,8 @@ impl Dialer {
 
 /// A connection as it comes from the network.
 enum Reached {
-    Tcp(TcpStream),
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 
 /// The opening commands, and which of their replies decide.

@@ -5,26 +5,32 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::config::link::Link;
 use crate::config::{Config, Group};
 use crate::control::probe::{Answer, Means, Probe};
 use crate::control::sentinel::Inquiry;
 use crate::control::{self, Auth, is_heard_by_sentinels};
 use crate::link;
+use crate::net::Shortcuts;
 use crate::tls;
 use crate::tls::keyring::Keyring;
 use crate::tls::validity::{self, Expiry};
-use crate::topology::address::is_loopback;
+use crate::topology::address::{is_loopback, linked};
 use crate::topology::member::{Failure, FailureKind};
 use crate::topology::tracker::{Action, Event, Tracker};
 use crate::topology::{Node, Role, Version};
 
+mod bypass;
+mod links;
 mod sentinels;
 
 /// Rounds of questions: one to find the nodes, two to judge them steadily.
@@ -35,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Checks, prints, and returns 0 when nothing is wrong, else 1.
 pub(crate) fn run(config: &Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("redan: the system gives no resources to run with: {error}");
@@ -71,25 +77,49 @@ pub(crate) async fn examine(config: &Config) -> Report {
             None => {}
         }
     }
-    for link in &config.links {
-        match link::Keyring::load(link) {
-            Err(error) => report.wrong.push(format!("link '{}': {error}", link.name)),
-            Ok(keyring) => report.expiring(&format!("link '{}'", link.name), &keyring.expiries()),
-        }
+    let groups: Vec<&Group> = config.groups.iter().map(|group| &**group).collect();
+    let (shortcuts, _links, expiries) = lend(&config.links, &groups, &mut report.wrong);
+    for (link, expiries) in expiries {
+        report.expiring(&format!("link '{link}'"), &expiries);
     }
     for group in &config.groups {
         match Keyring::load(group) {
             Err(error) => report.wrong.push(format!("group '{}': {error}", group.name)),
             Ok(keyring) => {
                 report.expiring(&format!("group '{}'", group.name), &keyring.expiries().collect::<Vec<_>>());
-                let seen = look(group, &Arc::new(keyring)).await;
+                let seen = look(group, &Arc::new(keyring), &shortcuts).await;
                 report.add(group, &seen);
-                report.beside_sentinels(group, &seen).await;
+                report.beside_sentinels(group, &seen, &shortcuts).await;
+                report.around_links(&config.links, group, &seen, &shortcuts).await;
             }
         }
     }
     report
 }
+
+/// Of one thread, for tasks that stay on it as well: links have such.
+pub(super) fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// The ways of these groups over links, each an entry of this process that listens nowhere, until what is returned beside them is
+/// dropped; and of every link what expires. What is wrong with any link is told.
+pub(super) fn lend(links: &[Arc<Link>], groups: &[&Group], wrong: &mut Vec<String>) -> Lent {
+    let (mut used, mut expiries) = (Vec::new(), Vec::new());
+    for link in links {
+        match link::Keyring::load(link) {
+            Ok(keyring) => {
+                expiries.push((link.name.clone(), keyring.expiries()));
+                used.extend(groups.iter().any(|group| group.goes_over(&link.name)).then(|| Arc::new(keyring)));
+            }
+            Err(error) => wrong.push(format!("link '{}': {error}", link.name)),
+        }
+    }
+    let (shortcuts, links) = link::lend(used);
+    (Arc::new(shortcuts), links, expiries)
+}
+
+type Lent = (Arc<Shortcuts>, watch::Sender<bool>, Vec<(String, Vec<Expiry>)>);
 
 /// A group after the last round.
 pub(super) struct Seen {
@@ -97,7 +127,7 @@ pub(super) struct Seen {
     pub(super) answers: BTreeMap<Arc<str>, Result<Answer, Failure>>,
 }
 
-pub(super) async fn look(group: &Arc<Group>, keyring: &Arc<Keyring>) -> Seen {
+pub(super) async fn look(group: &Arc<Group>, keyring: &Arc<Keyring>, shortcuts: &Arc<Shortcuts>) -> Seen {
     let mut tracker = control::tracker(group);
     let mut probes: BTreeMap<Arc<str>, Probe> = BTreeMap::new();
     let mut answers = BTreeMap::new();
@@ -106,14 +136,15 @@ pub(super) async fn look(group: &Arc<Group>, keyring: &Arc<Keyring>) -> Seen {
         if round > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        let mut found = sentinels::ask(group, &mut tracker, &mut inquiries).await;
+        let mut found = sentinels::ask(group, &mut tracker, &mut inquiries, shortcuts).await;
         let mut asked = JoinSet::new();
         let mut due: Vec<Arc<str>> = tracker.addresses().cloned().collect();
         found.retain(|address| !due.contains(address));
         due.append(&mut found);
         loop {
             for address in due.drain(..) {
-                let mut probe = probes.remove(&address).unwrap_or_else(|| Probe::new(address.clone(), group, keyring));
+                let new = || Probe::new(address.clone(), group, keyring, shortcuts);
+                let mut probe = probes.remove(&address).unwrap_or_else(new);
                 asked.spawn(async move {
                     let answer = probe.ask().await;
                     (address, probe, answer)
@@ -190,12 +221,12 @@ impl Report {
     }
 
     /// Two who promote replicas undo each other's work.
-    async fn beside_sentinels(&mut self, group: &Group, seen: &Seen) {
+    async fn beside_sentinels(&mut self, group: &Group, seen: &Seen, shortcuts: &Shortcuts) {
         if group.failover.is_none() {
             return;
         }
         for address in seen.answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(address, _)| address) {
-            if is_heard_by_sentinels(address, group).await {
+            if is_heard_by_sentinels(address, group, shortcuts).await {
                 self.wrong.push(format!(
                     "group '{}': Sentinels watch {address} and `failover` is \"auto\": only one of the two may choose the master, \
                      so set `failover = \"off\"`",
@@ -224,7 +255,7 @@ impl Report {
             self.notes
                 .push(format!("{address} asks for no password although one is configured: set requirepass there"));
         }
-        if group.access_to(address).tls.is_none() && !is_loopback(address) {
+        if group.access_to(address).tls.is_none() && !is_loopback(address) && linked(address).is_none() {
             self.notes
                 .push(format!("{address} is reached in plaintext: anyone on the way can read and change the data"));
         }
@@ -265,6 +296,11 @@ fn unanswered(group: &Group, seen: &Seen, address: &str, failure: &Failure) -> S
             failure.text
         ),
         None => format!("{address}: {}", failure.text),
+        Some((speaker, _)) if group.uses_links() => format!(
+            "{address}, as {speaker} calls it: {}; if it stands behind a link, say which: \
+             map = {{ \"{address}\" = \"link:NAME\" }}",
+            failure.text
+        ),
         Some((speaker, _)) => format!(
             "{address}, as {speaker} calls it: {}; where it has another address for Redan, set replica-announce-ip and \
              replica-announce-port there, or say in `map` where it is",

@@ -102,7 +102,7 @@ pub(crate) struct Verify {
 pub(crate) struct Promote {
     /// The group's name
     group: String,
-    /// The node that is to become the master, as Redan knows it: host:port
+    /// The node that is to become the master, as Redan knows it: host:port, or link:NAME
     node: String,
     /// The configuration file of the running Redan, for its `admin` address
     #[arg(long, default_value = "proxy.toml")]

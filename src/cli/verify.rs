@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::{UNAVAILABLE, Verify, WRONG_CONFIGURATION, check};
 use crate::config::{Config, Group};
 use crate::control::order::Line;
+use crate::net::Shortcuts;
 use crate::resp::value::Value;
 use crate::tls::keyring::Keyring;
 use crate::topology::Role;
@@ -42,7 +43,7 @@ pub(super) fn run(config: &Config, arguments: &Verify) -> ExitCode {
         eprintln!("no group is called '{}'; there is {names}", arguments.group);
         return ExitCode::from(WRONG_CONFIGURATION);
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match check::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("redan: the system gives no resources to run with: {error}");
@@ -50,7 +51,10 @@ pub(super) fn run(config: &Config, arguments: &Verify) -> ExitCode {
         }
     };
     let mut findings = Findings::default();
-    runtime.block_on(findings.compare_group(group, arguments.keys));
+    runtime.block_on(async {
+        let (shortcuts, _links, _) = check::lend(&config.links, &[group], &mut findings.unknown);
+        findings.compare_group(group, &shortcuts, arguments.keys).await;
+    });
     if arguments.json {
         println!("{}", findings.json(&group.name));
     } else {
@@ -64,7 +68,7 @@ pub(super) fn run(config: &Config, arguments: &Verify) -> ExitCode {
 }
 
 impl Findings {
-    async fn compare_group(&mut self, group: &Arc<Group>, sample: u32) {
+    async fn compare_group(&mut self, group: &Arc<Group>, shortcuts: &Arc<Shortcuts>, sample: u32) {
         let keyring = match Keyring::load(group) {
             Ok(keyring) => Arc::new(keyring),
             Err(error) => {
@@ -72,7 +76,7 @@ impl Findings {
                 return;
             }
         };
-        let seen = check::look(group, &keyring).await;
+        let seen = check::look(group, &keyring, shortcuts).await;
         let snapshot = seen.tracker.snapshot();
         for (address, answer) in &seen.answers {
             if let Err(failure) = answer {
@@ -95,7 +99,7 @@ impl Findings {
                 self.differences.push(format!("{address} has another history than the master {}", master.address));
             } else if own.link_up != Some(true) {
                 self.unknown.push(format!("{address}: its link to its master is down, so it cannot catch up"));
-            } else if let Err(why) = self.compare(group, &master.address, address, sample).await {
+            } else if let Err(why) = self.compare(group, shortcuts, [&master.address, address], sample).await {
                 self.unknown.push(why);
             } else {
                 self.compared.push(address.to_string());
@@ -106,14 +110,14 @@ impl Findings {
     async fn compare(
         &mut self,
         group: &Group,
-        master: &Arc<str>,
-        replica: &Arc<str>,
+        shortcuts: &Shortcuts,
+        [master, replica]: [&Arc<str>; 2],
         sample: u32,
     ) -> Result<(), String> {
         let station = |address: &Arc<str>| Station { address: address.clone(), follow_word: "REPLICAOF" };
         let mut pair = Pair {
-            master: Line::open(&station(master), group).await?.for_values(),
-            replica: Line::open(&station(replica), group).await?.for_values(),
+            master: Line::open(&station(master), group, shortcuts).await?.for_values(),
+            replica: Line::open(&station(replica), group, shortcuts).await?.for_values(),
         };
         let databases = self.count(&mut pair).await?;
         for db in databases {

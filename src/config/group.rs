@@ -14,6 +14,7 @@ use super::section::{Section, Text};
 use super::{Access, Group, Hedge, Identity, NodeTls, NodeTrust, Secret, Seed, changes, files, keys, sentinel, values};
 use crate::limits::LEAST_HEDGE;
 use crate::reading::tail::Percentile;
+use crate::topology::address::linked;
 
 /// Reads an environment variable; an argument so that tests need not change the process's environment.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Result<String, std::env::VarError>;
@@ -38,8 +39,34 @@ fn hedge(text: &str) -> Result<Hedge, String> {
     Ok(Hedge::After(after))
 }
 
-/// `zone` is the one that Redan runs in.
-pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: Environment<'_>) -> Option<Group> {
+/// What groups are read with.
+pub(super) struct Around<'a> {
+    /// The one that Redan runs in.
+    pub(super) zone: Option<&'a Arc<str>>,
+    pub(super) environment: Environment<'a>,
+    /// The names of the links that groups may go through.
+    pub(super) entries: &'a [&'a str],
+}
+
+impl Around<'_> {
+    /// An address where Redan itself connects: `host:port`, or `link:` and the name of a link that begins in this file. Returns
+    /// what a certificate might name: the host, or the whole of it.
+    pub(super) fn reach(&self, text: &str) -> Result<String, String> {
+        let Some(name) = linked(text) else { return values::node_address(text).map(str::to_owned) };
+        if self.entries.contains(&name) {
+            return Ok(text.to_owned());
+        }
+        let known: Vec<String> = self.entries.iter().map(|entry| format!("\"link:{entry}\"")).collect();
+        let advice = match known.is_empty() {
+            true => "add a [[link]] with an `entry`".to_owned(),
+            false => format!("write {}", known.join(" or ")),
+        };
+        Err(format!("no [[link]] with an `entry` is called \"{name}\"; {advice}"))
+    }
+}
+
+pub(super) fn read(section: Section<'_>, around: &Around<'_>) -> Option<Group> {
+    let environment = around.environment;
     let name = section.required("name", "\"main\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
     let tls = tls(&section);
@@ -67,7 +94,7 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
         false => section.list("nodes", "[\"10.0.0.1:6379\"]").unwrap_or_default(),
     };
     for value in nodes {
-        let seed = seed(&section, value, &access, environment);
+        let seed = seed(&section, value, &access, around);
         if seed.as_ref().is_some_and(|seed| !known.insert(Arc::clone(&seed.address))) {
             section.source().error(value.span().start, "this node stands in the list twice; remove one of them");
         }
@@ -75,9 +102,9 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
     }
     readable_password(&section, &seeds);
     let (failover, fence) = (changes::failover(&section), changes::fence(&section));
-    let map = sentinel::map(&section, &access);
+    let map = sentinel::map(&section, &access, around);
     let sentinel = match section.section("sentinel", &keys::SENTINEL) {
-        Some(inner) => Some(sentinel::read(inner, environment)?),
+        Some(inner) => Some(sentinel::read(inner, around)?),
         None if section.has("sentinel") => return None,
         None => None,
     };
@@ -97,7 +124,7 @@ pub(super) fn read(section: Section<'_>, zone: Option<&Arc<str>>, environment: E
         connect_timeout,
         read_timeout,
         hedge,
-        zone: zone.cloned(),
+        zone: around.zone.cloned(),
         failover,
         fence,
     })
@@ -111,6 +138,9 @@ impl Seed {
 }
 
 pub(super) fn is_readable_on_the_way(address: &str, access: &Access) -> bool {
+    if linked(address).is_some() {
+        return false;
+    }
     let host = address.rsplit_once(':').map_or("", |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
@@ -127,20 +157,15 @@ fn readable_password(section: &Section<'_>, seeds: &[Seed]) {
     }
 }
 
-fn seed(
-    group: &Section<'_>,
-    value: &Spanned<DeValue<'_>>,
-    access: &Arc<Access>,
-    environment: Environment<'_>,
-) -> Option<Seed> {
+fn seed(group: &Section<'_>, value: &Spanned<DeValue<'_>>, access: &Arc<Access>, around: &Around<'_>) -> Option<Seed> {
     let at = value.span().start;
     match value.get_ref() {
         DeValue::String(text) => {
-            let host = group.parse("nodes", Text { text, at }, |text| values::node_address(text).map(str::to_owned))?;
+            let host = group.parse("nodes", Text { text, at }, |text| around.reach(text))?;
             verifiable(group, at, &host, access.tls.as_ref());
             Some(Seed::new(text.as_ref().into(), Arc::clone(access)))
         }
-        DeValue::Table(table) => node(Section::open(group.source(), &keys::NODE, table, at), at, access, environment),
+        DeValue::Table(table) => node(Section::open(group.source(), &keys::NODE, table, at), at, access, around),
         other => {
             let found = other.type_str();
             let wanted = "write \"host:port\" or { address = \"host:port\", … }";
@@ -151,12 +176,11 @@ fn seed(
 }
 
 /// A node with settings of its own. What it does not say it takes from the group; user and password go together.
-fn node(section: Section<'_>, at: usize, group: &Access, environment: Environment<'_>) -> Option<Seed> {
+fn node(section: Section<'_>, at: usize, group: &Access, around: &Around<'_>) -> Option<Seed> {
     let address = section.required("address", "\"10.0.0.1:6379\"");
-    let host = address
-        .and_then(|address| section.parse("address", address, |text| values::node_address(text).map(str::to_owned)));
+    let host = address.and_then(|address| section.parse("address", address, |text| around.reach(text)));
     let own = ["user", "password_file", "password_env"].iter().any(|key| section.has(key));
-    let (user, password) = credentials(&section, environment);
+    let (user, password) = credentials(&section, around.environment);
     let (user, password) = if own { (user, password) } else { (group.user.clone(), group.password.clone()) };
     let own_tls = tls(&section);
     let mut tls = own_tls.or_else(|| group.tls.clone());

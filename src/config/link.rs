@@ -19,11 +19,15 @@ const MB: u64 = 1024 * 1024;
 /// The service of a link that names none.
 const SERVICE: &str = "main";
 
+/// In the place of an entry's address: programs cannot connect, groups of the same file can.
+pub(super) const INSIDE: &str = "inside";
+
 /// One `[[link]]`.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) name: String,
-    pub(crate) bind: Bind,
+    /// Where it listens; `None` is an entry that only groups of this process use.
+    pub(crate) bind: Option<Bind>,
     pub(crate) end: End,
     pub(crate) trust: Trust,
     /// How long a broken link keeps the connections of both ends; zero closes them at once.
@@ -161,10 +165,11 @@ pub(crate) struct CaTls {
     pub(crate) server_name: Option<String>,
 }
 
-pub(super) fn read(section: Section<'_>) -> Option<Link> {
+/// `used` tells whether a group reaches something through the link with a name.
+pub(super) fn read(section: Section<'_>, used: &dyn Fn(&str) -> bool) -> Option<Link> {
     let name = section.required("name", "\"dc2\"");
     let name = name.filter(|name| section.parse("name", *name, values::name).is_some());
-    let (bind, is_entry) = bind(&section);
+    let (bind, is_entry, inside) = bind(&section);
     let end = if is_entry { entry(&section) } else { exit(&section) };
     let trust = trust(&section);
     let resume = section.duration("resume", Duration::ZERO..=HOUR).unwrap_or(Duration::from_secs(30));
@@ -186,13 +191,22 @@ pub(super) fn read(section: Section<'_>) -> Option<Link> {
              socket, or ask for it by name: `plaintext = \"allow\"`",
         );
     }
+    if inside {
+        for key in ["plaintext", "permissions", "announce"].into_iter().filter(|key| section.has(key)) {
+            section.error(key, format!("no program connects to an entry that is \"{INSIDE}\"; remove `{key}`"));
+        }
+        if let Some(name) = name.filter(|name| !used(name.text)) {
+            let advice = format!("write \"link:{}\" into `nodes` of a group, or an address here", name.text);
+            section.warn("entry", format!("nothing can use this link: {advice}"));
+        }
+    }
     if !is_entry && section.has("plaintext") {
         section.error("plaintext", "`plaintext` is about the local side of an entry; remove it");
     }
     section.close();
     Some(Link {
         name: name?.text.to_owned(),
-        bind: bind?,
+        bind: if inside { None } else { Some(bind?) },
         end: end?,
         trust: trust?,
         resume,
@@ -225,8 +239,8 @@ fn replicas(section: &Section<'_>, is_entry: bool) -> Replicas {
     Replicas { empty_master, empty_below: empty_below as u64, full_syncs, rdb_rate }
 }
 
-/// Where it listens, and whether as an entry.
-fn bind(section: &Section<'_>) -> (Option<Bind>, bool) {
+/// Where it listens, whether as an entry, and whether it does not listen at all.
+fn bind(section: &Section<'_>) -> (Option<Bind>, bool, bool) {
     match (section.has("entry"), section.has("exit")) {
         (true, true) => section.error("exit", "a [[link]] is an `entry` or an `exit`; make two of this one"),
         (false, false) => section.error(
@@ -240,8 +254,11 @@ fn bind(section: &Section<'_>) -> (Option<Bind>, bool) {
     let [entry, exit] = ["entry", "exit"].map(|key| section.text(key).map(|text| (key, text)));
     let is_entry = !section.has("exit");
     let Some((key, text)) = entry.or(exit) else {
-        return (None, is_entry);
+        return (None, is_entry, false);
     };
+    if key == "entry" && text.text == INSIDE {
+        return (None, is_entry, true);
+    }
     let bind = listener::bind_to(section, key, text, mode);
     if section.has("permissions") && !text.text.starts_with("unix:") {
         section.error("permissions", "`permissions` are those of a Unix socket; remove them");
@@ -249,7 +266,7 @@ fn bind(section: &Section<'_>) -> (Option<Bind>, bool) {
     if key == "exit" && matches!(bind, Some(Bind::Unix { .. })) {
         section.error("exit", "an exit is reached over the network; write an address and a port");
     }
-    (bind, is_entry)
+    (bind, is_entry, false)
 }
 
 fn entry(section: &Section<'_>) -> Option<End> {

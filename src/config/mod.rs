@@ -39,6 +39,7 @@ pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 use crate::command::permissions::Permissions;
 use crate::reading::lag::LagLimit;
 use crate::reading::tail::Percentile;
+use crate::topology::address::linked;
 use crate::topology::fence::FenceSettings;
 
 /// A whole `proxy.toml`.
@@ -249,6 +250,22 @@ impl Group {
         let seed = self.seed(address).map(|seed| &seed.access);
         let mapped = || self.map.iter().find(|mapped| &*mapped.dialled == address).map(|mapped| &mapped.access);
         seed.or_else(mapped).unwrap_or(&self.access)
+    }
+
+    /// Whether a node or a Sentinel is reached through the link with this name.
+    pub(crate) fn goes_over(&self, link: &str) -> bool {
+        self.dialled().any(|address| linked(address) == Some(link))
+    }
+
+    /// Whether a node or a Sentinel is reached through a link of this process.
+    pub(crate) fn uses_links(&self) -> bool {
+        self.dialled().any(|address| linked(address).is_some())
+    }
+
+    /// Every address that the configuration says to dial.
+    fn dialled(&self) -> impl Iterator<Item = &Arc<str>> {
+        let nodes = self.seeds.iter().map(|seed| &seed.address).chain(self.map.iter().map(|mapped| &mapped.dialled));
+        nodes.chain(self.sentinel.iter().flat_map(|sentinel| &sentinel.addresses))
     }
 
     /// Every way in which Redan presents itself to nodes.

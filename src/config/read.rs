@@ -87,13 +87,16 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         group_sections[limits::GROUPS].error("name", format!("more than {} groups; {advice}", limits::GROUPS));
     }
     let zone = process.as_ref().and_then(|section| section.parsed("zone", values::zone));
-    let groups: Vec<Option<Group>> =
-        group_sections.into_iter().map(|section| group::read(section, zone.as_ref(), environment)).collect();
+    let entries: Vec<&str> =
+        link_sections.iter().filter(|link| !link.has("exit")).filter_map(|link| link.peek("name")).collect();
+    let around = group::Around { zone: zone.as_ref(), environment, entries: &entries };
+    let groups: Vec<Option<Group>> = group_sections.into_iter().map(|section| group::read(section, &around)).collect();
     let has_zone = process.as_ref().is_some_and(|section| section.has("zone"));
     let known = listener::Groups { names, groups: &groups, has_zone };
     let listeners: Vec<Option<Listener>> =
         listener_sections.into_iter().map(|section| listener::read(section, &known, &mut users_files)).collect();
-    let links: Vec<Option<Link>> = link_sections.into_iter().map(link::read).collect();
+    let used = |link: &str| groups.iter().flatten().any(|group| group.goes_over(link));
+    let links: Vec<Option<Link>> = link_sections.into_iter().map(|section| link::read(section, &used)).collect();
     let process = process.map_or_else(Process::default, Process::read);
     Some(Config {
         workers: process.workers,
@@ -118,7 +121,7 @@ fn distinct(sections: &[Section<'_>], key: &str, title: &str) {
     let mut seen = HashSet::new();
     for section in sections {
         // Port 0 is any free port, another one for each.
-        if let Some(text) = section.peek(key).filter(|text| !text.ends_with(":0"))
+        if let Some(text) = section.peek(key).filter(|text| !text.ends_with(":0") && *text != link::INSIDE)
             && !seen.insert(text)
         {
             section.error(key, format!("another {title} above has the {key} \"{text}\"; change one of them"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::group::{Environment, credentials, is_readable_on_the_way, tls, verifiable};
+use super::group::{Around, credentials, is_readable_on_the_way, tls, verifiable};
 use super::section::{Section, Text};
 use super::{Access, Mapped, Sentinel, values};
 use crate::topology::address::split_host_port;
@@ -16,16 +16,16 @@ use crate::topology::address::split_host_port;
 /// Nobody runs more; what they name themselves is bounded by the tracker.
 const ADDRESSES: usize = 32;
 
-pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option<Sentinel> {
+pub(super) fn read(section: Section<'_>, around: &Around<'_>) -> Option<Sentinel> {
     let master = section.required("master", "\"mymaster\"");
     let master = master.and_then(|text| section.parse("master", text, name));
-    let (user, password) = credentials(&section, environment);
+    let (user, password) = credentials(&section, around.environment);
     let access = Arc::new(Access { user, password, tls: tls(&section) });
     let mut known = HashSet::new();
     let mut addresses: Vec<Arc<str>> = Vec::new();
     for value in section.list("addresses", "[\"10.0.0.1:26379\"]").unwrap_or_default() {
         let Some(text) = text("addresses", &section, value) else { continue };
-        let Some(host) = address("addresses", &section, text) else { continue };
+        let Some(host) = section.parse("addresses", text, |text| around.reach(text)) else { continue };
         verifiable(&section, text.at, &host, access.tls.as_ref());
         if known.insert(text.text) {
             addresses.push(text.text.into());
@@ -46,12 +46,13 @@ pub(super) fn read(section: Section<'_>, environment: Environment<'_>) -> Option
 }
 
 /// `map = { "announced" = "dialled" }`.
-pub(super) fn map(section: &Section<'_>, access: &Arc<Access>) -> Vec<Mapped> {
+pub(super) fn map(section: &Section<'_>, access: &Arc<Access>, around: &Around<'_>) -> Vec<Mapped> {
     let mut mapped = Vec::new();
     for (key, value) in section.pairs("map", "{ \"10.0.0.5:6379\" = \"127.0.0.1:8001\" }") {
-        let announced = address("map", section, Text { text: key.get_ref(), at: key.span().start });
+        let key_text = Text { text: key.get_ref(), at: key.span().start };
+        let announced = section.parse("map", key_text, |text| values::node_address(text).map(drop));
         let Some(to) = text("map", section, value) else { continue };
-        let (Some(_), Some(_)) = (&announced, address("map", section, to)) else { continue };
+        let (Some(()), Some(_)) = (announced, section.parse("map", to, |text| around.reach(text))) else { continue };
         let host = split_host_port(key.get_ref()).map_or("", |(host, _)| host);
         verifiable(section, key.span().start, host, access.tls.as_ref());
         mapped.push(Mapped {
@@ -80,9 +81,4 @@ fn text<'a>(key: &str, section: &Section<'a>, value: &'a Spanned<DeValue<'a>>) -
         section.source().error(value.span().start, error);
     }
     text.map(|text| Text { text, at: value.span().start })
-}
-
-/// The host of an address that is one.
-fn address(key: &str, section: &Section<'_>, text: Text<'_>) -> Option<String> {
-    section.parse(key, text, |text| values::node_address(text).map(str::to_owned))
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Access, NodeTls};
-use crate::net::{self, DialError};
+use crate::net::{DialError, Shortcuts, Socket};
 use crate::resp::value::{Value, decode};
 use crate::tls::TlsError;
 use crate::tls::client::{self, Reaching};
@@ -71,6 +71,7 @@ impl Connection {
         address: &str,
         access: &Access,
         trust: Trust<'_>,
+        shortcuts: &Shortcuts,
         timeout: Duration,
     ) -> Result<Self, Failure> {
         let deadline = Instant::now() + timeout;
@@ -84,16 +85,18 @@ impl Connection {
                 None => None,
             },
         };
-        let tcp = net::dial(address, timeout).await.map_err(dial_failure)?;
+        let socket = shortcuts.dial(address, timeout).await.map_err(dial_failure)?;
         let mut connection = match reaching {
-            None => Self::over(Box::new(tcp), None),
-            Some((tls, with)) => timeout_at(deadline, shake_hands(address, tls, with, tcp)).await.map_err(|_| {
-                // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
-                late(
-                    "the TLS handshake",
-                    ": does the node speak TLS on this port? If not, use its `tls-port` or remove `tls`",
-                )
-            })??,
+            None => Self::over(Box::new(socket), None),
+            Some((tls, with)) => {
+                timeout_at(deadline, shake_hands(address, tls, with, socket)).await.map_err(|_| {
+                    // A Redis without TLS takes the handshake for an unfinished command and waits for its end.
+                    late(
+                        "the TLS handshake",
+                        ": does the node speak TLS on this port? If not, use its `tls-port` or remove `tls`",
+                    )
+                })??
+            }
         };
         timeout_at(deadline, connection.authenticate(access))
             .await
@@ -197,14 +200,9 @@ impl Connection {
     }
 }
 
-async fn shake_hands(
-    address: &str,
-    tls: &NodeTls,
-    with: Arc<Reaching>,
-    tcp: tokio::net::TcpStream,
-) -> Result<Connection, Failure> {
+async fn shake_hands(address: &str, tls: &NodeTls, with: Arc<Reaching>, socket: Socket) -> Result<Connection, Failure> {
     let name = client::server_name(tls, address).map_err(|error| failure(FailureKind::Tls, error.to_string()))?;
-    let stream = TlsConnector::from(Arc::clone(&with.config)).connect(name, tcp).await.map_err(|error| {
+    let stream = TlsConnector::from(Arc::clone(&with.config)).connect(name, socket).await.map_err(|error| {
         failure(FailureKind::Tls, format!("the TLS handshake failed: {}", client::handshake_trouble(&error)))
     })?;
     let version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str());
@@ -225,6 +223,7 @@ fn dial_failure(error: DialError) -> Failure {
             failure(FailureKind::Unreachable, format!("its name cannot be resolved ({source}): correct it, or the DNS"))
         }
         DialError::Malformed(_) => failure(FailureKind::Unreachable, "its address is not of the form host:port"),
+        DialError::Link { why, .. } => failure(FailureKind::Refused, format!("the link has no way to it: {why}")),
         DialError::Failed { source, .. } => failure(FailureKind::Unreachable, format!("cannot connect: {source}")),
     }
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::sentinel::Inquiry;
 use super::switch::Ending;
 use crate::config::Group;
+use crate::net::Shortcuts;
 use crate::topology::Snapshot;
 
 /// Sentinels switch in about a second; asking a snapshot costs nothing.
@@ -17,6 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) struct Delegated {
     pub(super) group: Arc<Group>,
+    pub(super) shortcuts: Arc<Shortcuts>,
     /// Those that are known.
     pub(super) sentinels: Vec<Arc<str>>,
     /// Whom the operator wants.
@@ -55,7 +57,7 @@ impl Delegated {
     async fn ask(&self) -> Result<Arc<str>, String> {
         let mut refusals = Vec::new();
         for address in &self.sentinels {
-            let Some(mut inquiry) = Inquiry::new(address.clone(), &self.group) else { continue };
+            let Some(mut inquiry) = Inquiry::new(address.clone(), &self.group, &self.shortcuts) else { continue };
             match inquiry.fail_over().await {
                 Ok(()) => return Ok(address.clone()),
                 Err(failure) => refusals.push(format!("{address}: {}", failure.text)),

@@ -116,7 +116,7 @@ pub(super) struct Watch {
 impl Watch {
     fn begin(&mut self, address: Arc<str>) {
         let asking = ask_for_ever(
-            Probe::new(address.clone(), &self.control.config, &self.control.keyring),
+            Probe::new(address.clone(), &self.control.config, &self.control.keyring, &self.control.shortcuts),
             address.clone(),
             self.control.config.clone(),
             self.pace.subscribe(),
@@ -129,7 +129,8 @@ impl Watch {
 
     fn begin_sentinel(&mut self, address: Arc<str>) {
         let (config, pace, events) = (self.control.config.clone(), self.pace.subscribe(), self.events.clone());
-        let asking = sentinel::ask_for_ever(address.clone(), config, pace, events);
+        let shortcuts = Arc::clone(&self.control.shortcuts);
+        let asking = sentinel::ask_for_ever(address.clone(), config, shortcuts, pace, events);
         if let Some(before) = self.sentinels.insert(address, self.tasks.spawn(asking)) {
             before.abort();
         }
@@ -170,7 +171,8 @@ impl Watch {
                     (self.control.published)(&snapshot);
                 }
                 Action::Order(order) => {
-                    self.orders.spawn(carry_out(order, Arc::clone(&self.control.config)));
+                    let (config, shortcuts) = (&self.control.config, &self.control.shortcuts);
+                    self.orders.spawn(carry_out(order, Arc::clone(config), Arc::clone(shortcuts)));
                 }
                 Action::Say(level, text) => say(&self.control.config.name, level, &text),
             }

@@ -27,6 +27,7 @@ pub(crate) use rescue::is_heard_by_sentinels;
 pub(crate) use switch::{Ending, Promotion};
 
 use crate::config::Group;
+use crate::net::Shortcuts;
 use crate::tls::keyring::Keyring;
 use crate::topology::Snapshot;
 
@@ -37,6 +38,7 @@ pub(crate) type Published = Box<dyn Fn(&Arc<Snapshot>) + Send>;
 pub(crate) struct GroupControl {
     pub(crate) config: Arc<Group>,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) shortcuts: Arc<Shortcuts>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     /// The data path saw a sign of a change (`-READONLY`, a lost connection): look at once.
     pub(crate) look: Arc<Notify>,

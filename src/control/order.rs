@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Trust, broken};
 use crate::config::Group;
+use crate::net::Shortcuts;
 use crate::resp::value::Value;
 use crate::topology::Role;
 use crate::topology::observe::{Observation, from_info};
@@ -24,10 +25,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) async fn open(station: &Station, group: &Group) -> Result<Self, String> {
+    pub(crate) async fn open(station: &Station, group: &Group, shortcuts: &Shortcuts) -> Result<Self, String> {
         let access = group.access_to(&station.address);
-        let connection = Connection::open(&station.address, access, Trust::Files, group.connect_timeout).await;
-        let connection = connection.map_err(|failure| format!("{}: {}", station.address, failure.text))?;
+        let opening = Connection::open(&station.address, access, Trust::Files, shortcuts, group.connect_timeout);
+        let connection = opening.await.map_err(|failure| format!("{}: {}", station.address, failure.text))?;
         Ok(Self { station: station.clone(), connection, patience: group.probe_timeout })
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Auth, Connection, Trust, broken, failure, refusal};
 use crate::config::{Access, Group};
+use crate::net::Shortcuts;
 use crate::resp::value::Value;
 use crate::tls::keyring::Keyring;
 use crate::topology::member::{Failure, FailureKind};
@@ -19,6 +20,7 @@ pub(crate) struct Probe {
     address: Arc<str>,
     access: Arc<Access>,
     keyring: Arc<Keyring>,
+    shortcuts: Arc<Shortcuts>,
     connect_timeout: Duration,
     probe_timeout: Duration,
     open: Option<Open>,
@@ -74,12 +76,13 @@ enum Trouble {
 
 impl Probe {
     /// The keyring is that of the same group.
-    pub(crate) fn new(address: Arc<str>, group: &Group, keyring: &Arc<Keyring>) -> Self {
+    pub(crate) fn new(address: Arc<str>, group: &Group, keyring: &Arc<Keyring>, shortcuts: &Arc<Shortcuts>) -> Self {
         let access = group.access_to(&address).clone();
         Self {
             address,
             access,
             keyring: Arc::clone(keyring),
+            shortcuts: Arc::clone(shortcuts),
             connect_timeout: group.connect_timeout,
             probe_timeout: group.probe_timeout,
             open: None,
@@ -119,8 +122,9 @@ impl Probe {
         let mut open = match open {
             Some(open) => open,
             None => {
+                let trust = Trust::Keyring(&self.keyring);
                 let opening =
-                    Connection::open(&self.address, &self.access, Trust::Keyring(&self.keyring), self.connect_timeout);
+                    Connection::open(&self.address, &self.access, trust, &self.shortcuts, self.connect_timeout);
                 let connection = opening.await.map_err(Trouble::Said)?;
                 Open { connection, means: Means::Info, server: None, may_ask_role: true, greets: true }
             }

@@ -87,6 +87,7 @@ impl Watch {
         let switch = Switch {
             plan,
             group,
+            shortcuts: Arc::clone(&self.control.shortcuts),
             snapshot: Arc::clone(&self.control.snapshot),
             wishes: self.promoting.wish.clone(),
             deadline: Instant::now() + timeout,
@@ -102,6 +103,7 @@ impl Watch {
         self.promoting.now = Some(Underway { heir: None, teller, reason, held_since: None });
         let delegated = Delegated {
             group,
+            shortcuts: Arc::clone(&self.control.shortcuts),
             sentinels: self.tracker.sentinels().map(|sentinel| sentinel.address.clone()).collect(),
             node,
             snapshot: Arc::clone(&self.control.snapshot),

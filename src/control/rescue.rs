@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::order::Line;
 use crate::config::Group;
+use crate::net::Shortcuts;
 use crate::resp::value::Value;
 use crate::topology::Role;
 use crate::topology::rescue::{Order, hears_master};
@@ -14,11 +15,11 @@ use crate::topology::succession::Station;
 /// Where Sentinels that watch the same group hear of each other.
 const SENTINELS: &str = "__sentinel__:hello";
 
-pub(super) async fn carry_out(order: Order, group: Arc<Group>) {
+pub(super) async fn carry_out(order: Order, group: Arc<Group>, shortcuts: Arc<Shortcuts>) {
     let done = match &order {
         Order::Lead { who, at_once } => {
             let told = async {
-                let mut line = Line::open(who, &group).await?;
+                let mut line = Line::open(who, &group, &shortcuts).await?;
                 if !at_once {
                     let seen = line.replication().await?;
                     if seen.role != Role::Replica || hears_master(&seen) {
@@ -36,7 +37,7 @@ pub(super) async fn carry_out(order: Order, group: Arc<Group>) {
         }
         Order::Follow { who, whom } => {
             let told = async {
-                let mut line = Line::open(who, &group).await?;
+                let mut line = Line::open(who, &group, &shortcuts).await?;
                 line.follow(whom).await?;
                 Ok(format!("{} is told to follow {whom}", who.address))
             };
@@ -50,8 +51,8 @@ pub(super) async fn carry_out(order: Order, group: Arc<Group>) {
 }
 
 /// The same for `redan check`, which has only an address.
-pub(crate) async fn is_heard_by_sentinels(address: &Arc<str>, group: &Group) -> bool {
-    match Line::open(&Station { address: address.clone(), follow_word: "REPLICAOF" }, group).await {
+pub(crate) async fn is_heard_by_sentinels(address: &Arc<str>, group: &Group, shortcuts: &Shortcuts) -> bool {
+    match Line::open(&Station { address: address.clone(), follow_word: "REPLICAOF" }, group, shortcuts).await {
         Ok(mut line) => hears_sentinels(&mut line).await,
         // What is wrong with it the probes have found already.
         Err(_) => false,

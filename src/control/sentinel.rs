@@ -14,6 +14,7 @@ use super::connection::{Connection, Trust, broken, failure, refusal};
 use super::group::Pace;
 use super::probe::is_forbidden;
 use crate::config::{Access, Group};
+use crate::net::Shortcuts;
 use crate::resp::value::Value;
 use crate::topology::address::split_host_port;
 use crate::topology::member::{Failure, FailureKind};
@@ -50,30 +51,33 @@ struct Target {
     address: Arc<str>,
     access: Arc<Access>,
     master: String,
+    shortcuts: Arc<Shortcuts>,
     connect_timeout: Duration,
 }
 
 impl Target {
-    fn new(address: Arc<str>, group: &Group) -> Option<Self> {
+    fn new(address: Arc<str>, group: &Group, shortcuts: &Arc<Shortcuts>) -> Option<Self> {
         let sentinel = group.sentinel.as_ref()?;
         // A Sentinel that another announced and that is reached elsewhere has a certificate for what was announced.
         let mapped = group.map.iter().find(|mapped| mapped.dialled == address);
         let mapped = mapped.filter(|_| !sentinel.addresses.contains(&address));
         let host = mapped.and_then(|mapped| split_host_port(&mapped.announced)).map(|(host, _)| host);
         let access = host.map_or_else(|| sentinel.access.clone(), |host| sentinel.access.announced_as(host));
-        Some(Self { address, access, master: sentinel.master.clone(), connect_timeout: group.connect_timeout })
+        let (master, shortcuts) = (sentinel.master.clone(), Arc::clone(shortcuts));
+        Some(Self { address, access, master, shortcuts, connect_timeout: group.connect_timeout })
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
-        let opening = Connection::open(&self.address, &self.access, Trust::Files, self.connect_timeout);
+        let (access, timeout) = (&self.access, self.connect_timeout);
+        let opening = Connection::open(&self.address, access, Trust::Files, &self.shortcuts, timeout);
         opening.await.map_err(in_words_of_sentinels)
     }
 }
 
 impl Inquiry {
     /// `None` where the group has no Sentinels.
-    pub(crate) fn new(address: Arc<str>, group: &Group) -> Option<Self> {
-        let to = Target::new(address, group)?;
+    pub(crate) fn new(address: Arc<str>, group: &Group, shortcuts: &Arc<Shortcuts>) -> Option<Self> {
+        let to = Target::new(address, group, shortcuts)?;
         Some(Self { to, probe_timeout: group.probe_timeout, open: None, says_replicas: false })
     }
 
@@ -180,10 +184,11 @@ fn in_words_of_sentinels(failure: Failure) -> Failure {
 pub(super) async fn ask_for_ever(
     address: Arc<str>,
     group: Arc<Group>,
+    shortcuts: Arc<Shortcuts>,
     mut pace: watch::Receiver<Pace>,
     events: mpsc::Sender<Event>,
 ) {
-    let Some(mut inquiry) = Inquiry::new(address.clone(), &group) else { return };
+    let Some(mut inquiry) = Inquiry::new(address.clone(), &group, &shortcuts) else { return };
     let mut listener = Listener { to: inquiry.to.clone(), group: group.name.clone(), open: None, refused: false };
     loop {
         pace.mark_unchanged();

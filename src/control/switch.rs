@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::order::Line;
 use crate::config::Group;
+use crate::net::Shortcuts;
 use crate::topology::succession::{PAUSE, Plan, unfit_itself};
 use crate::topology::{Role, Snapshot};
 
@@ -80,6 +81,7 @@ pub(super) enum Wish {
 pub(super) struct Switch {
     pub(super) plan: Plan,
     pub(super) group: Arc<Group>,
+    pub(super) shortcuts: Arc<Shortcuts>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) wishes: mpsc::Sender<Wish>,
     pub(super) deadline: Instant,
@@ -140,7 +142,7 @@ impl Switch {
     /// Connects to everybody and asks for the rights: after that, nothing but the network can be in the way.
     async fn prepare(&self) -> Result<(Line, Line, Vec<Line>), String> {
         let Plan { heir_at, .. } = &self.plan;
-        let mut master = Line::open(&self.plan.master, &self.group).await?;
+        let mut master = Line::open(&self.plan.master, &self.group, &self.shortcuts).await?;
         let word = master.station.follow_word;
         let follow: &[&str] = &[word, &heir_at.host, &heir_at.port];
         let pause: &[&str] = &["CLIENT", "PAUSE", "1", "WRITE"];
@@ -148,7 +150,7 @@ impl Switch {
         let wanted: &[&[&str]] =
             if self.plan.pauses_writes { &[follow, &["INFO"], pause, unpause] } else { &[follow, &["INFO"]] };
         master.may(wanted).await?;
-        let mut heir = Line::open(&self.plan.heir, &self.group).await?;
+        let mut heir = Line::open(&self.plan.heir, &self.group, &self.shortcuts).await?;
         heir.may(&[&[heir.station.follow_word, "NO", "ONE"]]).await?;
         // What it said to the last probe may be half a second old.
         let said = heir.replication().await?;
@@ -163,7 +165,7 @@ impl Switch {
         }
         let mut others = Vec::new();
         for station in &self.plan.others {
-            let mut line = Line::open(station, &self.group).await?;
+            let mut line = Line::open(station, &self.group, &self.shortcuts).await?;
             line.may(&[&[station.follow_word, &heir_at.host, &heir_at.port]]).await?;
             others.push(line);
         }
@@ -237,7 +239,7 @@ impl Switch {
         let address = master.station.address.clone();
         let mut again = master.lead().await;
         if again.is_err()
-            && let Ok(mut fresh) = Line::open(&self.plan.master, &self.group).await
+            && let Ok(mut fresh) = Line::open(&self.plan.master, &self.group, &self.shortcuts).await
         {
             again = fresh.lead().await;
         }
@@ -251,7 +253,7 @@ impl Switch {
     async fn is_leading(&self, heir: &mut Line) -> bool {
         let until = Instant::now() + 3 * LAST_BYTES;
         while Instant::now() < until {
-            if let Ok(mut fresh) = Line::open(&heir.station, &self.group).await
+            if let Ok(mut fresh) = Line::open(&heir.station, &self.group, &self.shortcuts).await
                 && let Ok(seen) = fresh.replication().await
             {
                 *heir = fresh;

@@ -70,6 +70,7 @@ impl Watched {
         let config = Arc::new(config);
         let control = GroupControl {
             keyring: Arc::new(Keyring::load(&config).expect("good files")),
+            shortcuts: Arc::default(),
             config,
             snapshot: snapshot.clone(),
             look: look.clone(),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::TlsConnector;
 
 use super::counters::Open;
@@ -19,6 +19,7 @@ use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Guest, Keyring, Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
 use super::pump::Pump;
+use super::repeats::Repeats;
 use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
@@ -26,7 +27,7 @@ use super::wire::Wire;
 use super::{Context, accept_failed, plain};
 use crate::config::link::{End, Trust};
 use crate::limits::{LINK_DIALS, LINK_HANDSHAKE};
-use crate::net::{self, Listening, Socket};
+use crate::net::{self, Caller, Callers, Listening, Socket};
 use crate::rarely::Rarely;
 use crate::tls::mutual;
 use crate::tls::pinned;
@@ -46,6 +47,37 @@ pub(super) enum Failure {
     Unknown(String),
 }
 
+/// Who has connected.
+pub(super) struct Program {
+    /// For the log.
+    from: String,
+    /// A group of this process, which says itself what it could not reach.
+    told: Option<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Program {
+    /// It has a way to the target. Returns its name.
+    pub(super) fn accept(self) -> String {
+        if let Some(told) = self.told {
+            // Who has not waited for it has closed its socket, and the stream ends by that.
+            let _ = told.send(Ok(()));
+        }
+        self.from
+    }
+
+    /// Its connection cannot be carried on.
+    pub(super) fn refuse(self, context: &Context, refusals: &Repeats, local: &Socket, why: String) {
+        context.counters.refused();
+        if let Some(told) = self.told {
+            // As above.
+            let _ = told.send(Err(why));
+        } else if let Some(again) = refusals.allow(&why, Instant::now()) {
+            tracing::warn!("link '{}': the connection of {} is reset: {why}{again}", context.link.name, self.from);
+        }
+        local.reset_when_closed();
+    }
+}
+
 /// What it takes to reach the exit.
 #[derive(Clone)]
 pub(super) struct Dialer {
@@ -57,9 +89,11 @@ pub(super) struct Dialer {
     timeout: Duration,
     /// The exit refuses whoever has too many handshakes under way.
     turns: Arc<Semaphore>,
+    pub(super) refusals: Arc<Repeats>,
 }
 
-pub(super) async fn accept(context: Context, socket: Listening) {
+/// Without a socket only groups of this process connect.
+pub(super) async fn accept(context: Context, socket: Option<Listening>, mut callers: Callers) {
     let End::Entry { to, service, .. } = &context.link.end else { return };
     let timeout = context.link.connect_timeout;
     let name = match &context.link.trust {
@@ -73,14 +107,20 @@ pub(super) async fn accept(context: Context, socket: Listening) {
         name,
         timeout,
         turns: Arc::new(Semaphore::new(LINK_DIALS)),
+        refusals: Arc::default(),
     };
     let mut stopping = context.stopping.clone();
     let accepting = async {
         let full = Rarely::default();
         let Ok(door) = Door::open(socket) else { return };
         loop {
-            match door.next().await {
-                Ok((local, from)) => begin(&context, &dialer, local, from, &full),
+            let arrived = tokio::select! {
+                arrived = door.next() => arrived,
+                Some(Caller { socket, told }) = callers.recv() => UnixStream::from_std(socket)
+                    .map(|local| (Socket::Unix(local), Program { from: "this Redan".to_owned(), told: Some(told) })),
+            };
+            match arrived {
+                Ok((local, program)) => begin(&context, &dialer, local, program, &full),
                 Err(error) => accept_failed(&context.link.name, &error).await,
             }
         }
@@ -94,35 +134,39 @@ pub(super) async fn accept(context: Context, socket: Listening) {
 enum Door {
     Tcp(TcpListener),
     Unix(UnixListener),
+    None,
 }
 
 impl Door {
-    fn open(socket: Listening) -> io::Result<Self> {
+    fn open(socket: Option<Listening>) -> io::Result<Self> {
         Ok(match socket {
-            Listening::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Listening::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+            Some(Listening::Tcp(socket)) => Self::Tcp(TcpListener::from_std(socket)?),
+            Some(Listening::Unix(socket)) => Self::Unix(UnixListener::from_std(socket)?),
+            None => Self::None,
         })
     }
 
-    async fn next(&self) -> io::Result<(Socket, String)> {
+    async fn next(&self) -> io::Result<(Socket, Program)> {
+        let program = |from| Program { from, told: None };
         match self {
+            Self::None => std::future::pending().await,
             Self::Tcp(listener) => {
                 let (socket, from) = listener.accept().await?;
                 socket.set_nodelay(true)?;
-                Ok((Socket::Tcp(socket), from.to_string()))
+                Ok((Socket::Tcp(socket), program(from.to_string())))
             }
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
                 let from =
                     socket.peer_cred().map_or_else(|_| "a program".to_owned(), |who| format!("uid {}", who.uid()));
-                Ok((Socket::Unix(socket), from))
+                Ok((Socket::Unix(socket), program(from)))
             }
         }
     }
 }
 
 /// Gives a connection to a thread.
-fn begin(context: &Context, dialer: &Dialer, local: Socket, from: String, full: &Rarely) {
+fn begin(context: &Context, dialer: &Dialer, local: Socket, program: Program, full: &Rarely) {
     let limit = context.link.max_connections;
     let Some(open) = context.counters.open(limit) else {
         context.counters.refused();
@@ -132,6 +176,10 @@ fn begin(context: &Context, dialer: &Dialer, local: Socket, from: String, full: 
             tracing::warn!(
                 "link '{name}' refused {refused} connections: it has {limit}, its `max_connections`; raise it"
             );
+        }
+        if let Some(told) = program.told {
+            // As in `refuse`.
+            let _ = told.send(Err(format!("the link has {limit} connections, its `max_connections`")));
         }
         local.reset_when_closed();
         return;
@@ -143,15 +191,15 @@ fn begin(context: &Context, dialer: &Dialer, local: Socket, from: String, full: 
     threads.spawn(Box::new(move |shared| {
         Box::pin(async move {
             if let Ok(local) = life::unpack(packed) {
-                serve(context, dialer, local, from, open, shared).await;
+                serve(context, dialer, local, program, open, shared).await;
             }
         })
     }));
 }
 
-async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _open: Open, shared: Shared) {
+async fn serve(context: Context, dialer: Dialer, local: Socket, program: Program, _open: Open, shared: Shared) {
     if !matches!(context.link.trust, Trust::Link(_)) {
-        return plain::entry(context, dialer, local, from).await;
+        return plain::entry(context, dialer, local, program).await;
     }
     let mut id = [0; 16];
     if aws_lc_rs::rand::fill(&mut id).is_err() {
@@ -166,16 +214,17 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, from: String, _o
     let (fresh, guest) = match began {
         Ok(began) => began,
         Err(Failure::Now(why) | Failure::Ever(why) | Failure::Unknown(why)) => {
-            context.counters.refused();
-            tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
-            return local.reset_when_closed();
+            return program.refuse(&context, &redial.dialer.refusals, &local, why);
         }
     };
     redial.began = true;
     redial.peer = Some(guest.known());
+    // Redan is no replica, and nothing of what it says has to be looked at.
+    let watched = program.told.is_none();
+    let from = program.accept();
     // The port differs at each connection.
     let who = from.rsplit_once(':').map_or(from.as_str(), |(host, _)| host).to_owned();
-    let replication = Some(Replication::new(&context.link, &context.counters, from.clone(), who));
+    let replication = watched.then(|| Replication::new(&context.link, &context.counters, from.clone(), who));
     let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
     life::live(&context, pump, fresh, redial, guest, &from).await;
 }

@@ -17,6 +17,7 @@ use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
 use super::pump::{Policed, Pump, Refusals};
+use super::repeats::Repeats;
 use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
@@ -39,6 +40,8 @@ struct Exit {
     streams: Mutex<HashMap<StreamId, Seat>>,
     /// Where not every command is let through.
     refusals: Option<Arc<Refusals>>,
+    /// The line about a target that cannot be reached: probes through a link come many times a second while it is down.
+    unreached: Repeats,
 }
 
 /// Where a new wire for a stream goes.
@@ -58,8 +61,14 @@ pub(super) async fn accept(context: Context, socket: Listening) {
     let Listening::Tcp(socket) = socket else { return };
     let Ok(listener) = TcpListener::from_std(socket) else { return };
     let mut stopping = context.stopping.clone();
-    let refusals = Refusals::new(&context.link, &context.counters);
-    let exit = Arc::new(Exit { context, strangers: Mutex::default(), streams: Mutex::default(), refusals });
+    let exit = Exit {
+        refusals: Refusals::new(&context.link, &context.counters),
+        context,
+        strangers: Mutex::default(),
+        streams: Mutex::default(),
+        unreached: Repeats::default(),
+    };
+    let exit = Arc::new(exit);
     let accepting = async {
         let crowded = Rarely::default();
         loop {
@@ -172,7 +181,14 @@ impl Exit {
 
     /// Tells the entry why not, and the log.
     async fn send_away(&self, mut wire: Wire, from: SocketAddr, code: Code, why: String) {
-        self.refuse(from, &format!("{why} (peer {})", short(&wire.peer)));
+        let again = match code {
+            Code::Target => self.unreached.allow(&why, Instant::now()),
+            _ => Some(String::new()),
+        };
+        match again {
+            Some(again) => self.refuse(from, &format!("{why} (peer {}){again}", short(&wire.peer))),
+            None => self.context.counters.refused(),
+        }
         let mut frame = Vec::new();
         Control::Reset(Reset { code, reason: why }).encode(&mut frame);
         // Whoever does not take a few bytes learns it from the end of the connection.

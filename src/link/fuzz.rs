@@ -2,7 +2,7 @@
 
 use super::policy::conversation::Conversation;
 use super::policy::{Policy, Verdict};
-use super::replication::Handshake;
+use super::replication::handshake::{Handshake, Passed};
 use crate::config::link::{Announced, Commands};
 use crate::resp::request::{Bounds, Request, RequestScanner};
 
@@ -101,13 +101,19 @@ pub(crate) fn handshake(seed: u8, bytes: &[u8]) {
 }
 
 fn shaken(announced: Option<Announced>, bytes: &[u8], piece: usize) -> Vec<u8> {
-    let (mut handshake, mut out) = (Handshake::new(announced), Vec::new());
-    for part in bytes.chunks(piece) {
-        match handshake.looks() {
-            true => handshake.pass(part, &mut out),
-            false => out.extend_from_slice(part),
+    let (mut handshake, mut out, mut commands) = (Handshake::new(announced, false), Vec::new(), 0);
+    let mut parts = bytes.chunks(piece);
+    for part in parts.by_ref() {
+        handshake.push(part);
+        match handshake.pass(&mut out, &mut commands) {
+            Passed::Waits => continue,
+            Passed::Sync(wish) => out.extend(wish.said),
+            Passed::Other => {}
         }
+        out.extend(handshake.give_back());
+        break;
     }
+    parts.for_each(|part| out.extend_from_slice(part));
     out
 }
 

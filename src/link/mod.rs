@@ -21,6 +21,7 @@ mod plain;
 pub(crate) mod policy;
 mod pump;
 mod records;
+mod repeats;
 mod replication;
 mod stream;
 mod threads;
@@ -31,6 +32,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::spawn_local;
 
 pub(crate) use counters::{LinkCounters, LinkNumbers};
 pub(crate) use desk::Watched;
@@ -38,7 +40,7 @@ pub(crate) use keyring::{Keyring, Ring, files, own_certificate};
 pub(crate) use threads::{Threads, work};
 
 use crate::config::link::{End, Link};
-use crate::net::Listening;
+use crate::net::{Callers, Listening, Shortcuts};
 
 /// What every connection of a link needs.
 #[derive(Clone)]
@@ -51,10 +53,19 @@ struct Context {
     stopping: watch::Receiver<bool>,
 }
 
-/// Starts to accept on the socket of a link; to be called for each. Ends when `stopping` turns true.
+/// What a link takes connections from.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    /// An exit has one; an entry may do without.
+    pub(crate) socket: Option<Listening>,
+    /// Groups of this process; an entry has them.
+    pub(crate) callers: Option<Callers>,
+}
+
+/// Starts to accept what comes to a link; to be called for each. Ends when `stopping` turns true.
 pub(crate) fn open(
     keyring: Arc<Keyring>,
-    socket: Listening,
+    doors: Doors,
     counters: Arc<LinkCounters>,
     threads: &Threads,
     stopping: watch::Receiver<bool>,
@@ -63,23 +74,45 @@ pub(crate) fn open(
     let who = keyring.identity().map_or_else(String::new, |identity| format!(" as {identity}"));
     let context = Context { link, keyring, counters, threads: threads.clone(), stopping };
     let name = context.link.name.clone();
-    let bind = context.link.bind.clone();
+    let Doors { socket, callers } = doors;
+    let bind = || context.link.bind.as_ref().map_or_else(String::new, ToString::to_string);
     let at = match &socket {
-        Listening::Tcp(socket) => socket.local_addr().map_or_else(|_| bind.to_string(), |at| at.to_string()),
-        Listening::Unix(_) => bind.to_string(),
+        Some(Listening::Tcp(socket)) => socket.local_addr().map_or_else(|_| bind(), |at| at.to_string()),
+        Some(Listening::Unix(_)) => bind(),
+        None => "no address, for groups of this process,".to_owned(),
     };
-    match &context.link.end {
-        End::Entry { to, service, .. } => {
+    match (&context.link.end, socket, callers) {
+        (End::Entry { to, service, .. }, socket, Some(callers)) => {
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
-            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket))));
+            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers))));
         }
-        End::Exit { services, .. } => {
+        (End::Exit { services, .. }, Some(socket), _) => {
             let services: Vec<String> =
                 services.iter().map(|(service, target)| format!("'{service}' at {target}")).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));
             threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket))));
         }
+        // The configuration makes no other pairs.
+        _ => {}
     }
+}
+
+/// Entries for whoever asks nodes and is not `redan run`: on the calling thread, whose event loop must be one for tasks that
+/// stay on it, and without sockets that listen. They end with the event loop.
+pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, watch::Sender<bool>) {
+    let (stop, stopping) = watch::channel(false);
+    let mut shortcuts = Shortcuts::default();
+    let (threads, letters) = Threads::new(1);
+    let any = !links.is_empty();
+    for keyring in links {
+        let callers = shortcuts.lead_to(&keyring.link.name);
+        let doors = Doors { socket: None, callers: Some(callers) };
+        open(keyring, doors, Arc::default(), &threads, stopping.clone());
+    }
+    for letters in letters.into_iter().filter(|_| any) {
+        spawn_local(threads::serve(letters));
+    }
+    (shortcuts, stop)
 }
 
 /// After `accept` failed for want of descriptors: the connection that could not be accepted stays in the queue.

@@ -7,20 +7,18 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
 use super::Context;
-use super::entry::{Dialer, Failure};
+use super::entry::{Dialer, Failure, Program};
 use super::keyring::Guest;
 use crate::net::Socket;
 
 /// Four records at a time.
 const BUFFER: usize = 64 * 1024;
 
-pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, from: String) {
+pub(super) async fn entry(context: Context, dialer: Dialer, local: Socket, program: Program) {
     match dialer.tls().await {
-        Ok((stream, guest)) => join(&context, stream, local, guest, &from).await,
+        Ok((stream, guest)) => join(&context, stream, local, guest, &program.accept()).await,
         Err(Failure::Now(why) | Failure::Ever(why) | Failure::Unknown(why)) => {
-            context.counters.refused();
-            tracing::warn!("link '{}': the connection of {from} is reset: {why}", context.link.name);
-            local.reset_when_closed();
+            program.refuse(&context, &dialer.refusals, &local, why);
         }
     }
 }

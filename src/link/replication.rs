@@ -7,7 +7,7 @@
 
 mod answer;
 mod guard;
-mod handshake;
+pub(super) mod handshake;
 mod inquiry;
 mod judge;
 mod lag;

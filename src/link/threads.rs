@@ -51,13 +51,16 @@ impl Threads {
 }
 
 /// The whole life of one thread. Returns when nobody can send it work any more.
-pub(crate) fn work(mut letters: Letters) -> io::Result<()> {
+pub(crate) fn work(letters: Letters) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(async {
-        let scratch = Rc::new(RefCell::new(Scratch::new()));
-        while let Some(job) = letters.recv().await {
-            spawn_local(job(Shared(Rc::clone(&scratch))));
-        }
-    });
+    runtime.block_on(serve(letters));
     Ok(())
+}
+
+/// The same on a thread that has an event loop, which must be one for tasks that stay on it.
+pub(super) async fn serve(mut letters: Letters) {
+    let scratch = Rc::new(RefCell::new(Scratch::new()));
+    while let Some(job) = letters.recv().await {
+        spawn_local(job(Shared(Rc::clone(&scratch))));
+    }
 }

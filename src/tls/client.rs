@@ -3,6 +3,7 @@
 //! Made through `keyring` for a group's nodes. Its verdicts are asked again about connections that are open when the files change.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::pins::ByPin;
 use super::validity::{self, Expiry};
 use super::{TlsError, pem, provider};
 use crate::config::{NodeTls, NodeTrust};
-use crate::topology::address::split_host_port;
+use crate::topology::address::{linked, split_host_port};
 
 #[derive(Debug)]
 pub(crate) struct Reaching {
@@ -116,8 +117,12 @@ fn verifier(
     }
 }
 
-/// The name that the certificate of the node at `address` must carry: `server_name` where set, else its host.
+/// The name that the certificate of the node at `address` must carry: `server_name` where set, else its host. A node behind a
+/// link has no host here: without `server_name` only its key can be trusted, and no name is asked for.
 pub(crate) fn server_name(tls: &NodeTls, address: &str) -> Result<ServerName<'static>, TlsError> {
+    if tls.server_name.is_none() && matches!(tls.trust, NodeTrust::Pins { .. }) && linked(address).is_some() {
+        return Ok(ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()));
+    }
     let host = split_host_port(address).map_or(address, |(host, _)| host);
     let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
     ServerName::try_from(name.clone()).map_err(|_| TlsError::Name { name })

@@ -17,6 +17,13 @@ pub(crate) fn split_host_port(address: &str) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port))
 }
 
+/// The name in `link:dc2`, a node that is reached through a link of this process. What is a port makes it an address as
+/// any other, of a host that is called `link`.
+pub(crate) fn linked(address: &str) -> Option<&str> {
+    let name = address.strip_prefix("link:")?;
+    (!name.is_empty() && !name.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
 /// Puts `host` and `port` together, with brackets where an IPv6 address needs them.
 pub(crate) fn join_host_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -80,6 +87,21 @@ mod tests {
                 assert_eq!(join_host_port(host, port), text);
             }
         }
+    }
+
+    #[test]
+    fn a_link_is_told_from_a_host_that_is_called_so() {
+        for (text, want) in [
+            ("link:dc2", Some("dc2")),
+            ("link:6379", None),
+            ("link:", None),
+            ("links:a", None),
+            ("link:2.dc", Some("2.dc")),
+        ] {
+            assert_eq!(linked(text), want, "{text}");
+            assert!(want.is_none() || split_host_port(text).is_none() && !is_loopback(text), "{text}");
+        }
+        assert_eq!(split_host_port("link:6379"), Some(("link", 6379)));
     }
 
     #[test]

@@ -312,7 +312,10 @@ impl Rescue {
                 decision.orders.push(Order::Follow { who: Station::of(who), whom });
             }
             None => decision.words.push((
-                format!("{} cannot be told where {} is: set replica-announce-ip there", who.address, master.address),
+                format!(
+                    "{} cannot be told where {} is: set replica-announce-ip there, or say in `map` what it is called",
+                    who.address, master.address
+                ),
                 true,
             )),
         }

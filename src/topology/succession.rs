@@ -72,8 +72,8 @@ pub(super) fn plan(members: &[Member], past: &Past, places: &Places, address: &s
     let heir_at = whereabouts(places, master, heir);
     if heir_at.is_none() {
         against.push(format!(
-            "{} is reached at an address of this host, and {} does not say how it reaches it: set replica-announce-ip and \
-             replica-announce-port there",
+            "{} is reached at an address of this host or through a link, and {} does not say how it reaches it: set \
+             replica-announce-ip and replica-announce-port there, or say in `map` what it is called",
             heir.address, master.address
         ));
     }

@@ -40,6 +40,7 @@ fn setup() -> Setup {
     let dialer = Dialer::new(
         Arc::clone(&config.groups[0]),
         Arc::new(Keyring::load(&config.groups[0]).expect("no files to read")),
+        Arc::default(),
     );
     let published = Arc::new(arc_swap::ArcSwap::from_pointee(Snapshot::unknown()));
     let group = GroupView {

@@ -1,6 +1,7 @@
 //! `redan check` as people run it: the built program, a configuration file, real servers.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::certs::Certs;
@@ -14,7 +15,16 @@ pub(crate) fn check(group: &str, files: &[(&str, &str)]) -> (String, i32) {
     }
     let config =
         format!("[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:6380\"\n\n[[group]]\nname = \"main\"\n{group}\n");
-    let path = folder.path().join("proxy.toml");
+    check_in(folder.path(), &config)
+}
+
+/// The same with a whole file, which names other files by their absolute paths.
+pub(crate) fn check_file(config: &str) -> (String, i32) {
+    check_in(tempfile::tempdir().expect("a temporary folder").path(), config)
+}
+
+fn check_in(folder: &Path, config: &str) -> (String, i32) {
+    let path = folder.join("proxy.toml");
     fs::write(&path, config).expect("writable");
     let output = Command::new(env!("CARGO_BIN_EXE_redan")).arg("check").arg(path).output().expect("redan runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,7 @@
 //! The documents say what is so: the README's configuration serves, and every error that clients can get is explained.
 
 mod commands;
+mod guides;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,16 @@ fn the_configuration_in_the_readme_serves() {
         metrics.contains("redan_commands_total{kind=\"write\"} 1\n")
             && metrics.contains("redan_commands_total{kind=\"read\"} 1\n")
     });
+}
+
+#[test]
+fn no_page_asks_for_another_program_to_make_keys() {
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")) {
+        if path.extension().is_some_and(|kind| kind == "md") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains("openssl "), "{}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,10 @@ mod peer;
 mod policy;
 mod renewal;
 mod compression;
+mod bypass;
+mod hosts;
+mod migration;
+mod nodes;
 mod strangers;
 mod stunnel;
 

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::{Report, Seen};
 use crate::config::Group;
 use crate::control::sentinel::Inquiry;
+use crate::net::Shortcuts;
 use crate::topology::tracker::{Action, Event, SentinelView, Tracker};
 
 /// Asks every Sentinel once, those that are discovered meanwhile too. Returns the nodes that they named first.
@@ -16,13 +17,14 @@ pub(super) async fn ask(
     group: &Group,
     tracker: &mut Tracker,
     inquiries: &mut BTreeMap<Arc<str>, Inquiry>,
+    shortcuts: &Arc<Shortcuts>,
 ) -> Vec<Arc<str>> {
     let mut due: Vec<Arc<str>> = tracker.sentinels().map(|sentinel| sentinel.address.clone()).collect();
     let mut asked = JoinSet::new();
     let mut nodes = Vec::new();
     loop {
         for address in due.drain(..) {
-            let known = inquiries.remove(&address).or_else(|| Inquiry::new(address.clone(), group));
+            let known = inquiries.remove(&address).or_else(|| Inquiry::new(address.clone(), group, shortcuts));
             let Some(mut inquiry) = known else { continue };
             asked.spawn(async move {
                 let answer = inquiry.ask().await;

@@ -47,6 +47,33 @@ fn what_the_example_calls_a_default_is_one() {
     assert_eq!(format!("{spelled_out:#?}"), format!("{written:#?}"));
 }
 
+/// With a line that is one, where a guide leaves it out, and the files that it names.
+#[test]
+fn every_configuration_in_the_guides_can_be_read() {
+    let directory = Directory::new();
+    for file in ["link.key", "redis-password", "ca.pem", "redan.pem", "redan.key"] {
+        directory.write(file, "judged by whoever loads it\n");
+    }
+    let peers = EXAMPLE.split('"').filter(|text| text.starts_with("redan1")).collect::<Vec<_>>();
+    let guides = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guides");
+    let (mut configurations, mut marked) = (0, 0);
+    for guide in std::fs::read_dir(guides).unwrap() {
+        let path = guide.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        marked += text.matches("```toml").count();
+        let blocks = text.split("\n```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap_or_default());
+        for block in blocks {
+            // Two in one list are two.
+            let block = block.replacen("\"redan1…\", \"redan1…\"", &format!("\"{}\", \"{}\"", peers[0], peers[1]), 1);
+            let config = directory.load(&block.replace("redan1…", peers[0]));
+            let warnings = config.unwrap_or_else(|errors| panic!("{}\n{block}\n{errors:#?}", path.display())).warnings;
+            assert_eq!(warnings, Vec::<String>::new(), "{}\n{block}", path.display());
+            configurations += 1;
+        }
+    }
+    assert!(configurations >= 10 && configurations == marked, "{configurations} of {marked} were found");
+}
+
 /// Every setting of the example, as `section: key`.
 fn walk(kind: &Kind, table: &DeTable<'_>, found: &mut BTreeSet<String>) {
     for (key, value) in table {

@@ -28,7 +28,34 @@ fn links_alone_are_a_configuration() {
     assert_eq!(pinned.peers, [vec![PEER.parse().unwrap()]]);
     let End::Exit { services, .. } = &exit.end else { panic!("an exit") };
     assert_eq!(services.get("main"), Some(&Target::Tcp("127.0.0.1:6379".to_owned())));
-    assert!(matches!(&exit.bind, Bind::Tcp(address) if address.port() == 7443));
+    assert!(matches!(&exit.bind, Some(Bind::Tcp(address)) if address.port() == 7443));
+}
+
+#[test]
+fn groups_reach_nodes_and_sentinels_through_links() {
+    let group = "[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:6380\"\n[[group]]\nname = \"main\"\n\
+                 nodes = [\"link:dc2\", { address = \"link:6379\", weight = 1 }]\nmap = { \"10.0.0.5:1\" = \"link:dc2\" }\n\
+                 sentinel = { master = \"m\", addresses = [\"link:dc2\"] }\n";
+    let entry = link("entry = \"inside\"\nto = \"dc2:7443\"");
+    let config = Directory::new().load(&format!("{group}{entry}")).unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.links[0].bind, None);
+    let group_read = &config.groups[0];
+    assert!(group_read.goes_over("dc2") && !group_read.goes_over("6379"), "a port makes it a host");
+    assert_eq!(&*group_read.map[0].dialled, "link:dc2");
+
+    let exit = entry.replace("entry = \"inside\"", "exit = \"0.0.0.0:7443\"");
+    for (text, expected) in [
+        (group.to_owned(), "no [[link]] with an `entry` is called \"dc2\"; add a [[link]]"),
+        (format!("{group}{exit}"), "no [[link]] with an `entry` is called \"dc2\""),
+        (format!("{group}{entry}permissions = \"0700\"\n"), "no program connects to an entry that is \"inside\""),
+        (group.replace("link:dc2\", {", "link:dc3\", {") + &entry, "called \"dc3\"; write \"link:dc2\""),
+    ] {
+        let errors = Directory::new().load(&text).expect_err(expected);
+        assert!(errors.iter().any(|error| error.contains(expected)), "{expected}\n{errors:#?}");
+    }
+    let unused = Directory::new().load(&entry).unwrap().warnings;
+    assert!(unused[0].contains("nothing can use this link: write \"link:dc2\""), "{unused:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ const LONGEST: usize = 16 * 1024;
 const BOUNDS: Bounds = Bounds { arguments: 64, bulk: LONGEST as u64, authenticated: true };
 
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(in crate::link) struct Handshake {
     announced: Option<Announced>,
     scanner: RequestScanner,
     /// What has not been passed on: a command that has not come as a whole, or what stands behind PSYNC.
@@ -29,7 +29,7 @@ pub(super) struct Handshake {
 
 /// What the connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Channel {
+pub(in crate::link) enum Channel {
     /// The only one of a replica, or the one that its stream comes over.
     Main,
     /// A replica's second one, for the data alone. Redis names the first one; Valkey does not.
@@ -40,7 +40,7 @@ pub(super) enum Channel {
 
 /// Where reading the commands came to.
 #[derive(Debug)]
-pub(super) enum Passed {
+pub(in crate::link) enum Passed {
     Waits,
     Sync(Wish),
     /// It is no replica, or speaks of something that is not known here.
@@ -49,8 +49,8 @@ pub(super) enum Passed {
 
 /// PSYNC or SYNC, which was not passed on yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
-    pub(super) said: Vec<u8>,
+pub(in crate::link) struct Wish {
+    pub(in crate::link) said: Vec<u8>,
     /// The history that the replica has; `None` when it asks for everything.
     pub(super) history: Option<String>,
     /// The number of the next byte that it wants of that history.
@@ -66,7 +66,7 @@ enum Step {
 
 impl Handshake {
     /// `asked_before`: another end of a link may have put its own questions before PSYNC.
-    pub(super) fn new(announced: Option<Announced>, asked_before: bool) -> Self {
+    pub(in crate::link) fn new(announced: Option<Announced>, asked_before: bool) -> Self {
         Self {
             announced,
             scanner: RequestScanner::new(),
@@ -91,18 +91,18 @@ impl Handshake {
         self.address.as_ref().map_or_else(|| format!("{who}:{port}"), |address| format!("{who} {address}:{port}"))
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in crate::link) fn push(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
     }
 
     /// What was pushed and not passed on; nothing is kept.
-    pub(super) fn give_back(&mut self) -> Vec<u8> {
+    pub(in crate::link) fn give_back(&mut self) -> Vec<u8> {
         self.scanner = RequestScanner::new();
         std::mem::take(&mut self.held)
     }
 
     /// Gives out what the master shall read, and counts its commands, each of which will be answered.
-    pub(super) fn pass(&mut self, out: &mut Vec<u8>, commands: &mut u32) -> Passed {
+    pub(in crate::link) fn pass(&mut self, out: &mut Vec<u8>, commands: &mut u32) -> Passed {
         let mut at = 0;
         let passed = loop {
             let rest = &self.held[at..];

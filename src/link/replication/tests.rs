@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Bind;
-use crate::config::link::{Announced, Pinned, Replicas, Trust};
+use crate::config::link::{Announced, Commands, Pinned, Replicas, Trust};
 use crate::resp::encode;
 
 const OLD: &str = "1111111111111111111111111111111111111111";
@@ -14,18 +14,19 @@ fn link(announce: Option<Announced>, is_entry: bool, replicas: Replicas) -> Arc<
     let to = "there:7443".to_owned();
     let end = match is_entry {
         true => End::Entry { to, service: "main".to_owned(), announce },
-        false => End::Exit { services: std::collections::BTreeMap::new() },
+        false => End::Exit { services: std::collections::BTreeMap::new(), commands: Commands::All },
     };
     Arc::new(Link {
         name: "there".to_owned(),
-        bind: Bind::Tcp("127.0.0.1:8000".parse().expect("an address")),
+        bind: Some(Bind::Tcp("127.0.0.1:8000".parse().expect("an address"))),
         end,
-        trust: Trust::Link(Pinned { identity: "key".into(), peers: Vec::new() }),
+        trust: Trust::Link(Pinned { identity: "key".into(), peers: Vec::new(), peers_file: None }),
         resume: Duration::ZERO,
         replay: 1,
         connect_timeout: Duration::ZERO,
         max_connections: 1,
         replicas,
+        compression: None,
     })
 }
 

@@ -48,7 +48,7 @@ fn private(path: &Path, text: &str) -> String {
 }
 
 /// A key and certificate as stunnel takes them, and the line by which Redan knows it.
-fn foreign_key(folder: &Path) -> (String, String) {
+pub(super) fn foreign_key(folder: &Path) -> (String, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate = rcgen::CertificateParams::new(vec!["stunnel".to_owned()]).expect("a name");
     let certificate = certificate.self_signed(&key).expect("a certificate").pem();

@@ -12,6 +12,16 @@ pub(crate) struct Endpoint {
     proxy: Proxy,
 }
 
+/// What an admin endpoint tells.
+pub(crate) fn metrics_of(admin: &str) -> String {
+    let mut stream = TcpStream::connect(admin).expect("the admin endpoint");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("writable");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    text
+}
+
 impl Endpoint {
     /// Waits until the group has a master and `nodes` of it are readable. `listener` and `group` are lines of those sections.
     pub(crate) fn start(nodes: &[String], listener: &str, group: &str) -> Self {
@@ -121,12 +131,7 @@ impl Endpoint {
     }
 
     pub(crate) fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.proxy.address(0)).expect("the admin endpoint");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("writable");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-        text
+        metrics_of(&self.proxy.address(0))
     }
 
     /// What buffers of clients hold, by the process's own account.
