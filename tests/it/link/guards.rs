@@ -187,7 +187,10 @@ fn lag_and_headroom_are_seen_and_a_small_backlog_is_warned_of() {
     let replica = linked.replica(Redis::options());
     replica.wait_for_link();
     let read = |name: &str| metric(&linked.entry, &format!("redan_link_{name}{{link=\"there\"}}"));
-    eventually("it is level", || read("lag_bytes").is_some());
+    // The master begins to send the stream when it has been acknowledged that the data has come.
+    master.ok(&["SET", "key", "value"]);
+    wait_until_equal(&master, &replica);
+    eventually("it is level", || read("lag_bytes") == Some(0.0));
     replica.freeze();
     let mut seen = (0.0_f64, 0.0_f64);
     eventually("it is behind", || {
