@@ -1,7 +1,9 @@
 //! Replicas whose data comes over a connection of its own, where the server has that; over the one connection where not.
 
+use std::time::Duration;
+
 use super::linked::{Linked, metric, wait_until_equal};
-use crate::support::redis::{Redis, eventually};
+use crate::support::redis::{Redis, eventually, within};
 
 /// What makes such replicas of the server that is tested. Redis has it from 8.0 on, Valkey from 8.0 on.
 fn lines() -> Vec<&'static str> {
@@ -20,14 +22,14 @@ fn a_replica_is_announced_and_counted_once_however_many_connections_it_has() {
     let lines = lines();
     let options = || lines.iter().fold(Redis::options(), |options, line| options.line(line));
     // Long enough that two replicas meet.
-    let slow = options().line("rdb-key-save-delay 200").line("rdbcompression no");
+    let slow = options().line("rdb-key-save-delay 500").line("rdbcompression no");
     let master = slow.start();
     master.ok(&["DEBUG", "POPULATE", "3000", "key", "1000"]);
     let linked = Linked::to(&master, "announce = \"10.9.8.7:7777\"\nfull_syncs = 1", "");
     let replicas = [(); 2].map(|()| linked.replica(options()));
     let (mut named, mut second) = (0, false);
     let read = |name: &str| metric(&linked.entry, &format!("redan_link_{name}"));
-    eventually("both have their data", || {
+    within(Duration::from_secs(60), "both have their data", || {
         let info = master.command(&["INFO", "replication"]);
         // Valkey shows the second connection, Redis that the stream comes over the first one meanwhile.
         second |= info.contains("type=rdb-channel") || info.contains("state=send_bulk_and_stream");
