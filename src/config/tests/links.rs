@@ -50,6 +50,16 @@ fn each_mistake_is_named_with_its_line() {
             "`redan keygen dc1.key`",
         ),
         (link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\nservice = \"x\""), 7, "`service` is what an entry asks for"),
+        (
+            link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\ncompression = \"gzip\""),
+            7,
+            "write \"off\" or \"lz4\" or \"zstd\"",
+        ),
+        (
+            link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\nmode = \"tls\"\ncompression = \"lz4\""),
+            8,
+            "plain TLS has no compression",
+        ),
     ];
     for (text, line, expected) in table {
         let errors = Directory::new().load(&text).expect_err(expected);
