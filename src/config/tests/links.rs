@@ -117,6 +117,16 @@ fn each_mistake_is_named_with_its_line() {
         (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\ncommands = \"sentinel\""), 7, "write it at the exit"),
         (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\npeers_file = \"none\""), 7, "none cannot be read"),
         (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"").replace(PEER, " "), 4, "\"\" is no identity"),
+        (
+            link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\ncompression = \"gzip\""),
+            7,
+            "write \"off\" or \"lz4\" or \"zstd\"",
+        ),
+        (
+            link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\nmode = \"tls\"\ncompression = \"lz4\""),
+            8,
+            "plain TLS has no compression",
+        ),
     ];
     for (text, line, expected) in table {
         let errors = Directory::new().load(&text).expect_err(expected);

@@ -37,8 +37,15 @@ fn descriptors_at_rest(proxy: &Proxy, address: &str, knocked: &str) -> usize {
     let refusals = || proxy.said().matches(knocked).count();
     for _ in 0..KNOCKS {
         let before = refusals();
-        drop(connect(address));
-        eventually("it has looked at it", || refusals() > before);
+        let mut knocked_at = None::<Instant>;
+        // What repeats may be said once a second.
+        eventually("it has looked at it", || {
+            if knocked_at.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+                drop(connect(address));
+                knocked_at = Some(Instant::now());
+            }
+            refusals() > before
+        });
     }
     proxy.signal("HUP");
     eventually("its files are watched", || proxy.said().contains("SIGHUP: read all files"));
@@ -140,7 +147,7 @@ fn frames_that_break_the_protocol_end_their_stream_alone() {
         (vec![frame(FIN, &number(0)), frame(FIN, &number(0))], "it sent bytes behind its end"),
         (vec![frame(DATA, b"PING\r\n"), frame(99, &none)], "it sent a frame of unknown type 99"),
         (vec![frame(DATA, &none)], "it sent a frame of type 3 with 0 bytes, which is not its length"),
-        (vec![vec![DATA, 1, 0, 0]], "it sent a frame of type 3 with 65536 bytes, which is not its length"),
+        (vec![vec![DATA, 1, 0, 1]], "it sent a frame of type 3 with 65537 bytes, which is not its length"),
         (vec![vec![RESET, 0xff, 0xff, 0xff]], "it sent a frame of type 8 with 16777215 bytes"),
         (vec![frame(ACK, b"1234567")], "it sent a frame of type 4 with 7 bytes"),
     ];

@@ -125,7 +125,8 @@ pub(super) fn begin(address: &str, key: &str, id: u8, resume: bool, position: Po
 }
 
 pub(super) fn welcome((received, delivered, window): Position) -> Vec<u8> {
-    let mut payload = vec![1];
+    // Version 1, and no flags.
+    let mut payload = vec![1, 0];
     payload.extend(received.to_be_bytes());
     payload.extend(delivered.to_be_bytes());
     payload.extend(window.to_be_bytes());
