@@ -145,6 +145,8 @@ pub(super) fn answer(socket: TcpStream, key: &str) -> StreamOwned<ServerConnecti
         .with_single_cert(vec![certificate], key)
         .expect("they belong together");
     config.alpn_protocols = vec![b"redan-link/1".to_vec()];
+    // A link has none.
+    config.send_tls13_tickets = 0;
     socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     StreamOwned::new(ServerConnection::new(Arc::new(config)).expect("a connection"), socket)
 }
