@@ -7,9 +7,10 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::{Pump, Stop};
+use super::{Policed, Pump, Stop};
 use crate::link::counters::LinkCounters;
 use crate::link::replication::Replication;
+use crate::link::stream::Stream;
 
 /// Read at a time while the beginning of a connection is looked at.
 const HANDSHAKE: usize = 4096;
@@ -31,7 +32,7 @@ impl Pump {
         };
         let mut moved = false;
         while replication.mediates() {
-            let first = self.policed.as_ref().map_or(self.stream.pending()[0], |policed| policed.waiting());
+            let first = incoming(&self.stream, self.policed.as_deref());
             let taken = if first.is_empty() { 0 } else { replication.wire_said(first, now) };
             if taken == 0 {
                 break;
@@ -68,8 +69,7 @@ impl Pump {
             }
         }
         // What came while the master is asked waits.
-        let waits = self.policed.as_ref().map_or(self.stream.pending()[0], |policed| policed.waiting());
-        let held = replication.mediates() && !waits.is_empty();
+        let held = replication.mediates() && !incoming(&self.stream, self.policed.as_deref()).is_empty();
         Ok((moved, held))
     }
 
@@ -117,6 +117,11 @@ impl Pump {
         self.paused = room.err().map(|until| desk.origin + until);
         room.unwrap_or(0)
     }
+}
+
+/// What came over the wire and is next: as it is, or what the commands of an exit let through of it.
+fn incoming<'a>(stream: &'a Stream, policed: Option<&'a Policed>) -> &'a [u8] {
+    policed.map_or_else(|| stream.pending()[0], Policed::waiting)
 }
 
 /// So much of what comes from this side has gone on. To be called before it is looked at, by which the data may end.

@@ -98,9 +98,23 @@ fn a_master_that_does_not_say_what_it_has_is_trusted_unless_told_otherwise() {
 
 #[test]
 fn the_exit_can_be_the_one_that_asks() {
+    exit_asks("");
+}
+
+/// Every word goes by the policy first, and what the link itself asks does not confuse it.
+#[test]
+fn an_exit_for_replication_alone_asks_as_well() {
+    exit_asks("commands = \"replication\"\nfull_syncs = 1");
+}
+
+fn exit_asks(more: &str) {
     let mut master = Redis::start();
     master.ok(&["DEBUG", "POPULATE", "100", "key", "10"]);
-    let linked = Linked::to(&master, "empty_master = \"allow\"", "empty_master = \"refuse\"\nempty_below = 10");
+    let linked = Linked::to(
+        &master,
+        "empty_master = \"allow\"",
+        &format!("empty_master = \"refuse\"\nempty_below = 10\n{more}"),
+    );
     let replica = linked.replica(Redis::options());
     replica.wait_for_link();
     eventually("the replica has it", || keys_of(&replica) == ":100\r\n");
