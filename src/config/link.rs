@@ -104,8 +104,8 @@ impl Commands {
 pub(crate) enum End {
     /// Programs of this side connect here.
     Entry { to: String, service: String, announce: Option<Announced> },
-    /// Entries connect here; each service is a target on this side.
-    Exit { services: BTreeMap<String, Target>, commands: Commands },
+    /// Entries connect here; each service is one or several targets on this side, of which the first that can be reached serves.
+    Exit { services: BTreeMap<String, Vec<Target>>, commands: Commands },
 }
 
 /// What a replica that connects to an entry is called at the master.
@@ -294,7 +294,7 @@ fn exit(section: &Section<'_>) -> Option<End> {
     let mut targets = BTreeMap::new();
     let to = section.text("to");
     if let Some(target) = to.and_then(|to| target(section, "to", to)) {
-        targets.insert(SERVICE.to_owned(), target);
+        targets.insert(SERVICE.to_owned(), vec![target]);
     }
     if section.text("service").is_some() {
         section.error("service", "an exit has `services`, or one target `to`; `service` is what an entry asks for");
@@ -309,15 +309,13 @@ fn exit(section: &Section<'_>) -> Option<End> {
     for (name, value) in services.into_iter().flatten() {
         let at = name.span().start;
         section.parse("services", Text { text: name.get_ref(), at }, values::name);
-        let text = value.get_ref().as_str().map(|text| Text { text, at: value.span().start });
-        match text {
-            Some(text) => {
-                let target = target(section, "services", text);
-                targets.extend(target.map(|target| (name.get_ref().to_string(), target)));
-            }
-            None => {
-                section.source().error(value.span().start, "a service is \"host:port\" or \"unix:/path\", in quotes")
-            }
+        let listed = value.get_ref().as_array().map(|list| list.iter().collect()).unwrap_or_else(|| vec![value]);
+        let served: Vec<Target> = listed.iter().filter_map(|value| served(section, value)).collect();
+        if listed.is_empty() {
+            section.source().error(value.span().start, "a service without a target serves nobody");
+        }
+        if !served.is_empty() {
+            targets.insert(name.get_ref().to_string(), served);
         }
     }
     if !section.has("to") && services.is_none() {
@@ -329,6 +327,17 @@ fn exit(section: &Section<'_>) -> Option<End> {
     }
     let commands = section.choice("commands", &Commands::NAMES).unwrap_or(Commands::All);
     (!targets.is_empty()).then_some(End::Exit { services: targets, commands })
+}
+
+/// One target of a service.
+fn served(section: &Section<'_>, value: &Spanned<DeValue<'_>>) -> Option<Target> {
+    let at = value.span().start;
+    let Some(text) = value.get_ref().as_str() else {
+        let advice = "a service is \"host:port\" or \"unix:/path\", in quotes, or a list of them";
+        section.source().error(at, advice);
+        return None;
+    };
+    target(section, "services", Text { text, at })
 }
 
 fn target(section: &Section<'_>, key: &str, text: Text<'_>) -> Option<Target> {

@@ -254,23 +254,22 @@ impl Exit {
         let End::Exit { services, .. } = &self.context.link.end else {
             return Err((Code::Service, "this is no exit".to_owned()));
         };
-        let Some(target) = services.get(service) else {
+        let Some(targets) = services.get(service) else {
             let known: Vec<&str> = services.keys().map(String::as_str).collect();
             return Err((Code::Service, format!("the exit has no service '{service}', it has {}", known.join(", "))));
         };
-        let timeout = self.context.link.connect_timeout;
-        let failed =
-            |why: String| (Code::Target, format!("the target of service '{service}' cannot be reached: {why}"));
-        match target {
-            Target::Tcp(address) => {
-                let socket = net::dial(address, timeout).await.map_err(|error| failed(error.to_string()))?;
-                Ok(Socket::Tcp(socket))
-            }
-            Target::Unix(path) => {
-                let socket = UnixStream::connect(path).await;
-                socket.map(Socket::Unix).map_err(|error| failed(format!("{}: {error}", path.display())))
+        // The entry waits no longer than that for all of them.
+        let share = u32::try_from(targets.len().max(1)).unwrap_or(u32::MAX);
+        let timeout = self.context.link.connect_timeout / share;
+        let mut failures = Vec::new();
+        for target in targets {
+            match reach(target, timeout).await {
+                Ok(socket) => return Ok(socket),
+                Err(why) => failures.push(why),
             }
         }
+        let why = failures.join("; ");
+        Err((Code::Target, format!("the target of service '{service}' cannot be reached: {why}")))
     }
 
     /// Without frames, for an end that is not Redan.
@@ -298,6 +297,16 @@ impl Exit {
         match self.connect(service).await {
             Ok(local) => plain::join(&self.context, stream, local, guest, &from.to_string()).await,
             Err((_, why)) => self.refuse(from, &why),
+        }
+    }
+}
+
+async fn reach(target: &Target, timeout: Duration) -> Result<Socket, String> {
+    match target {
+        Target::Tcp(address) => net::dial(address, timeout).await.map(Socket::Tcp).map_err(|error| error.to_string()),
+        Target::Unix(path) => {
+            let socket = UnixStream::connect(path).await;
+            socket.map(Socket::Unix).map_err(|error| format!("{}: {error}", path.display()))
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) use desk::Watched;
 pub(crate) use keyring::{Keyring, Ring, files, own_certificate};
 pub(crate) use threads::{Threads, work};
 
-use crate::config::link::{End, Link};
+use crate::config::link::{End, Link, Target};
 use crate::net::{Callers, Listening, Shortcuts};
 
 /// What every connection of a link needs.
@@ -87,8 +87,11 @@ pub(crate) fn open(
             threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers))));
         }
         (End::Exit { services, .. }, Some(socket), _) => {
-            let services: Vec<String> =
-                services.iter().map(|(service, target)| format!("'{service}' at {target}")).collect();
+            let at_targets = |(service, targets): (&String, &Vec<Target>)| {
+                let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+                format!("'{service}' at {}", targets.join(", else "))
+            };
+            let services: Vec<String> = services.iter().map(at_targets).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));
             threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket))));
         }

@@ -132,6 +132,24 @@ fn one_process_carries_several_links_beside_listeners_and_services_have_names() 
 }
 
 #[test]
+fn a_service_with_several_targets_is_served_by_the_first_that_can_be_reached() {
+    let (mut one, two) = (Redis::start(), Redis::start());
+    one.ok(&["SET", "which", "one"]);
+    two.ok(&["SET", "which", "two"]);
+    let keys = Keys::make();
+    let services = format!("services = {{ main = [\"{}\", \"{}\"] }}", one.address(), two.address());
+    let exit = Proxy::start(&keys.exit_to("", "127.0.0.1:0", &services));
+    let entry = Proxy::start(&keys.entry_to(&exit.address(0), "127.0.0.1:0", ""));
+    let mut before = Client::connect(&entry.address(0));
+    assert_eq!(before.text(&["GET", "which"]).as_deref(), Some("one"));
+    one.kill();
+    assert_eq!(Client::connect(&entry.address(0)).text(&["GET", "which"]).as_deref(), Some("two"));
+    one.restart();
+    one.ok(&["SET", "which", "one"]);
+    assert_eq!(Client::connect(&entry.address(0)).text(&["GET", "which"]).as_deref(), Some("one"));
+}
+
+#[test]
 fn unix_sockets_at_both_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let (target, local) = (folder.path().join("redis.sock"), folder.path().join("link.sock"));

@@ -82,7 +82,7 @@ impl<'a> Links<'a> {
             Target::Unix(_) => false,
         };
         let leads_there = |link: &&Arc<Link>| match &link.end {
-            End::Exit { services, .. } => services.values().any(is_it),
+            End::Exit { services, .. } => services.values().flatten().any(is_it),
             End::Entry { .. } => false,
         };
         self.all.iter().find(leads_there).map(|link| &**link)

@@ -27,7 +27,7 @@ fn links_alone_are_a_configuration() {
     let Trust::Link(pinned) = &entry.trust else { panic!("a link") };
     assert_eq!(pinned.peers, [vec![PEER.parse().unwrap()]]);
     let End::Exit { services, .. } = &exit.end else { panic!("an exit") };
-    assert_eq!(services.get("main"), Some(&Target::Tcp("127.0.0.1:6379".to_owned())));
+    assert_eq!(services.get("main"), Some(&vec![Target::Tcp("127.0.0.1:6379".to_owned())]));
     assert!(matches!(&exit.bind, Some(Bind::Tcp(address)) if address.port() == 7443));
 }
 
@@ -89,6 +89,8 @@ fn each_mistake_is_named_with_its_line() {
         (link("exit = \"0.0.0.0:7443\""), 1, "an exit lacks its target"),
         (link("exit = \"0.0.0.0:7443\"\nto = \"a:1\"\nservices = { x = \"b:1\" }"), 6, "write it into `services`"),
         (link("exit = \"0.0.0.0:7443\"\nservices = { x = 1 }"), 6, "a service is \"host:port\""),
+        (link("exit = \"0.0.0.0:7443\"\nservices = { x = [\"a:1\", 2] }"), 6, "a service is \"host:port\""),
+        (link("exit = \"0.0.0.0:7443\"\nservices = { x = [] }"), 6, "without a target serves nobody"),
         (link("exit = \"unix:sock\"\nto = \"a:1\""), 5, "an exit is reached over the network"),
         (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"\ntls = { ca = \"certs/ca.pem\" }"), 7, "lacks `cert`"),
         (link("entry = \"127.0.0.1:8000\"\nto = \"a:1\"").replace(PEER, &wrong_letter), 4, "its checksum is wrong"),

@@ -59,6 +59,7 @@ const DIFFERENCES: &[(&str, How, &str)] = &[
     ("MEMORY DOCTOR", How::Kind, "memory"),
     ("MEMORY MALLOC-STATS", How::Kind, "memory"),
     ("MEMORY STATS", How::Fields, "memory"),
+    ("OBJECT IDLETIME", How::Kind, "seconds, which may be over between the two"),
     ("PEXPIRETIME", How::Kind, "time"),
     ("PSYNC", How::Refused("NOMASTERLINK"), "a replica belongs on a link or on the node itself"),
     ("PTTL", How::Kind, "time"),
