@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::lock;
 use super::pace::Pace;
 use super::replication::{Progress, Why};
 
@@ -91,11 +92,6 @@ impl Default for Desk {
             replicas: Mutex::default(),
         }
     }
-}
-
-/// Nothing that is done under these locks can panic halfway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {

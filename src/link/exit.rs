@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -22,7 +22,7 @@ use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::{Packed, Wire};
-use super::{Context, accept_failed, plain};
+use super::{Context, accept_failed, lock, plain};
 use crate::config::link::{End, Target, Trust};
 use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
 use crate::net::{self, Listening, Socket};
@@ -100,11 +100,6 @@ impl Drop for Stranger {
             }
         }
     }
-}
-
-/// Nothing that is done under these locks can panic halfway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Exit {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
@@ -15,6 +15,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use super::frame::short;
+use super::lock;
 use crate::config::link::{End, Link, Peer, Trust};
 use crate::identity::Identity;
 use crate::tls::contents::{Contents, Digest};
@@ -77,7 +78,7 @@ pub(super) struct Known(Mutex<Peer>);
 impl Known {
     /// Whether whoever has proven this key is the same peer.
     pub(super) fn is(&self, key: &Identity) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+        lock(&self.0).contains(key)
     }
 }
 
@@ -190,7 +191,7 @@ impl Keyring {
 
     /// Takes note of who has come in. It is judged once more, because the files may have changed during its handshake.
     pub(super) fn admit(self: &Arc<Self>, proof: Proof) -> Result<Guest, String> {
-        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guests = lock(&self.guests);
         let shown = match &proof {
             Proof::Key(key) => vec![*key],
             Proof::Chain(_) => Vec::new(),
@@ -214,8 +215,8 @@ impl Keyring {
             tracing::info!("link '{name}': this end is {now} from now on, it was {before}");
         }
         let (mut closed, mut first) = (0_u64, None);
-        for seat in self.guests.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
-            let mut known = seat.known.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for seat in lock(&self.guests).values_mut() {
+            let mut known = lock(&seat.known.0);
             match new.judge(&seat.proof, &known) {
                 Ok(keys) => {
                     *known = keys;
@@ -263,7 +264,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.keyring.guests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        lock(&self.keyring.guests).remove(&self.number);
     }
 }
 

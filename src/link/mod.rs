@@ -29,7 +29,7 @@ mod traffic;
 mod wire;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -116,6 +116,11 @@ pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, watch::Sender<bool>)
         spawn_local(threads::serve(letters));
     }
     (shortcuts, stop)
+}
+
+/// For what never panics halfway while it is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// After `accept` failed for want of descriptors: the connection that could not be accepted stays in the queue.

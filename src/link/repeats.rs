@@ -3,9 +3,10 @@
 //! Replicas and probes try again many times a second while the other side is down; the operator needs to read it once. Used by
 //! both ends.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
+use super::lock;
 use crate::rarely::Rarely;
 
 #[derive(Debug, Default)]
@@ -20,8 +21,7 @@ struct Last {
 impl Repeats {
     /// Whether this is to be written now; if so, what to put behind it.
     pub(super) fn allow(&self, why: &str, now: Instant) -> Option<String> {
-        // Nothing that is done under this lock can panic halfway.
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         if last.why != why {
             *last = Last { why: why.to_owned(), rarely: Rarely::default() };
         }

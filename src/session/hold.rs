@@ -9,6 +9,7 @@ use super::holding::{Exhausted, Share};
 use super::{Flow, Inner, Session};
 use crate::limits;
 use crate::route;
+use crate::topology::Flavor;
 
 /// A timer, made only when a session must wait.
 pub(super) type Sleeping = Pin<Box<tokio::time::Sleep>>;
@@ -84,7 +85,13 @@ impl Session {
         let waited = pool.unserved_since().map_or(self.context.listener.hold, |since| since.elapsed());
         let snapshot = pool.snapshot();
         if snapshot.busy {
-            return BUSY.to_owned();
+            let server = match self.context.edition().flavor {
+                Flavor::Redis => "Redis",
+                Flavor::Valkey => "Valkey",
+            };
+            return format!(
+                "BUSY {server} is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            );
         }
         let failure = pool.last_failure();
         let (problem, reason) = match snapshot.master() {
@@ -144,9 +151,6 @@ impl Session {
         false
     }
 }
-
-/// As the server says it.
-const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 
 /// Rounds of questions that a session waits for.
 const ROUNDS: u32 = 3;

@@ -77,16 +77,17 @@ pub(super) fn unusable_list(files: &[impl AsRef<Path>], error: &CertRevocationLi
     TlsError::NoRevocationList { file, problem: format!("{error:?}") }
 }
 
-/// Lines of a file that people write; what stands behind `#` is for them.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty())
+/// Lines of a file that people write, with their numbers; what stands behind `#` is for them.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    (1..).zip(lines).filter(|(_, line)| !line.is_empty())
 }
 
 /// One pin a line.
 pub(super) fn pins(contents: &Contents, file: &Path) -> Result<Vec<Pin>, TlsError> {
     let wrong = |problem: String| TlsError::NoPins { file: file.to_owned(), problem };
     let text = std::str::from_utf8(contents.of(file)?).map_err(|_| wrong("it is not text".to_owned()))?;
-    match lines(text).map(pin).collect::<Result<Vec<Pin>, String>>() {
+    match lines(text).map(|(_, line)| pin(line)).collect::<Result<Vec<Pin>, String>>() {
         Ok(pins) if pins.is_empty() => Err(wrong("it is empty".to_owned())),
         pins => pins.map_err(wrong),
     }
@@ -100,7 +101,5 @@ pub(super) fn peers(contents: &Contents, file: &Path) -> Result<Vec<Peer>, TlsEr
     if text.trim().is_empty() {
         return Err(wrong("it is empty; to let nobody in, leave a comment in it".to_owned()));
     }
-    let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line.split('#').next().unwrap_or_default()));
-    let of_line = |(at, line): (usize, &str)| peer(line).map_err(|why| wrong(format!("line {at}: {why}")));
-    numbered.filter(|(_, line)| !line.trim().is_empty()).map(of_line).collect()
+    lines(text).map(|(at, line)| peer(line).map_err(|why| wrong(format!("line {at}: {why}")))).collect()
 }

@@ -4,7 +4,7 @@
 //! what is let through.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use super::{Pump, Stop};
 use crate::config::link::{End, Link};
 use crate::limits::LINK_DEAD;
 use crate::link::counters::LinkCounters;
+use crate::link::lock;
 use crate::link::policy::Policy;
 use crate::link::policy::conversation::Conversation;
 use crate::link::replication::Replication;
@@ -39,7 +40,7 @@ impl Refusals {
 
     fn tell(&self, refused: u64, last: &str, whom: &str) {
         self.counters.commands_refused(refused);
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = lock(&self.log);
         if let Some(more) = log.allow(Instant::now()) {
             let (link, policy) = (&self.link, self.policy.name());
             tracing::warn!(
