@@ -10,7 +10,8 @@ mod counters;
 mod desk;
 mod entry;
 mod exit;
-pub(crate) mod frame;
+pub(crate) mod flight;
+mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod keyring;
