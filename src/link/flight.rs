@@ -79,7 +79,7 @@ mod tests {
     /// A path that moves `rate` bytes a second and takes `trip` there and back; `until` passes. What moves in the last second.
     fn moves(flight: &mut Flight, start: Instant, until: Duration, rate: impl Fn(Duration) -> (u64, Duration)) -> u64 {
         const STEP: Duration = Duration::from_micros(250);
-        let (mut sent, mut acknowledged, mut left) = (0, 0, 0);
+        let (mut sent, mut acknowledged) = (0, 0);
         // Number and when its acknowledgement comes.
         let mut coming = std::collections::VecDeque::new();
         let mut time = Duration::ZERO;
@@ -88,7 +88,6 @@ mod tests {
             time += STEP;
             let now = start + time;
             let (rate, trip) = rate(time);
-            left = (left + (rate as f64 * STEP.as_secs_f64()) as u64).min(sent - acknowledged);
             while coming.front().is_some_and(|(_, at)| *at <= time) {
                 let (number, _) = coming.pop_front().expect("there is one");
                 acknowledged = number;

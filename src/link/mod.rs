@@ -10,8 +10,8 @@ mod counters;
 mod desk;
 mod entry;
 mod exit;
-pub(crate) mod flight;
-mod frame;
+mod flight;
+pub(crate) mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod keyring;

@@ -205,7 +205,8 @@ impl Stream {
         let owed = self.delivered - self.told;
         let old = self.owes_since.is_some_and(|since| now.saturating_duration_since(since) >= ACK_DELAY);
         let ends = self.peer_end.is_some_and(|end| self.delivered > end);
-        if owed > 0 && (has_data || old || ends || owed >= (self.own_window / ACK_SHARE).min(LINK_ACK) || !self.control.is_empty()) {
+        let many = owed >= (self.own_window / ACK_SHARE).min(LINK_ACK);
+        if owed > 0 && (has_data || old || ends || many || !self.control.is_empty()) {
             self.told = self.delivered;
             self.owes_since = None;
             Control::Ack(self.delivered).encode(&mut self.control);
