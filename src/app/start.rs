@@ -89,16 +89,21 @@ pub(super) fn control(
     shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
     promotions: Vec<mpsc::Receiver<Promotion>>,
+    shared: &Shared,
 ) -> Result<(), StartError> {
     let group = |index: usize, promotions| {
         let (view, workers) = (&views[index], workers.to_vec());
+        let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
         GroupControl {
             config: Arc::clone(&config.groups[index]),
             keyring: Arc::clone(&keyrings[index]),
             shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
-            published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
+            published: Box::new(move |snapshot| {
+                since.note(snapshot.epoch, started.elapsed());
+                workers.iter().for_each(|worker| worker.topology(index));
+            }),
             promotions,
         }
     };
