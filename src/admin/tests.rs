@@ -69,6 +69,8 @@ fn state() -> AdminState {
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
         renewals: Arc::default(),
+        chronicle: Arc::default(),
+        viewers: Viewers::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
         since: vec![Arc::default()],
@@ -229,7 +231,7 @@ fn other_requests_are_refused() {
     let long = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(HEAD_BYTES));
     let many = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(HEADERS + 1));
     let rows: &[(&str, &str, &str)] = &[
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "ask for /metrics"),
+        ("GET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "ask for /, /metrics"),
         ("GET /metrics/x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", ""),
         ("POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405 ", "allow: GET, HEAD"),
         ("GET /healthz?verbose HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ", "ok"),

@@ -22,12 +22,13 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Crowd, Promote, Resident, Since};
+use crate::admin::{AdminState, Crowd, Promote, Resident, Since, Viewers};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
 use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
+use crate::chronicle::Chronicle;
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
@@ -85,13 +86,13 @@ struct Bound {
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config) -> ExitCode {
+pub(crate) fn run(config: Config, chronicle: Arc<Chronicle>) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config) {
+    match run_until_ended(config, chronicle) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -100,14 +101,14 @@ pub(crate) fn run(config: Config) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
         let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew)?;
+        let Bound { listeners, admin, running } = start(config, renew, chronicle)?;
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
         Ok(drain::until_ended(running, signals).await)
     })
@@ -157,14 +158,14 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 /// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
+fn start(config: Config, renew: Arc<Notify>, chronicle: Arc<Chronicle>) -> Result<Bound, StartError> {
     let config = Arc::new(config);
     let Prepared { doors, keyrings, sockets, links, admin, resident } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     confine(&config, &keyrings)?;
-    let shared = Shared::new(&config);
+    let shared = Shared::new(&config, chronicle);
     let mut shortcuts = Shortcuts::default();
     let links = start::doors(links, &mut shortcuts);
     let shortcuts = Arc::new(shortcuts);
@@ -246,6 +247,7 @@ struct Shared {
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
     renewals: Arc<Renewals>,
+    chronicle: Arc<Chronicle>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
@@ -257,7 +259,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, chronicle: Arc<Chronicle>) -> Self {
         // Who has links alone needs no workers.
         let workers = if config.listeners.is_empty() { 0 } else { config.workers };
         let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
@@ -267,6 +269,7 @@ impl Shared {
             counters,
             accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
             renewals: Arc::default(),
+            chronicle,
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
             since: config.groups.iter().map(|_| Arc::default()).collect(),
@@ -305,6 +308,8 @@ impl Shared {
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
+            chronicle: Arc::clone(&self.chronicle),
+            viewers: Viewers::default(),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             since: self.since.clone(),

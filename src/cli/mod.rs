@@ -16,11 +16,13 @@ mod verify;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
+use crate::chronicle::Chronicle;
 use crate::config::{self, Config};
 
 /// EX_CONFIG: the operator corrects the configuration; starting again before that is useless.
@@ -181,14 +183,15 @@ fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
 }
 
 fn run_proxy(config: Config) -> ExitCode {
-    if let Err(why) = logging::init(&config.log) {
+    let chronicle = Arc::new(Chronicle::default());
+    if let Err(why) = logging::init(&config.log, Arc::clone(&chronicle)) {
         eprintln!("{why}");
         return ExitCode::from(DEFECT);
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config)
+    app::run(config, chronicle)
 }
 
 fn check_configuration(config: Config) -> ExitCode {

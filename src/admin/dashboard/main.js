@@ -141,16 +141,16 @@ const showFigures = (state, now) => {
     const all = reads === null ? null : reads + writes + other;
     setFigure("commands", "Commands", rate(all), "/s", all, `${rate(reads)} reads, ${rate(writes)} writes`);
     const toReplicas = rates.of("reads-replica", traffic.reads_replica, now);
-    const share = reads > 0 ? Math.round((100 * toReplicas) / reads) : null;
+    const share = reads > 0 ? Math.min(100, Math.round((100 * toReplicas) / reads)) : null;
     setFigure("share", "Reads from replicas", share === null ? "–" : String(share), share === null ? "" : "%", share ?? 0, `${rate(toReplicas)} /s`);
-    setFigure("clients", "Clients", count(clients.open), "", clients.open, `${plural(traffic.lanes, "connection")} to nodes, ${count(traffic.pins)} pinned`);
+    setFigure("clients", "Clients", count(clients.open), "", clients.open, `over ${plural(traffic.lanes + traffic.pins, "connection")}`);
     const waits = holds.now > 0 ? `longest ${seconds(holds.longest_seconds)}` : `${count(holds.total)} since the start`;
     setFigure("waiting", "Waiting for a master", count(holds.now), "", holds.now, waits, holds.now > 0);
   }
   if (state.latency?.client) setFigure("latency", "Latency, p99", ...seconds(state.latency.client.p99).split(" "), state.latency.client.p99 * 1e6, `median ${seconds(state.latency.client.p50)}`);
   const [value, unit] = bytes(process.resident_bytes ?? process.buffers_bytes).split(" ");
   setFigure("memory", "Memory", value, unit, process.resident_bytes ?? 0, `${bytes(process.buffers_bytes)} in buffers`);
-  if (state.links.length > 0) {
+  if (state.links.length > 0 && state.listeners.length === 0) {
     const out = rates.of("links-out", state.links.reduce((sum, link) => sum + link.bytes_out, 0), now);
     const into = rates.of("links-in", state.links.reduce((sum, link) => sum + link.bytes_in, 0), now);
     const [value, unit] = bytes((out ?? 0) + (into ?? 0)).split(" ");
@@ -172,7 +172,7 @@ const showGroup = (group, listeners, now) => {
   const shown = groups.get(group.name);
   say(shown.title, `Group ${group.name}`);
   const held = group.master === null;
-  say(shown.reason, held ? `No master for ${seconds(group.since_seconds)}: ${group.reason}` : `${group.master} for ${long(group.since_seconds)}: ${group.reason}`);
+  say(shown.reason, held ? `No master for ${seconds(group.since_seconds)}` : `Master for ${long(group.since_seconds)}: ${group.reason}`);
   shown.reason.classList.toggle("held", held);
   showSentinels(shown.sentinels, group.sentinels);
   orders.ofGroup(shown.acts, group);
@@ -195,6 +195,7 @@ const showSentinels = (element, sentinels) => {
 
 const showLinks = (list, now) => {
   at("links-panel").hidden = list.length === 0;
+  at("lower").classList.toggle("alone", list.length === 0);
   const names = new Set();
   for (const link of list) {
     names.add(link.name);
@@ -234,11 +235,12 @@ const showLinks = (list, now) => {
 const drawLink = (shown, link) => {
   const width = shown.svg.clientWidth || 320;
   const here = link.bind ?? "groups of this Redan";
-  const signature = `${width} ${here} ${link.to}`;
+  const to = link.to.replace(" (default)", "").replace(/(^|, )default=/g, "$1");
+  const signature = `${width} ${here} ${to}`;
   if (shown.signature === signature) return;
   shown.signature = signature;
-  const [left, right] = link.end === "entry" ? [here, link.to] : ["entries", link.bind ?? ""];
-  const beyond = link.end === "exit" ? link.to : null;
+  const [left, right] = link.end === "entry" ? [here, to] : ["entries", link.bind ?? ""];
+  const beyond = link.end === "exit" ? to : null;
   const box = (text, x, most) => {
     const letters = Math.max(4, Math.floor((most - 14) / 7));
     const short = text.length > letters ? text.slice(0, letters - 1) + "…" : text;
@@ -282,9 +284,9 @@ const showWaits = ({ holds, traffic, clients }) => {
 
 const showCertificates = (list) => {
   at("certificates-panel").hidden = list.length === 0;
-  at("certificates").replaceChildren(...list.map(({ owner, days }) => {
+  at("certificates").replaceChildren(...list.map(({ owner, file, days }) => {
     const words = days < 0 ? "✕ has ended" : days < 21 ? `▲ ${plural(Math.floor(days), "day")} left` : `${plural(Math.floor(days), "day")} left`;
-    return make("li", {}, make("span", {}, owner), make("span", days < 21 ? { class: "warn" } : {}, words));
+    return make("li", {}, make("span", { title: file }, `${owner}: ${file.split("/").at(-1)}`), make("span", days < 21 ? { class: "warn" } : {}, words));
   }));
 };
 

@@ -147,7 +147,10 @@ export class Topology {
     const hubHeight = this.hub.offsetHeight;
     const left = narrow ? 24 : hubWidth + Math.min(170, width * 0.14);
     const right = narrow ? 26 : 58;
-    const ordered = order(this.group.nodes);
+    // Without a master everything stays where it is: nobody knows yet who comes first.
+    const before = this.group.master === null ? this.before : undefined;
+    const ordered = order(this.group.nodes, before);
+    this.before = new Map(ordered.map(({ node, depth }, index) => [node.address, { index, depth }]));
     let y = narrow ? hubHeight + 18 : 0;
     const top = y;
     let latest = y;
@@ -158,22 +161,27 @@ export class Topology {
       card.element.style.width = `${cardWidth}px`;
       card.height = card.element.offsetHeight;
       card.width = cardWidth;
-      card.to = { x: left + indent, y };
+      card.next = { x: left + indent, y };
       latest = y + card.height;
       y = latest + GAP;
     }
     const height = Math.max(latest, narrow ? 0 : hubHeight);
     const down = narrow ? 0 : Math.max(0, (height - (latest - top)) / 2);
-    for (const { node } of ordered) this.cards.get(node.address).to.y += down;
+    for (const { node } of ordered) this.cards.get(node.address).next.y += down;
     this.element.style.height = `${height}px`;
     const hubTop = narrow ? 0 : (height - hubHeight) / 2;
     this.hub.style.top = `${hubTop}px`;
     this.place = { narrow, hubWidth, hubHeight, hubTop, cards: ordered.map(({ node }) => this.cards.get(node.address)) };
+    const { cards } = this.place;
+    const same = (a, b) => a && Math.abs(a.x - b.x) + Math.abs(a.y - b.y) < 0.5;
+    // A move that is under way to the right place goes on.
+    const known = cards.length > 0 && cards.every((card) => same(card.to, card.next));
+    for (const card of cards) card.to = card.next;
+    if (known && !atOnce) return this.draw();
     const still = atOnce || matchMedia("(prefers-reduced-motion: reduce)").matches;
     const [began, run] = [performance.now(), ++this.moving];
-    const starts = this.place.cards.map((card) => (card.at === null || still ? { ...card.to } : { ...card.at }));
-    const moves = starts.some((start, index) => Math.abs(start.y - this.place.cards[index].to.y) + Math.abs(start.x - this.place.cards[index].to.x) > 0.5);
-    if (!moves) return this.step(starts, 1);
+    const starts = cards.map((card) => (card.at === null || still ? { ...card.to } : { ...card.at }));
+    if (cards.every((card, index) => same(starts[index], card.to))) return this.step(starts, 1);
     const frame = (now) => {
       if (run !== this.moving) return;
       const part = Math.min(1, (now - began) / MOVING_MS);
@@ -250,7 +258,11 @@ const behind = (node) => {
 };
 
 // The master, whoever copies it, and whoever copies those; what hangs on nothing comes last.
-const order = (nodes) => {
+const order = (nodes, before) => {
+  if (before && nodes.every((node) => before.has(node.address))) {
+    const kept = nodes.map((node) => ({ node, ...before.get(node.address) }));
+    return kept.sort((a, b) => a.index - b.index);
+  }
   const done = new Set();
   const ordered = [];
   const walk = (node, depth) => {
