@@ -10,7 +10,7 @@ use std::time::Duration;
 const KEPT: usize = 512;
 
 /// A sentence that says the same again is counted where it stands, if it comes within so long.
-const AGAIN_MS: u64 = 60_000;
+const AGAIN_MS: u64 = 10_000;
 
 /// How far back a sentence is looked for that says the same.
 const LOOK_BACK: usize = 8;
@@ -128,6 +128,9 @@ fn shortened(words: &str) -> &str {
     &words[..words.floor_char_boundary(WORDS)]
 }
 
+/// A master that is lost is known to be lost sooner.
+const BEFORE: Duration = Duration::from_secs(1);
+
 /// What is counted of clients while there is no master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -139,8 +142,11 @@ pub(crate) struct Tally {
 /// Follows the master of one group, and tells of each move when it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
-    /// The last master, until when it was one, and what had been counted then.
-    last: Option<(String, Duration, Tally)>,
+    /// The last master, and until when it was one.
+    last: Option<(String, Duration)>,
+    /// What had been counted while it was, twice: the newer may have been read when it was gone already and only not yet
+    /// known to be.
+    calm: [(Duration, Tally); 2],
     /// There is no master since.
     lost: bool,
 }
@@ -150,23 +156,28 @@ impl Moves {
     /// two groups are without a master at once, both lines have all.
     pub(crate) fn see(&mut self, now: Duration, master: Option<&str>, reason: &str, tally: Tally) -> Option<String> {
         let Some(master) = master else {
-            if let Some((_, until, _)) = self.last.as_mut().filter(|_| !self.lost) {
+            if let Some((_, until)) = self.last.as_mut().filter(|_| !self.lost) {
                 *until = now;
             }
             self.lost = true;
             return None;
         };
         let lost = std::mem::take(&mut self.lost);
-        let before = self.last.replace((master.to_owned(), now, tally));
-        let (old, until, counted) = before?;
+        let [(_, counted), _] = self.calm;
+        if lost || self.last.is_none() {
+            self.calm = [(now, tally); 2];
+        } else if now.saturating_sub(self.calm[1].0) > BEFORE {
+            self.calm = [self.calm[1], (now, tally)];
+        }
+        let (old, until) = self.last.replace((master.to_owned(), now))?;
         let held = now.saturating_sub(until).as_secs_f64();
         let waits = tally.waits.wrapping_sub(counted.waits);
         let expired = tally.expired.wrapping_sub(counted.expired);
         let doubt = tally.in_doubt.wrapping_sub(counted.in_doubt);
         let refused = if expired > 0 { format!(" ({expired} of them ended with an error)") } else { String::new() };
         let counted = |number: u64, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
-        let (waits, doubt) = (counted(waits, "client"), counted(doubt, "command"));
-        let price = format!("held for {held:.1} s, {waits} waited{refused}, {doubt} in doubt");
+        let (waits, doubt) = (counted(waits, "wait"), counted(doubt, "command"));
+        let price = format!("held for {held:.1} s, {waits}{refused}, {doubt} in doubt");
         match (old == master, lost) {
             (true, false) => None,
             (true, true) => Some(format!("{master} is the master again; {price}")),
@@ -244,14 +255,14 @@ mod tests {
         assert_eq!(
             moves.see(ms(3900), Some("b:1"), "both agree", tally(217, 1)).as_deref(),
             Some(
-                "the master moved from a:1 to b:1: both agree; held for 1.9 s, 214 clients waited, 1 command in doubt"
+                "the master moved from a:1 to b:1: both agree; held for 1.9 s, 214 waits, 1 command in doubt"
             )
         );
         assert_eq!(moves.see(ms(4000), None, "", tally(217, 1)), None);
         let again = moves.see(ms(4100), Some("b:1"), "", Tally { waits: 219, expired: 1, in_doubt: 1 });
         assert_eq!(
             again.as_deref(),
-            Some("b:1 is the master again; held for 0.1 s, 2 clients waited (1 of them ended with an error), 0 commands in doubt")
+            Some("b:1 is the master again; held for 0.1 s, 2 waits (1 of them ended with an error), 0 commands in doubt")
         );
     }
 }

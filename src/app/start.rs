@@ -110,7 +110,7 @@ pub(super) fn control(
                 let master = snapshot.master().map(|node| &*node.address);
                 let told = moves.borrow_mut().see(started.elapsed(), master, &snapshot.reason, tally(&counters));
                 if let Some(words) = told {
-                    tracing::info!(group, "{words}");
+                    tracing::warn!(group, "{words}");
                 }
                 workers.iter().for_each(|worker| worker.topology(index));
             }),

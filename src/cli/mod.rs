@@ -11,6 +11,7 @@ mod link;
 mod logging;
 mod passwd;
 mod promote;
+mod top;
 mod verify;
 
 use std::net::SocketAddr;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Make another node the master, through the running Redan: no write is lost and no client is told
     Promote(Promote),
+    /// Watch the running Redan in the terminal: groups, nodes, traffic, links, events
+    Top(top::Top),
     /// Tell the running Redan something about one of its links
     #[command(subcommand)]
     Link(LinkOrder),
@@ -160,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Link(order) => link::run(&order),
         Command::Demo(demo) => demo::run(&demo),
         Command::Cert(command) => cert::run(command),

@@ -14,6 +14,7 @@ let frozen = false;
 let lastEvent = null;
 let source = null;
 let latest = null;
+let lost = null;
 
 // ---- The stream ----
 
@@ -26,7 +27,9 @@ const connect = () => {
     happened(JSON.parse(message.data), message.lastEventId);
   });
   source.onerror = () => {
-    verdict("warn", "△", "No connection to Redan; trying again");
+    // A stream ends now and then, and is there again in a moment.
+    clearTimeout(lost);
+    lost = setTimeout(() => verdict("warn", "△", "No connection to Redan; trying again"), 1500);
     // The browser tries again by itself, save after an answer that is no stream: too many viewers, for instance.
     if (source?.readyState === EventSource.CLOSED) {
       disconnect();
@@ -36,6 +39,7 @@ const connect = () => {
 };
 
 const disconnect = () => {
+  clearTimeout(lost);
   source?.close();
   source = null;
 };
@@ -65,6 +69,7 @@ document.addEventListener("keydown", (event) => {
 // ---- The state ----
 
 const show = (state) => {
+  clearTimeout(lost);
   latest = state;
   const now = state.at;
   showVerdict(state);
@@ -110,7 +115,7 @@ const showVerdict = (state) => {
   });
   process.problems.filter((problem) => !without.some((group) => problem.includes(`'${group.name}'`))).forEach((problem) => alarms.push(["Not ready. ", problem]));
   alarm.hidden = alarms.length === 0;
-  alarm.replaceChildren(...alarms.map(([strong, rest]) => make("div", {}, make("strong", {}, strong), rest)));
+  alarm.replaceChildren(...alarms.map(([strong, rest]) => make("div", {}, make("strong", {}, strong), rest.charAt(0).toUpperCase() + rest.slice(1))));
 };
 
 const figure = (id, name) => {
@@ -279,7 +284,7 @@ const showWaits = ({ holds, traffic, clients }) => {
     ["Clients turned away by a limit", count(clients.rejected), clients.rejected > 0],
     ["Wrong passwords", count(clients.auth_failures), clients.auth_failures > 0],
   ];
-  at("waits").replaceChildren(...rows.flatMap(([name, value, warn]) => [make("dt", {}, name), make("dd", warn ? { class: "warn" } : {}, (warn ? "▲ " : "") + value)]));
+  at("waits").replaceChildren(...rows.flatMap(([name, value, warn]) => make("div", {}, make("dt", {}, name), make("dd", warn ? { class: "warn" } : {}, (warn ? "▲ " : "") + value))));
 };
 
 const showCertificates = (list) => {

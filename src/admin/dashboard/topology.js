@@ -250,7 +250,7 @@ const roleWords = (node) => {
 
 const behind = (node) => {
   if (node.lag_bytes === null && node.lag_seconds === null) return "lag unknown";
-  if (!node.lag_bytes && !node.lag_seconds) return "in step";
+  if (node.lag_bytes === 0 || (!node.lag_bytes && !node.lag_seconds)) return "in step";
   const parts = [];
   if (node.lag_seconds !== null) parts.push(seconds(node.lag_seconds));
   if (node.lag_bytes !== null) parts.push(bytes(node.lag_bytes));
