@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::model::{Model, Series, of_node};
 use super::state::{Event, Group, Link, Node, State};
-use super::words::{bytes, clock, fitted, long, rate, seconds, sparkline};
+use super::words::{bytes, clock, fitted, long, rate, seconds, sparkline, wrapped};
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -44,7 +44,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, place: &str) {
         lines.push(Line::styled("… a taller terminal shows more", QUIET));
     }
     lines.push(rule("events", if model.warnings_only { "warnings only" } else { "" }, width));
-    lines.extend(events.map(|event| event_line(event, width)));
+    lines.extend(events.flat_map(|event| event_lines(event, width)).take(height));
     lines.truncate(height - 1);
     for (row, line) in (0..).zip(&lines) {
         frame.render_widget(line, Rect { y: row, height: 1, ..area });
@@ -165,7 +165,7 @@ fn node_line(model: &Model, group: &Group, depth: usize, node: &Node, width: usi
         Span::styled(padded(role, 13), style),
     ];
     if node.state == "down" {
-        spans.push(Span::styled(fitted(&state, width - for_address - 13), BAD));
+        spans.push(Span::styled(fitted(&state, width.saturating_sub(for_address + 13)), BAD));
         return Line::from(spans);
     }
     spans.push(Span::raw(format!("{:>8}  ", format!("{}/s", rate(series.and_then(Series::now))))));
@@ -194,19 +194,22 @@ fn link_line(model: &Model, link: &Link, width: usize) -> Line<'static> {
     };
     let arrow = if link.end == "entry" { "→" } else { "⇥" };
     let name = format!("{sign} {} {arrow} {}", link.name, link.to);
-    let for_name = (width / 3).clamp(24, 60);
+    let for_name = (width * 2 / 5).clamp(28, 60);
     let rates = ["in", "out"].map(|way| bytes(model.rate(&format!("{way} {}", link.name))));
     let resumes = if link.resumes > 0 { format!(", {} resumed", link.resumes) } else { String::new() };
-    let rest = format!("{}/s in {}/s out, {}{resumes}", rates[0], rates[1], seconds(link.round_trip_seconds));
+    let rest = format!("↓{}/s ↑{}/s {}{resumes}", rates[0], rates[1], seconds(link.round_trip_seconds));
     let spans = vec![
         Span::styled(padded(&name, for_name), style),
-        Span::styled(padded(&state, 16), style),
-        Span::raw(fitted(&rest, width.saturating_sub(for_name + 16))),
+        Span::styled(padded(&state, 13), style),
+        Span::raw(fitted(&rest, width.saturating_sub(for_name + 13))),
     ];
     Line::from(spans)
 }
 
-fn event_line(event: &Event, width: usize) -> Line<'static> {
+/// Behind the time and the sign.
+const INDENT: usize = 11;
+
+fn event_lines(event: &Event, width: usize) -> Vec<Line<'static>> {
     let (sign, style) = match &*event.level {
         "error" => ("■", BAD),
         "warn" => ("▲", WARN),
@@ -214,14 +217,16 @@ fn event_line(event: &Event, width: usize) -> Line<'static> {
     };
     let about = event.about.as_ref().map_or_else(String::new, |about| format!("{about} "));
     let times = if event.times > 1 { format!(" ×{}", event.times) } else { String::new() };
-    let room = width.saturating_sub(11 + about.chars().count() + times.chars().count());
-    Line::from(vec![
+    let words = if event.level == "error" { BAD } else { Style::new() };
+    let mut rows = wrapped(&format!("{}{times}", event.words), width.saturating_sub(INDENT), about.chars().count()).into_iter();
+    let mut lines = vec![Line::from(vec![
         Span::styled(format!("{} ", clock(event.at)), QUIET),
         Span::styled(format!("{sign} "), style),
         Span::styled(about, STRONG),
-        Span::styled(fitted(&event.words, room), if event.level == "error" { BAD } else { Style::new() }),
-        Span::styled(times, QUIET),
-    ])
+        Span::styled(rows.next().unwrap_or_default(), words),
+    ])];
+    lines.extend(rows.map(|row| Line::styled(format!("{}{row}", " ".repeat(INDENT)), words)));
+    lines
 }
 
 fn foot(model: &Model, width: usize) -> Line<'static> {

@@ -67,6 +67,28 @@ pub(super) fn fitted(text: &str, width: usize) -> String {
     short
 }
 
+/// Cut between words into rows of so many letters; the first has `taken` fewer.
+pub(super) fn wrapped(text: &str, width: usize, taken: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    let mut room = width.saturating_sub(taken);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        let Some(row) = rows.last_mut() else { break };
+        if row.is_empty() && length <= room {
+            *row = fitted(word, width);
+        } else if !row.is_empty() && length < room {
+            row.push(' ');
+            row.push_str(word);
+            room -= 1;
+        } else {
+            room = width;
+            rows.push(fitted(word, width));
+        }
+        room = room.saturating_sub(length);
+    }
+    rows
+}
+
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The newest values, one letter each, against the greatest of them.
@@ -89,6 +111,14 @@ mod tests {
         assert_eq!(times.map(seconds), ["210µs", "4.2ms", "250ms", "1.9s", "1h 23min", "1d 1h"]);
         assert_eq!(clock(1_796_030_295.9), "09:18:15");
         assert_eq!([fitted("abc", 3), fitted("abcd", 3), fitted("é→ü", 2), fitted("a", 0)], ["abc", "ab…", "é…", ""]);
+    }
+
+    #[test]
+    fn long_sentences_are_cut_between_words() {
+        assert_eq!(wrapped("the master moved to b", 10, 4), ["the", "master", "moved to b"]);
+        assert_eq!(wrapped("the master moved to b", 40, 4), ["the master moved to b"]);
+        assert_eq!(wrapped("unbreakable words", 6, 5), ["", "unbre…", "words"]);
+        assert_eq!(wrapped("", 6, 0), [""]);
     }
 
     #[test]
