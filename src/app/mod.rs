@@ -22,12 +22,13 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Promote};
+use crate::admin::{AdminState, Crowd, Promote, Resident, Since, Viewers};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
 use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
+use crate::chronicle::Chronicle;
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
@@ -85,13 +86,13 @@ struct Bound {
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config) -> ExitCode {
+pub(crate) fn run(config: Config, chronicle: Arc<Chronicle>) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config) {
+    match run_until_ended(config, chronicle) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -100,14 +101,14 @@ pub(crate) fn run(config: Config) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
         let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew)?;
+        let Bound { listeners, admin, running } = start(config, renew, chronicle)?;
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
         Ok(drain::until_ended(running, signals).await)
     })
@@ -120,6 +121,7 @@ struct Prepared {
     sockets: Vec<Listening>,
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
+    resident: Resident,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, StartError> {
@@ -150,18 +152,20 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
         links: config.links.iter().map(link).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
+        resident: Resident::open(),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 /// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
-    let Prepared { doors, keyrings, sockets, links, admin } = prepare(&config)?;
+fn start(config: Config, renew: Arc<Notify>, chronicle: Arc<Chronicle>) -> Result<Bound, StartError> {
+    let config = Arc::new(config);
+    let Prepared { doors, keyrings, sockets, links, admin, resident } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     confine(&config, &keyrings)?;
-    let shared = Shared::new(&config);
+    let shared = Shared::new(&config, chronicle);
     let mut shortcuts = Shortcuts::default();
     let links = start::doors(links, &mut shortcuts);
     let shortcuts = Arc::new(shortcuts);
@@ -172,11 +176,11 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
+        start::admin(socket, shared.admin_state(&config, &doors, resident, start::promote(askers)))?;
     }
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -243,16 +247,19 @@ struct Shared {
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
     renewals: Arc<Renewals>,
+    chronicle: Arc<Chronicle>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    /// When the master of each group changed last.
+    since: Vec<Arc<Since>>,
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
 
 impl Shared {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, chronicle: Arc<Chronicle>) -> Self {
         // Who has links alone needs no workers.
         let workers = if config.listeners.is_empty() { 0 } else { config.workers };
         let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
@@ -260,10 +267,12 @@ impl Shared {
             started: Instant::now(),
             memory: Memory::new(config.max_memory, &counters),
             counters,
-            accepts: Arc::default(),
+            accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
             renewals: Arc::default(),
+            chronicle,
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            since: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
@@ -283,16 +292,28 @@ impl Shared {
         config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
+    fn admin_state(&self, config: &Arc<Config>, doors: &[Door], resident: Resident, promote: Promote) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
+        let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
+        let holdings: Vec<_> = holdings.collect();
+        let crowd = move |listener: usize| Crowd {
+            clients: seats.of_listener(listener) as u64,
+            held: holdings[listener].sessions(),
+        };
         AdminState {
             started: self.started,
             started_at: SystemTime::now(),
+            config: Arc::clone(config),
+            resident,
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
+            chronicle: Arc::clone(&self.chronicle),
+            viewers: Viewers::default(),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            since: self.since.clone(),
+            crowd: Box::new(crowd),
             links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
