@@ -70,7 +70,9 @@ impl Connection {
             .iter()
             .flat_map(|words| encode(&words.iter().map(String::as_str).collect::<Vec<_>>()))
             .collect();
-        self.stream.write_all(&bytes).await
+        self.stream.write_all(&bytes).await?;
+        // TLS may keep the last of it.
+        self.stream.flush().await
     }
 
     /// The next reply. `TimedOut`: none for [`PATIENCE`].
