@@ -22,6 +22,7 @@ mod config;
 mod metrics;
 mod memory;
 mod net;
+mod notify;
 mod tls;
 mod link;
 mod transport;
