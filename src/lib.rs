@@ -24,6 +24,7 @@ mod metrics;
 mod chronicle;
 mod memory;
 mod net;
+mod notify;
 mod tls;
 mod link;
 mod transport;

@@ -44,6 +44,7 @@ use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::topology::Snapshot;
 
+pub(crate) use health::stalled;
 pub(crate) use live::Viewers;
 pub(crate) use promote::{Ask, Promote};
 pub(crate) use report::{Crowd, Resident};
@@ -89,8 +90,7 @@ impl fmt::Debug for AdminState {
 impl AdminState {
     /// How long ago the worker's timer last ran.
     fn heartbeat_age(&self, worker: usize) -> Duration {
-        let beat = Duration::from_millis(self.workers[worker].heartbeat_ms.get());
-        self.started.elapsed().saturating_sub(beat)
+        health::age(self.started, &self.workers[worker])
     }
 }
 

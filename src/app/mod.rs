@@ -10,6 +10,8 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Crowd, Promote, Resident, Since, Viewers};
+use crate::admin::{self, AdminState, Crowd, Promote, Resident, Since, Viewers};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
@@ -36,6 +38,7 @@ use crate::link::{self, LinkCounters};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening, Shortcuts};
+use crate::notify;
 use crate::renewal::Renewals;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
@@ -83,6 +86,29 @@ struct Bound {
     listeners: Vec<Bind>,
     admin: Option<Bind>,
     running: Running,
+    pulse: Pulse,
+}
+
+/// By what it is known whether the workers run.
+struct Pulse {
+    started: Instant,
+    workers: Vec<Arc<WorkerCounters>>,
+}
+
+impl Pulse {
+    /// Feeds the service manager's watchdog for as long as all workers run. The death of a thread ends the process by itself.
+    async fn keep_alive(self) -> Infallible {
+        let Some(interval) = notify::watchdog() else { return pending().await };
+        loop {
+            let stalled = admin::stalled(self.started, &self.workers);
+            if stalled.is_empty() {
+                notify::alive();
+            } else {
+                tracing::error!("the service manager's watchdog is not fed: {}", stalled.join(", "));
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
 }
 
 /// Serves until a signal ends it.
@@ -108,9 +134,13 @@ fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, Star
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
         let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew, chronicle)?;
+        let Bound { listeners, admin, running, pulse } = start(config, renew, chronicle)?;
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
-        Ok(drain::until_ended(running, signals).await)
+        notify::ready();
+        tokio::select! {
+            code = drain::until_ended(running, signals) => Ok(code),
+            never = pulse.keep_alive() => match never {},
+        }
     })
 }
 
@@ -200,6 +230,7 @@ fn start(config: Config, renew: Arc<Notify>, chronicle: Arc<Chronicle>) -> Resul
     start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
+    let pulse = Pulse { started: shared.started, workers: shared.counters };
     let (draining, seats) = (shared.draining, shared.seats);
     let shutdown_timeout = config.shutdown_timeout;
     let running = Running {
@@ -212,7 +243,7 @@ fn start(config: Config, renew: Arc<Notify>, chronicle: Arc<Chronicle>) -> Resul
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, running })
+    Ok(Bound { listeners, admin: admin_at, running, pulse })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.

@@ -6,9 +6,11 @@
 mod cert;
 pub(crate) mod check;
 mod demo;
+mod health;
 mod keygen;
 mod link;
 mod logging;
+mod pages;
 mod passwd;
 mod promote;
 mod top;
@@ -45,14 +47,16 @@ struct Cli {
 enum Command {
     /// Serve clients as the configuration file says, until SIGTERM
     Run {
-        /// The configuration file, proxy.toml by custom
-        file: PathBuf,
+        /// The configuration file, proxy.toml by custom; without it the variables REDAN_… of the environment
+        file: Option<PathBuf>,
     },
     /// Say everything that is wrong with a configuration file, and whether its nodes can be reached
     Check {
-        /// The configuration file, proxy.toml by custom
-        file: PathBuf,
+        /// The configuration file, proxy.toml by custom; without it the variables REDAN_… of the environment
+        file: Option<PathBuf>,
     },
+    /// Ask the running Redan whether it is healthy, or ready
+    Health(health::Health),
     /// Make another node the master, through the running Redan: no write is lost and no client is told
     Promote(Promote),
     /// Watch the running Redan in the terminal: groups, nodes, traffic, links, events
@@ -83,6 +87,16 @@ enum Command {
         /// Print the certificate of a key that is there already, for programs that want one (PEM)
         #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "public"])]
         certificate: Option<PathBuf>,
+    },
+    /// Print the completions of a shell for redan's own arguments
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, redan.1 and one for each subcommand
+    Man {
+        /// The folder for them; it is made if it is not there
+        folder: PathBuf,
     },
 }
 
@@ -159,8 +173,11 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run { file } => serve(&file),
-        Command::Check { file } => with_config(&file, check_configuration),
+        Command::Run { file: Some(file) } => serve(&file),
+        Command::Run { file: None } => with(config::load_environment(), run_proxy),
+        Command::Check { file: Some(file) } => with_config(&file, check_configuration),
+        Command::Check { file: None } => with(config::load_environment(), check_configuration),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
@@ -169,6 +186,8 @@ pub fn run() -> ExitCode {
         Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),
         Command::Keygen { file, public, certificate } => keygen::run(file, public, certificate),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { folder } => pages::manual(&folder),
     }
 }
 
@@ -177,7 +196,11 @@ pub(crate) fn serve(file: &Path) -> ExitCode {
 }
 
 fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
-    match config::load(file) {
+    with(config::load(file), then)
+}
+
+fn with(config: Result<Config, config::Errors>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match config {
         Ok(config) => then(config),
         Err(errors) => {
             eprintln!("{errors}");

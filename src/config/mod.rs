@@ -4,6 +4,7 @@
 //! may construct them, save tests. Secrets print as `***`.
 
 mod account;
+mod bare;
 mod changes;
 mod files;
 mod group;
@@ -19,6 +20,7 @@ mod section;
 mod sentinel;
 mod users;
 mod values;
+mod variables;
 mod writes;
 
 #[cfg(test)]
@@ -31,8 +33,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use account::Account;
+pub(crate) use bare::load_environment;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
+pub(crate) use report::Errors;
 pub(crate) use values::{duration, peer, pin};
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 

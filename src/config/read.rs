@@ -15,7 +15,7 @@ use super::group::Environment;
 use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values};
+use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values, variables};
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
@@ -37,24 +37,35 @@ pub(crate) fn load(path: &Path) -> Result<Config, Errors> {
 pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Config, Errors> {
     let text = files::text(path).map_err(Errors::one)?;
     let findings = Findings::default();
-    let config = read(&findings, path, &text, environment);
+    let config = read(&Source::new(&findings, path, &text), &text, environment);
+    conclude(findings, config, &path.display().to_string())
+}
+
+/// Reads what stands in no file; paths are relative to where the process runs.
+pub(super) fn load_text(text: &str, environment: Environment<'_>) -> Result<Config, Errors> {
+    let findings = Findings::default();
+    let config = read(&Source::of_environment(&findings, text), text, environment);
+    conclude(findings, config, "the environment")
+}
+
+fn conclude(findings: Findings, config: Option<Config>, name: &str) -> Result<Config, Errors> {
     let warnings = findings.conclude()?;
     // The readers answer `None` only after they reported why, so there is a configuration here.
     let config = config.ok_or_else(|| {
-        Errors::one(format!("{}: Redan cannot read this and does not say why: a defect of Redan", path.display()))
+        Errors::one(format!("{name}: Redan cannot read this and does not say why: a defect of Redan"))
     })?;
     Ok(Config { warnings, ..config })
 }
 
-fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'_>) -> Option<Config> {
-    let source = Source::new(findings, path, text);
-    let (table, errors) = DeTable::parse_recoverable(text);
+fn read(source: &Source<'_>, text: &str, environment: Environment<'_>) -> Option<Config> {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What the parser recovered after a syntax error is a guess; errors about a guess would mislead.
         source.syntax(&errors);
         return None;
     }
-    let file = Section::open(&source, &keys::FILE, table.get_ref(), 0);
+    variables::fill(table.get_mut(), source, environment);
+    let file = Section::open(source, &keys::FILE, table.get_ref(), 0);
     let process = file.section("redan", &keys::REDAN);
     let group_sections = file.sections("group", &keys::GROUP);
     let listener_sections = file.sections("listener", &keys::LISTENER);

@@ -155,11 +155,14 @@ impl<'a> Section<'a> {
     pub(super) fn integer(&self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
         let value = self.get(key)?;
         let wanted = format!("a whole number from {} to {}, without quotes", range.start(), range.end());
-        let Some(integer) = value.get_ref().as_integer() else {
-            self.wrong_type(key, value, wanted);
-            return None;
+        let number = match value.get_ref() {
+            DeValue::Integer(integer) => usize::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            DeValue::String(text) if self.source.is_variable(value.span().start) => text.parse().ok(),
+            _ => {
+                self.wrong_type(key, value, wanted);
+                return None;
+            }
         };
-        let number = usize::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             self.source.error(value.span().start, format!("`{key}` is out of range; write {wanted}"));
@@ -169,7 +172,10 @@ impl<'a> Section<'a> {
 
     pub(super) fn boolean(&self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
-        let boolean = value.get_ref().as_bool();
+        let boolean = match value.get_ref() {
+            DeValue::String(text) if self.source.is_variable(value.span().start) => text.parse().ok(),
+            other => other.as_bool(),
+        };
         if boolean.is_none() {
             self.wrong_type(key, value, "true or false, without quotes");
         }
