@@ -29,13 +29,13 @@ SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 # Which drills `make drill` runs: empty is all of them; DRILL=help lists the words.
 DRILL ?=
 
-.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-bench
+.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-bench
 
-test: needs-build needs-redis needs-tunnels clients
+test: needs-build needs-redis needs-tunnels needs-browser clients
 	cargo test --no-fail-fast
 
 # One after the other, and all of them also when one fails: a report of one server says nothing of the next.
-test-matrix: needs-build needs-redis needs-tunnels clients
+test-matrix: needs-build needs-redis needs-tunnels needs-browser clients
 	cargo build --tests
 	.ci/servers $(SERVERS)
 	@failed=; for name in redis-server $(SERVERS); do \
@@ -120,6 +120,9 @@ needs-clients:
 
 needs-tunnels:
 	@.ci/install tunnels
+
+needs-browser:
+	@.ci/install browser
 
 needs-bench:
 	@.ci/install bench tunnels
