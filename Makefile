@@ -33,13 +33,13 @@ DRILL ?=
 # How long `make soak` takes, and which events it has: SOAK="5m kill-master"; SOAK=help lists them.
 SOAK ?= 30m
 
-.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-bench
+.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-bench
 
-test: needs-build needs-redis needs-tunnels clients
+test: needs-build needs-redis needs-tunnels needs-browser clients
 	cargo test --no-fail-fast
 
 # One after the other, and all of them also when one fails: a report of one server says nothing of the next.
-test-matrix: needs-build needs-redis needs-tunnels clients
+test-matrix: needs-build needs-redis needs-tunnels needs-browser clients
 	cargo build --tests
 	.ci/servers $(SERVERS)
 	@failed=; for name in redis-server $(SERVERS); do \
@@ -127,6 +127,9 @@ needs-clients:
 
 needs-tunnels:
 	@.ci/install tunnels
+
+needs-browser:
+	@.ci/install browser
 
 needs-bench:
 	@.ci/install bench tunnels

@@ -3,15 +3,14 @@
 //! It asks the admin endpoint what an orchestrator would, and has no opinion of its own.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::promote::with_admin;
-use super::{WRONG_CONFIGURATION, config};
+use super::{UNAVAILABLE, WRONG_CONFIGURATION, config, with_config};
 
 /// The arguments of `redan health`.
 #[derive(Debug, Args)]
@@ -31,18 +30,40 @@ pub(crate) struct Health {
 }
 
 pub(super) fn run(arguments: &Health) -> ExitCode {
-    let admin = match (arguments.admin, &arguments.config) {
+    match (arguments.admin, &arguments.config) {
+        (Some(admin), _) => judge(admin, arguments),
+        (None, Some(file)) => with_config(file, |config| match config.admin {
+            Some(admin) => judge(admin, arguments),
+            None => {
+                let file = file.display();
+                eprintln!("{file} has no `admin` address, by which the running Redan could be asked: add it");
+                ExitCode::from(WRONG_CONFIGURATION)
+            }
+        }),
         (None, None) => match from_environment() {
-            Ok(admin) => Some(admin),
+            Ok(admin) => judge(admin, arguments),
             Err(why) => {
                 eprintln!("{why}");
-                return ExitCode::from(WRONG_CONFIGURATION);
+                ExitCode::from(WRONG_CONFIGURATION)
             }
         },
-        (admin, _) => admin,
-    };
-    let file = arguments.config.clone().unwrap_or_default();
-    with_admin(&file, admin, |admin| ask(admin, arguments))
+    }
+}
+
+fn judge(mut admin: SocketAddr, arguments: &Health) -> ExitCode {
+    if admin.ip().is_unspecified() {
+        // It listens everywhere, so also here.
+        let here = if admin.is_ipv4() { [127, 0, 0, 1].into() } else { Ipv6Addr::LOCALHOST.into() };
+        admin.set_ip(here);
+    }
+    match ask(admin, arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("the Redan at {admin} cannot be asked: {error}");
+            ExitCode::from(UNAVAILABLE)
+        }
+    }
 }
 
 fn from_environment() -> Result<SocketAddr, String> {

@@ -10,6 +10,7 @@ mod check;
 mod clientcmds;
 mod clients;
 mod config;
+mod dashboard;
 mod demo;
 mod differential;
 mod documents;

@@ -109,7 +109,7 @@ class Page:
     def wait(self, expression, seconds=40):
         deadline = time.monotonic() + seconds
         while True:
-            seen = self.look(expression)
+            seen = self.look(f"Boolean({expression})")
             if seen:
                 return seen
             if time.monotonic() > deadline:
