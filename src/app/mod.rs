@@ -190,6 +190,9 @@ fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartErr
     let (end, workers_ended) = mpsc::unbounded_channel();
     let switchboard = start::switchboard(&mailboxes);
     let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
+    if let Some(at) = &admin_socket_at {
+        tracing::info!("orders: {at}");
+    }
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     let orders = wires.orders(Arc::clone(&renew), level);
     let state = shared.admin_state(&config, &doors, resident, Arc::clone(&switchboard), orders);

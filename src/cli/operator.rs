@@ -66,6 +66,13 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
+    /// Show what has happened of late, in words
+    Events {
+        /// So many lines; 30 without it
+        number: Option<u32>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Show the settings: values, where they come from, what a change needs
     Config {
         /// Only those that have this word in their name or section
@@ -244,6 +251,9 @@ impl Order {
             Self::Listeners { running } => (running, words(&["LISTENERS"])),
             Self::Links { running } => (running, words(&["LINKS"])),
             Self::Workers { running } => (running, words(&["WORKERS"])),
+            Self::Events { number, running } => {
+                (running, [words(&["EVENTS"]), Vec::from_iter(number.map(|number| number.to_string()))].concat())
+            }
             Self::Reload { running } => (running, words(&["RELOAD"])),
             Self::Nodes { group, running } => (running, [words(&["NODES"]), Vec::from_iter(group)].concat()),
             Self::Config { word, running } => (running, [words(&["CONFIG"]), Vec::from_iter(word)].concat()),

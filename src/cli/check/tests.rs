@@ -14,6 +14,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         admin: None,
         admin_socket: crate::config::AdminSocket::Off,
         admin_password: None,
+        admin_token: None,
         settings: Default::default(),
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
