@@ -188,7 +188,7 @@ fn the_operator_asks_for_events_in_words() {
     eventually("Redan has noticed", || endpoint.said().contains("writes are held"));
     let events = |more: &[&str]| {
         let mut redan = std::process::Command::new(env!("CARGO_BIN_EXE_redan"));
-        let output = redan.arg("events").args(more).args(["--config", &endpoint.file()]).output().expect("redan runs");
+        let output = redan.arg("events").args(more).arg("--config").arg(endpoint.file()).output().expect("redan runs");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
     };
