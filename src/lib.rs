@@ -14,6 +14,7 @@ mod topology;
 mod mark;
 mod reading;
 mod assurance;
+mod insight;
 mod rarely;
 mod route;
 mod throttle;

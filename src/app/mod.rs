@@ -188,7 +188,9 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
             throttle: Arc::clone(&throttle),
             switchboard: Arc::clone(&switchboard),
             memory: Arc::clone(&shared.memory),
+            insight: config.insight,
             number: index,
+            workers: shared.counters.len(),
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;

@@ -15,7 +15,8 @@ use super::group::Environment;
 use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values};
+use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, observing, values};
+use crate::insight;
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
@@ -104,6 +105,7 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         max_memory: process.max_memory,
+        insight: process.insight,
         user: process.user,
         sandbox: process.sandbox,
         listeners: listeners
@@ -136,6 +138,7 @@ struct Process {
     log: Log,
     shutdown_timeout: Duration,
     max_memory: Option<u64>,
+    insight: insight::Settings,
     user: Option<Account>,
     sandbox: bool,
 }
@@ -150,6 +153,7 @@ impl Default for Process {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
+            insight: insight::Settings::default(),
             user: None,
             sandbox: false,
         }
@@ -174,6 +178,7 @@ impl Process {
         });
         let (format, filter) = log.unwrap_or_default();
         let max_memory = section.size("max_memory", LEAST..=1 << 50);
+        let insight = observing::read(&section);
         let user = section.parsed("user", account::find);
         let sandbox = section.choice("sandbox", &[("off", false), ("on", true)]);
         section.close();
@@ -184,6 +189,7 @@ impl Process {
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
             user,
             sandbox: sandbox.unwrap_or(default.sandbox),
+            insight,
             max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
         }
     }

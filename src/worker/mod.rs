@@ -32,6 +32,7 @@ pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
+use crate::insight::{self, Insight};
 use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
 use crate::session::clients::answer;
@@ -58,8 +59,10 @@ pub(crate) struct Setup {
     pub(crate) throttle: Arc<Mutex<Throttle>>,
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) memory: Arc<Memory>,
-    /// Its place among the workers.
+    pub(crate) insight: insight::Settings,
+    /// Its place among the workers, and how many there are.
     pub(crate) number: usize,
+    pub(crate) workers: usize,
     /// Spreads load differently on each worker.
     pub(crate) seed: u64,
 }
@@ -112,24 +115,28 @@ struct Worker {
 
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
-        let Setup { started, counters, groups, doors, throttle, switchboard, memory, number, seed } = setup;
+        let Setup { started, counters, groups, doors, throttle, switchboard, memory, number, seed, .. } = setup;
+        counters.notable.slow_from(setup.insight.slow_micros());
+        counters.notable.big_from(setup.insight.big);
+        let insight = Insight::new(&setup.insight, number, setup.workers, seed);
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
         let account = Account::new(memory, number);
         let workspace =
-            Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account));
+            Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account, insight);
+        let workspace = Rc::new(workspace);
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
-        let door = |door: Door| {
+        let door = |(number, door): (usize, Door)| {
             // `Config` holds that a listener's group exists.
             let pool = Rc::clone(&pools[door.listener.group]);
             let workspace = Rc::clone(&workspace);
             if door.listener.writes.durable > 0 {
                 pool.expect_assurance();
             }
-            let context = Context::new(door.listener, pool, workspace, door.holding);
+            let context = Context::new(number, door.listener, pool, workspace, door.holding);
             Doorway { context: Rc::new(context), tls: door.tls.map(RefCell::new) }
         };
-        let doors = doors.into_iter().map(door).collect();
+        let doors = doors.into_iter().enumerate().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
         Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, ended })
     }
@@ -149,6 +156,9 @@ impl Worker {
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
                     Some(Mail::Ask(question)) => self.answer(question),
+                    Some(Mail::Insight(insight::Question { ask, tell })) => {
+                        tell(self.workspace.insight.borrow_mut().answer(ask));
+                    }
                     Some(Mail::Serving(listener, serving)) => self.present(listener, serving),
                     Some(Mail::Keyring(group)) => self.keyring(group),
                     Some(Mail::Drain) => self.drain(),
@@ -175,6 +185,7 @@ impl Worker {
             pool.tick(now);
         }
         self.workspace.tick();
+        self.workspace.insight.borrow_mut().slow.tick();
         if self.workspace.account.memory().is_over() {
             relieve(&self.workspace);
         }
@@ -212,7 +223,9 @@ impl Worker {
         let Arrival { id, socket, peer, listener, seat } = arrival;
         self.counters.sessions_total.increment();
         self.counters.sessions_open.increment();
-        let presence = Presence { worker: Rc::clone(self), id, _seat: seat };
+        let presence = Presence { worker: Rc::clone(self), id, listener, _seat: seat };
+        self.doors[listener].context.counters().sessions.increment();
+        self.doors[listener].context.counters().sessions_total.increment();
         // The acceptor numbers the listeners as this worker does.
         let door = &self.doors[listener];
         let context = Rc::clone(&door.context);
@@ -280,6 +293,7 @@ impl Worker {
 struct Presence {
     worker: Rc<Worker>,
     id: u64,
+    listener: usize,
     _seat: Seat,
 }
 
@@ -312,6 +326,7 @@ impl Drop for Presence {
         // Not within the borrow: what goes with the session may look at the worker.
         drop(session);
         counters.sessions_open.decrement();
+        self.worker.doors[self.listener].context.counters().sessions.decrement();
         if self.worker.workspace.draining.get() {
             self.worker.ended.notify_one();
         }
