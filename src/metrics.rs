@@ -14,8 +14,8 @@ mod time;
 use crate::limits;
 
 pub(crate) use cell::{BUCKETS, Counter, Gauge, Histogram, Times};
-pub(crate) use command::{CommandTable, ListenerCounters, ListenerTable, OTHERS};
-pub(crate) use group::{GroupCounters, MasterEvent};
+pub(crate) use command::{CommandTable, OTHERS, ServedCounters, ServedTable};
+pub(crate) use group::{GroupCounters, LastMaster, MasterEvent};
 pub(crate) use label::{ERROR_CODES, ErrorCounters, MemoryGauges, MemoryKind, PinCounters, PinReason};
 pub(crate) use node::{NodeCounters, NodeHandle, NodeTable};
 pub(crate) use time::{Notable, Stamp, Tag};
@@ -148,7 +148,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) heartbeat_ms: Gauge,
     /// Per command, per listener and per node.
     pub(crate) commands: CommandTable,
-    pub(crate) listeners: ListenerTable,
+    pub(crate) listeners: ServedTable,
     pub(crate) nodes: NodeTable,
 }
 
@@ -201,6 +201,39 @@ pub(crate) struct AcceptorCounters {
     pub(crate) rejected: Counter,
     /// `accept` itself failed (out of file descriptors, for instance).
     pub(crate) accept_errors: Counter,
+    /// The first two of each listener, in the order of `Config::listeners`.
+    listeners: Box<[ListenerCounters]>,
+}
+
+/// What the acceptor counts of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCounters {
+    pub(crate) accepted: Counter,
+    pub(crate) rejected: Counter,
+}
+
+impl AcceptorCounters {
+    pub(crate) fn new(listeners: usize) -> Self {
+        Self { listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn listener(&self, index: usize) -> Option<&ListenerCounters> {
+        self.listeners.get(index)
+    }
+
+    pub(crate) fn accepted(&self, listener: usize) {
+        self.accepted.increment();
+        if let Some(of_listener) = self.listener(listener) {
+            of_listener.accepted.increment();
+        }
+    }
+
+    pub(crate) fn rejected(&self, listener: usize) {
+        self.rejected.increment();
+        if let Some(of_listener) = self.listener(listener) {
+            of_listener.rejected.increment();
+        }
+    }
 }
 
 #[cfg(test)]

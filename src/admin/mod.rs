@@ -1,4 +1,4 @@
-//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/status`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
 //! command. It reads what other threads publish and must never change it; what `redan promote` and `redan link` ask for it
@@ -7,8 +7,11 @@
 mod allow;
 mod exposition;
 mod health;
+mod open_files;
 mod prometheus;
 mod promote;
+mod report;
+mod since;
 
 #[cfg(test)]
 mod tests;
@@ -32,13 +35,17 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::config::Config;
 use crate::link::LinkCounters;
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::topology::Snapshot;
 
 pub(crate) use promote::{Ask, Promote};
+pub(crate) use open_files::OpenFiles;
+pub(crate) use report::{Crowd, Resident};
+pub(crate) use since::Since;
 use promote::{LONGEST, Told};
 
 /// What the endpoint reads. Made once by `app`.
@@ -47,12 +54,20 @@ pub(crate) struct AdminState {
     pub(crate) started: Instant,
     /// The same moment as the world counts it.
     pub(crate) started_at: SystemTime,
+    pub(crate) config: Arc<Config>,
+    pub(crate) resident: Resident,
+    pub(crate) open_files: OpenFiles,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) memory: Arc<Memory>,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
+    /// Of each group, in the same order.
+    pub(crate) since: Vec<Arc<Since>>,
+    pub(crate) masters: Vec<Arc<GroupCounters>>,
+    /// Clients of a listener, by its place in the configuration.
+    pub(crate) crowd: Box<dyn Fn(usize) -> Crowd + Send + Sync>,
     /// Name and numbers of each link, in the order of `Config::links`.
     pub(crate) links: Vec<(String, Arc<LinkCounters>)>,
     /// All listeners are bound.
@@ -156,8 +171,8 @@ type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
-        return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
+    if !matches!(path, "/metrics" | "/status" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
+        return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /status, /healthz or /readyz\n".to_owned());
     }
     if matches!(path, "/promote" | "/link-allow") {
         return not_allowed("POST");
@@ -167,8 +182,24 @@ fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> A
     }
     match path {
         "/metrics" => metrics(registry, request.headers().get(ACCEPT)),
+        "/status" => status(state),
         "/healthz" => verdict(&health::unhealthy(state)),
         _ => verdict(&health::unready(state)),
+    }
+}
+
+/// What the process is doing, in JSON.
+fn status(state: &AdminState) -> Answer {
+    match serde_json::to_string(&report::report(state)) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body + "\n");
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            let words = format!("the report cannot be written: {error}: a defect of Redan\n");
+            text(StatusCode::INTERNAL_SERVER_ERROR, words)
+        }
     }
 }
 

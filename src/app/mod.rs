@@ -22,7 +22,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Promote};
+use crate::admin::{AdminState, Crowd, OpenFiles, Promote, Resident, Since};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
@@ -33,7 +33,7 @@ use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
 use crate::link::{self, LinkCounters};
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening, Shortcuts};
 use crate::renewal::Renewals;
 use crate::throttle::Throttle;
@@ -120,6 +120,7 @@ struct Prepared {
     sockets: Vec<Listening>,
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
+    seen: (Resident, OpenFiles),
 }
 
 fn prepare(config: &Config) -> Result<Prepared, StartError> {
@@ -150,13 +151,15 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
         links: config.links.iter().map(link).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
+        seen: (Resident::open(), OpenFiles::open()),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 /// `renew` is told when the files of TLS shall be read anew.
 fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
-    let Prepared { doors, keyrings, sockets, links, admin } = prepare(&config)?;
+    let config = Arc::new(config);
+    let Prepared { doors, keyrings, sockets, links, admin, seen } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
@@ -172,11 +175,11 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
+        start::admin(socket, shared.admin_state(&config, &doors, seen, start::promote(askers)))?;
     }
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -248,6 +251,9 @@ struct Shared {
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    /// When the master of each group changed last, and how often.
+    since: Vec<Arc<Since>>,
+    masters: Vec<Arc<GroupCounters>>,
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
@@ -262,10 +268,12 @@ impl Shared {
             started: Instant::now(),
             memory: Memory::new(config.max_memory, &counters),
             counters,
-            accepts: Arc::default(),
+            accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
             renewals: Arc::default(),
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            since: config.groups.iter().map(|_| Arc::default()).collect(),
+            masters: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
@@ -285,16 +293,28 @@ impl Shared {
         config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
+    fn admin_state(&self, config: &Arc<Config>, doors: &[Door], seen: (Resident, OpenFiles), promote: Promote) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
+        let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
+        let holdings: Vec<_> = holdings.collect();
+        let crowd = move |listener: usize| Crowd {
+            clients: seats.of_listener(listener) as u64,
+            held: holdings[listener].sessions(),
+        };
         AdminState {
             started: self.started,
             started_at: SystemTime::now(),
+            config: Arc::clone(config),
+            resident: seen.0,
+            open_files: seen.1,
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
             memory: Arc::clone(&self.memory),
+            masters: self.masters.clone(),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            since: self.since.clone(),
+            crowd: Box::new(crowd),
             links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),

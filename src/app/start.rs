@@ -2,6 +2,7 @@
 //!
 //! Used by `app` alone, which makes the parts.
 
+use std::cell::RefCell;
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
 use crate::limits::LINK_THREADS;
+use crate::metrics::LastMaster;
 use crate::link::{self, Doors, LinkCounters};
 use crate::net::{Listening, Shortcuts};
 use crate::renewal;
@@ -89,16 +91,26 @@ pub(super) fn control(
     shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
     promotions: Vec<mpsc::Receiver<Promotion>>,
+    shared: &Shared,
 ) -> Result<(), StartError> {
     let group = |index: usize, promotions| {
         let (view, workers) = (&views[index], workers.to_vec());
+        let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
+        let (counters, last) = (Arc::clone(&shared.masters[index]), RefCell::new(LastMaster::default()));
         GroupControl {
             config: Arc::clone(&config.groups[index]),
             keyring: Arc::clone(&keyrings[index]),
             shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
-            published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
+            published: Box::new(move |snapshot| {
+                since.note(snapshot.epoch, started.elapsed());
+                let master = snapshot.master().map(|master| &*master.address);
+                if let Some(event) = last.borrow_mut().becomes(master) {
+                    counters.of(event).increment();
+                }
+                workers.iter().for_each(|worker| worker.topology(index));
+            }),
             promotions,
         }
     };

@@ -102,15 +102,6 @@ pub(crate) struct Lane {
     counters: NodeHandle,
     /// What its buffers held when its worker's memory was last brought up to date.
     held: Cell<u64>,
-    /// Its part of what is counted for its node.
-    shown: Cell<Shown>,
-}
-
-/// What a lane has told of itself: whether it is open, and how much it owes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shown {
-    open: bool,
-    in_flight: u64,
 }
 
 pub(super) struct Inner {
@@ -161,7 +152,6 @@ impl Lane {
             woken: Cell::new(false),
             counters,
             held: Cell::new(0),
-            shown: Cell::default(),
         })
     }
 
@@ -176,7 +166,9 @@ impl Lane {
     }
 
     fn set_load(&self, load: usize) {
-        self.usage.load_moved(self.load.replace(load), load);
+        let before = self.load.replace(load);
+        self.usage.load_moved(before, load);
+        self.counters.in_flight.moved(before as u64, load as u64);
     }
 
     /// Whether a session may append now; if not, `waker` is called when it may.
@@ -287,14 +279,6 @@ impl Lane {
         }
     }
 
-    /// Once a turn and not with each command, so a scrape sees what a lane owed when its task last slept.
-    fn show(&self, open: bool, in_flight: usize) {
-        let (before, now) = (self.shown.get(), Shown { open, in_flight: in_flight as u64 });
-        self.shown.set(now);
-        self.counters.in_flight.moved(before.in_flight, now.in_flight);
-        self.counters.lanes.moved(before.open.into(), now.open.into());
-    }
-
     fn wake(&self) {
         if !self.woken.replace(true)
             && let Some(waker) = &*self.waker.borrow()
@@ -325,7 +309,6 @@ impl Lane {
         inner.open = true;
         let turn = inner.turn(cx, stream, cipher, origin, &self.counters);
         self.set_load(inner.flights.len());
-        self.show(true, inner.flights.len());
         if let Some((number, since)) = inner.sample
             && number < inner.submitted - inner.flights.len() as u64
         {
@@ -382,7 +365,6 @@ impl Lane {
             offset += len;
         }
         self.set_load(0);
-        self.show(false, 0);
         inner.waiting.drain(..).for_each(Waker::wake);
     }
 }
@@ -390,7 +372,6 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.account(0);
-        self.show(false, 0);
     }
 }
 

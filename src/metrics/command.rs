@@ -3,7 +3,7 @@
 //! A command is known by its row in the command table, so a client cannot make new ones: whatever has no row shares the last
 //! cell.
 
-use super::cell::{Counter, Gauge, Histogram};
+use super::cell::{Counter, Histogram};
 use crate::command::NO_ROW;
 use crate::limits;
 
@@ -38,11 +38,9 @@ impl Default for CommandTable {
     }
 }
 
+/// Of one listener's clients.
 #[derive(Debug, Default)]
-pub(crate) struct ListenerCounters {
-    /// Client connections open now, and since the start.
-    pub(crate) sessions: Gauge,
-    pub(crate) sessions_total: Counter,
+pub(crate) struct ServedCounters {
     /// Commands of its clients.
     pub(crate) commands: Counter,
     /// From the read that brought the end of a command to its answer, where a node gave it.
@@ -51,18 +49,18 @@ pub(crate) struct ListenerCounters {
 
 /// By the listeners' order in the configuration; those beyond the table share its last place.
 #[derive(Debug)]
-pub(crate) struct ListenerTable([ListenerCounters; limits::LISTENER_COUNTERS]);
+pub(crate) struct ServedTable([ServedCounters; limits::LISTENER_COUNTERS]);
 
-impl ListenerTable {
+impl ServedTable {
     #[inline]
-    pub(crate) fn of(&self, listener: u8) -> &ListenerCounters {
+    pub(crate) fn of(&self, listener: u8) -> &ServedCounters {
         &self.0[usize::from(listener).min(limits::LISTENER_COUNTERS - 1)]
     }
 }
 
-impl Default for ListenerTable {
+impl Default for ServedTable {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| ListenerCounters::default()))
+        Self(std::array::from_fn(|_| ServedCounters::default()))
     }
 }
 

@@ -28,9 +28,30 @@ impl MasterEvent {
     }
 }
 
-/// Its address is what a master is known by: the same server may come back under another number.
 #[derive(Debug, Default)]
 pub(crate) struct GroupCounters([Counter; MasterEvent::ALL.len()]);
+
+/// What was last published of a master, by whoever publishes. Its address is what it is known by: the same server may come back
+/// under another number.
+#[derive(Debug, Default)]
+pub(crate) struct LastMaster {
+    last: Option<Box<str>>,
+    is_there: bool,
+}
+
+impl LastMaster {
+    /// What has happened, if anything has.
+    pub(crate) fn becomes(&mut self, now: Option<&str>) -> Option<MasterEvent> {
+        let event = event(self.last.as_deref(), self.last.as_deref().filter(|_| self.is_there), now);
+        self.is_there = now.is_some();
+        if event.is_some()
+            && let Some(now) = now
+        {
+            self.last = Some(now.into());
+        }
+        event
+    }
+}
 
 impl GroupCounters {
     pub(crate) fn of(&self, event: MasterEvent) -> &Counter {
@@ -40,7 +61,7 @@ impl GroupCounters {
 }
 
 /// What has happened between two snapshots, if anything has. `last` is the last master there was.
-pub(crate) fn event(last: Option<&str>, before: Option<&str>, now: Option<&str>) -> Option<MasterEvent> {
+fn event(last: Option<&str>, before: Option<&str>, now: Option<&str>) -> Option<MasterEvent> {
     match (before, now) {
         (Some(_), None) => Some(MasterEvent::Lost),
         (before, Some(_)) if before == now => None,
@@ -54,6 +75,17 @@ pub(crate) fn event(last: Option<&str>, before: Option<&str>, now: Option<&str>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_published_last_is_remembered() {
+        let mut master = LastMaster::default();
+        let happened: Vec<_> = [None, Some("a"), Some("a"), None, None, Some("a"), Some("b"), None, Some("b")]
+            .into_iter()
+            .filter_map(|now| master.becomes(now))
+            .map(MasterEvent::name)
+            .collect();
+        assert_eq!(happened, ["found", "lost", "returned", "moved", "lost", "returned"]);
+    }
 
     #[test]
     fn what_becomes_of_a_master() {

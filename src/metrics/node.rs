@@ -36,8 +36,11 @@ pub(crate) struct NodeCounters {
     pub(crate) ejections: Counter,
     /// Replies to commands of clients that were errors.
     pub(crate) errors: Counter,
-    /// Lanes that are open to it, and commands on them that are unanswered.
+    /// Connections to it that clients share, open now.
     pub(crate) lanes: Gauge,
+    /// Connections to it that are lent to one client now.
+    pub(crate) pins: Gauge,
+    /// Commands over lanes that it has not answered.
     pub(crate) in_flight: Gauge,
     /// From a command's way to a lane to its answer.
     pub(crate) latency: Histogram,

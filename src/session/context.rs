@@ -16,7 +16,7 @@ use crate::config;
 use crate::insight::Insight;
 use crate::limits;
 use crate::memory::Account;
-use crate::metrics::{ListenerCounters, MemoryKind, WorkerCounters};
+use crate::metrics::{ServedCounters, MemoryKind, WorkerCounters};
 use crate::rarely::Rarely;
 use crate::reading::lag::LagGate;
 use crate::throttle::Throttle;
@@ -157,7 +157,7 @@ impl Context {
     }
 
     /// What this worker counts of the listener.
-    pub(crate) fn counters(&self) -> &ListenerCounters {
+    pub(crate) fn counters(&self) -> &ServedCounters {
         self.workspace.counters.listeners.of(self.number)
     }
 

@@ -223,9 +223,7 @@ impl Worker {
         let Arrival { id, socket, peer, listener, seat } = arrival;
         self.counters.sessions_total.increment();
         self.counters.sessions_open.increment();
-        let presence = Presence { worker: Rc::clone(self), id, listener, _seat: seat };
-        self.doors[listener].context.counters().sessions.increment();
-        self.doors[listener].context.counters().sessions_total.increment();
+        let presence = Presence { worker: Rc::clone(self), id, _seat: seat };
         // The acceptor numbers the listeners as this worker does.
         let door = &self.doors[listener];
         let context = Rc::clone(&door.context);
@@ -293,7 +291,6 @@ impl Worker {
 struct Presence {
     worker: Rc<Worker>,
     id: u64,
-    listener: usize,
     _seat: Seat,
 }
 
@@ -326,7 +323,6 @@ impl Drop for Presence {
         // Not within the borrow: what goes with the session may look at the worker.
         drop(session);
         counters.sessions_open.decrement();
-        self.worker.doors[self.listener].context.counters().sessions.decrement();
         if self.worker.workspace.draining.get() {
             self.worker.ended.notify_one();
         }
