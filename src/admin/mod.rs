@@ -1,17 +1,19 @@
-//! The admin endpoint: `GET /metrics`, `/status`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/status`, `/healthz` and `/readyz` over HTTP/1.1, which change nothing; and the admin
+//! socket, where the operator gives orders (`socket`, `verbs`).
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
-//! command. It reads what other threads publish and must never change it; what `redan promote` and `redan link` ask for it
-//! hands on.
+//! command. It reads what other threads publish and must never change it; orders it hands on to who carries them out.
 
-mod allow;
 mod exposition;
 mod health;
 mod open_files;
+mod orders;
 mod prometheus;
-mod promote;
 mod report;
 mod since;
+pub(crate) mod socket;
+mod table;
+mod verbs;
 
 #[cfg(test)]
 mod tests;
@@ -19,9 +21,8 @@ mod tests;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -40,13 +41,13 @@ use crate::link::LinkCounters;
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::renewal::Renewals;
+use crate::session::switchboard::Switchboard;
 use crate::topology::Snapshot;
 
-pub(crate) use promote::{Ask, Promote};
 pub(crate) use open_files::OpenFiles;
+pub(crate) use orders::{Ask, Orders, PausedUntil, SetLevel};
 pub(crate) use report::{Crowd, Resident};
 pub(crate) use since::Since;
-use promote::{LONGEST, Told};
 
 /// What the endpoint reads. Made once by `app`.
 pub(crate) struct AdminState {
@@ -74,8 +75,11 @@ pub(crate) struct AdminState {
     pub(crate) listening: Arc<AtomicBool>,
     /// The process is on its way out.
     pub(crate) draining: Arc<AtomicBool>,
-    /// Where a promotion is handed on.
-    pub(crate) promote: Promote,
+    /// How long each group is paused, in the order of `Config::groups`.
+    pub(crate) paused: Vec<PausedUntil>,
+    /// To all workers.
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) orders: Orders,
 }
 
 impl fmt::Debug for AdminState {
@@ -113,8 +117,8 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
             () = &mut stop => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, Arc::clone(&state), Arc::clone(&registry)));
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&state), Arc::clone(&registry)));
                 }
                 Err(error) => {
                     tracing::warn!("the admin endpoint cannot accept a connection: {error}");
@@ -126,27 +130,10 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
 }
 
 /// One connection carries one request: then its time limit is the request's, and no idle connection is kept.
-async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>, registry: Arc<Registry>) {
-    let promotes = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&promotes);
+async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Registry>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (state, registry) = (Arc::clone(&state), Arc::clone(&registry));
-        let noted = Arc::clone(&noted);
-        async move {
-            let is_order = request.method() == Method::POST;
-            if is_order && request.uri().path() == "/link-allow" {
-                let told = allow::allow(request, peer, &state).await.map(|words| (StatusCode::OK, words));
-                let (status, words) = told.unwrap_or_else(|refusal| refusal);
-                return Ok(text(status, words + "\n").map(Told::Whole));
-            }
-            if !is_order || request.uri().path() != "/promote" {
-                return Ok::<_, Infallible>(answer(&request, &state, &registry).map(Told::Whole));
-            }
-            let told = promote::promote(request, peer, &state).await;
-            noted.store(told.is_ok(), Ordering::Relaxed);
-            let refused = |(status, words)| text(status, words + "\n").map(Told::Whole);
-            Ok(told.unwrap_or_else(refused))
-        }
+        async move { Ok::<_, Infallible>(answer(&request, &state, &registry)) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -155,12 +142,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>,
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
     let serving = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let mut served = tokio::time::timeout(CONNECTION_TIME, &mut serving).await;
-    if served.is_err() && promotes.load(Ordering::Relaxed) {
-        served = tokio::time::timeout(LONGEST, &mut serving).await;
-    }
-    match served {
+    match tokio::time::timeout(CONNECTION_TIME, serving).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!("a client of the admin endpoint misbehaved: {error}"),
         Err(_) => tracing::debug!("a client of the admin endpoint took longer than {CONNECTION_TIME:?}"),
@@ -171,11 +153,8 @@ type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/status" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
+    if !matches!(path, "/metrics" | "/status" | "/healthz" | "/readyz") {
         return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /status, /healthz or /readyz\n".to_owned());
-    }
-    if matches!(path, "/promote" | "/link-allow") {
-        return not_allowed("POST");
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return not_allowed("GET, HEAD");

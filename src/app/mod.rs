@@ -4,6 +4,7 @@
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
 mod confine;
+mod orders;
 mod start;
 mod thread;
 
@@ -22,7 +23,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Crowd, OpenFiles, Promote, Resident, Since};
+use crate::admin::{AdminState, Crowd, OpenFiles, Orders, PausedUntil, Resident, SetLevel, Since};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
@@ -36,6 +37,7 @@ use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening, Shortcuts};
 use crate::renewal::Renewals;
+use crate::session::switchboard::Switchboard;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
@@ -57,6 +59,8 @@ enum StartError {
     Bind { listener: String, error: BindError },
     #[error("`admin`: {0}")]
     BindAdmin(BindError),
+    #[error("`admin_socket`: {0}")]
+    BindAdminSocket(BindError),
     #[error("{0}")]
     Confinement(String),
     #[error("the system refuses {what}: {error}; raise the limits of this process")]
@@ -71,6 +75,7 @@ impl StartError {
             Self::Bind { .. }
             | Self::BindLink { .. }
             | Self::BindAdmin(_)
+            | Self::BindAdminSocket(_)
             | Self::Confinement(_)
             | Self::System { .. } => 71,
         }
@@ -81,17 +86,18 @@ impl StartError {
 struct Bound {
     listeners: Vec<Bind>,
     admin: Option<Bind>,
+    admin_socket: Option<Bind>,
     running: Running,
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config) -> ExitCode {
+pub(crate) fn run(config: Config, level: SetLevel) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config) {
+    match run_until_ended(config, level) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -100,15 +106,15 @@ pub(crate) fn run(config: Config) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, level: SetLevel) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
         let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew)?;
-        tracing::debug!("bound {listeners:?}, admin {admin:?}");
+        let Bound { listeners, admin, admin_socket, running } = start(config, renew, level)?;
+        tracing::debug!("bound {listeners:?}, admin {admin:?} and {admin_socket:?}");
         Ok(drain::until_ended(running, signals).await)
     })
 }
@@ -120,6 +126,7 @@ struct Prepared {
     sockets: Vec<Listening>,
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
+    admin_socket: Option<(Listening, Bind)>,
     seen: (Resident, OpenFiles),
 }
 
@@ -151,19 +158,21 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
         links: config.links.iter().map(link).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
+        admin_socket: orders::bind(&config.admin_socket).map_err(StartError::BindAdminSocket)?,
         seen: (Resident::open(), OpenFiles::open()),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 /// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
+fn start(config: Config, renew: Arc<Notify>, level: SetLevel) -> Result<Bound, StartError> {
     let config = Arc::new(config);
-    let Prepared { doors, keyrings, sockets, links, admin, seen } = prepare(&config)?;
+    let Prepared { doors, keyrings, sockets, links, admin, admin_socket, seen } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
-    confine(&config, &keyrings)?;
+    let admin_socket_at = admin_socket.as_ref().map(|(_, at)| at.clone());
+    confine(&config, &keyrings, admin_socket_at.as_ref())?;
     let shared = Shared::new(&config);
     let mut shortcuts = Shortcuts::default();
     let links = start::doors(links, &mut shortcuts);
@@ -171,17 +180,16 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     let views = shared.views(&config, &keyrings, &shortcuts);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
-    // A second switch is refused by whoever carries out the first.
-    let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
+    let switchboard = start::switchboard(&mailboxes);
+    let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
-    if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config, &doors, seen, start::promote(askers)))?;
-    }
+    let orders = wires.orders(Arc::clone(&renew), level);
+    let state = shared.admin_state(&config, &doors, seen, Arc::clone(&switchboard), orders);
+    start::admin(admin, admin_socket.map(|(socket, _)| socket), state)?;
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions, &shared)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, takers, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
-    let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -213,14 +221,15 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, running })
+    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.
-fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError> {
+fn confine(config: &Config, keyrings: &[Arc<Keyring>], admin_socket: Option<&Bind>) -> Result<(), StartError> {
     let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
     if let Some(account) = &config.user {
-        confine::become_user(account, &binds).map_err(StartError::Confinement)?;
+        let owned: Vec<Bind> = binds.iter().chain(admin_socket).cloned().collect();
+        confine::become_user(account, &owned).map_err(StartError::Confinement)?;
     }
     if config.sandbox {
         let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
@@ -293,7 +302,14 @@ impl Shared {
         config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Arc<Config>, doors: &[Door], seen: (Resident, OpenFiles), promote: Promote) -> AdminState {
+    fn admin_state(
+        &self,
+        config: &Arc<Config>,
+        doors: &[Door],
+        seen: (Resident, OpenFiles),
+        switchboard: Arc<Switchboard>,
+        orders: Orders,
+    ) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
         let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
         let holdings: Vec<_> = holdings.collect();
@@ -318,7 +334,9 @@ impl Shared {
             links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
-            promote,
+            paused: config.groups.iter().map(|_| PausedUntil::default()).collect(),
+            switchboard,
+            orders,
         }
     }
 }

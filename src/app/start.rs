@@ -12,12 +12,13 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::thread::vital;
+use super::orders::Taker;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
-use crate::admin::{self, AdminState, Ask, Promote};
+use crate::admin::{self, AdminState};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
-use crate::control::{self, GroupControl, Promotion};
+use crate::control::{self, GroupControl};
 use crate::limits::LINK_THREADS;
 use crate::metrics::LastMaster;
 use crate::link::{self, Doors, LinkCounters};
@@ -37,15 +38,33 @@ fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String>
     runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
 }
 
-/// Serves metrics until the process ends, also during a drain.
-pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartError> {
+/// Serves metrics and orders until the process ends, also during a drain.
+pub(super) fn admin(http: Option<Listening>, orders: Option<Listening>, state: AdminState) -> Result<(), StartError> {
+    if http.is_none() && orders.is_none() {
+        return Ok(());
+    }
     let serve = move || {
         drive(async move {
-            // `Config` has only TCP addresses for it.
-            let Listening::Tcp(socket) = socket else { return Ok(()) };
-            let socket = tokio::net::TcpListener::from_std(socket).map_err(|error| error.to_string())?;
-            tracing::info!("metrics: http://{}/metrics", socket.local_addr().map_err(|error| error.to_string())?);
-            admin::serve(socket, Arc::new(state), pending()).await;
+            let state = Arc::new(state);
+            let metrics = async {
+                match http {
+                    // `Config` has only TCP addresses for it.
+                    Some(Listening::Tcp(socket)) => {
+                        let socket = tokio::net::TcpListener::from_std(socket)?;
+                        tracing::info!("metrics: http://{}/metrics", socket.local_addr()?);
+                        admin::serve(socket, Arc::clone(&state), pending()).await;
+                        Ok(())
+                    }
+                    _ => pending::<io::Result<()>>().await,
+                }
+            };
+            let orders = async {
+                match orders {
+                    Some(socket) => admin::socket::serve(socket, Arc::clone(&state), pending()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::try_join!(metrics, orders).map_err(|error| error.to_string())?;
             Ok(())
         })
     };
@@ -90,10 +109,10 @@ pub(super) fn control(
     keyrings: &[Arc<Keyring>],
     shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
-    promotions: Vec<mpsc::Receiver<Promotion>>,
+    takers: Vec<Taker>,
     shared: &Shared,
 ) -> Result<(), StartError> {
-    let group = |index: usize, promotions| {
+    let group = |index: usize, taker: Taker| {
         let (view, workers) = (&views[index], workers.to_vec());
         let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
         let (counters, last) = (Arc::clone(&shared.masters[index]), RefCell::new(LastMaster::default()));
@@ -111,14 +130,15 @@ pub(super) fn control(
                 }
                 workers.iter().for_each(|worker| worker.topology(index));
             }),
-            promotions,
+            promotions: taker.promotions,
+            drains: taker.drains,
         }
     };
     if config.groups.is_empty() {
         return Ok(());
     }
-    let promotions = promotions.into_iter().enumerate();
-    let groups: Vec<GroupControl> = promotions.map(|(index, promotions)| group(index, promotions)).collect();
+    let takers = takers.into_iter().enumerate();
+    let groups: Vec<GroupControl> = takers.map(|(index, taker)| group(index, taker)).collect();
     let watch = move || {
         drive(async {
             control::run(groups, pending()).await;
@@ -126,13 +146,6 @@ pub(super) fn control(
         })
     };
     vital("redan-control".to_owned(), watch).map_err(refused)
-}
-
-/// The way by which the admin endpoint hands a promotion to the group's watch.
-pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
-    Box::new(move |Ask { group, node, timeout, progress }| {
-        askers[group].try_send(Promotion { node, timeout, progress }).is_ok()
-    })
 }
 
 /// Looks at the files of TLS until the process ends.

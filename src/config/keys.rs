@@ -26,6 +26,8 @@ pub(super) static REDAN: Kind = Kind {
     keys: &[
         "workers",
         "admin",
+        "admin_socket",
+        "admin_password_file",
         "log",
         "shutdown_timeout",
         "max_memory",

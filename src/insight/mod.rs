@@ -124,18 +124,6 @@ pub(crate) enum Answer {
     Done,
 }
 
-/// On its way to one worker. Dropped unanswered where the worker ends.
-pub(crate) struct Question {
-    pub(crate) ask: Ask,
-    pub(crate) tell: Box<dyn FnOnce(Answer) + Send>,
-}
-
-impl std::fmt::Debug for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Question").field(&self.ask).finish()
-    }
-}
-
 /// Slow commands of all workers, the newest first, at most `count`.
 pub(crate) fn all_slow(answers: Vec<Answer>, count: usize) -> Vec<Slow> {
     let mut all: Vec<Slow> = Vec::new();

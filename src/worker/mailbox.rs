@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::farewell::Refused;
 use super::seat::Seat;
-use crate::insight;
 use crate::session::Peer;
 use crate::session::switchboard::Question;
 use crate::tls::server::Serving;
@@ -47,8 +46,6 @@ pub(crate) enum Mail {
     /// A session on some worker wants to know something of all sessions. At most one of each session lies here, since a
     /// session waits for its answer.
     Ask(Question),
-    /// The admin endpoint wants to know something of single commands. It asks once at a time.
-    Insight(insight::Question),
     /// What this listener presents and whom it believes from now on.
     Serving(usize, Arc<Serving>),
     /// Other nodes of this group are believed now.
@@ -98,10 +95,6 @@ impl Mailbox {
 
     pub(crate) fn ask(&self, question: Question) {
         self.send(Mail::Ask(question));
-    }
-
-    pub(crate) fn insight(&self, question: insight::Question) {
-        self.send(Mail::Insight(question));
     }
 
     pub(crate) fn serving(&self, listener: usize, serving: Arc<Serving>) {

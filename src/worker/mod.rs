@@ -38,7 +38,7 @@ use crate::metrics::WorkerCounters;
 use crate::session::clients::answer;
 use crate::session::context::{Context, Live, Workspace};
 use crate::session::holding::Holding;
-use crate::session::switchboard::{Question, Switchboard};
+use crate::session::switchboard::{Answer, Ask, Question, Switchboard};
 use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
 use crate::tls::server::Serving;
@@ -156,9 +156,6 @@ impl Worker {
                     // Control and workers number the groups alike.
                     Some(Mail::Topology(group)) => self.topology(group),
                     Some(Mail::Ask(question)) => self.answer(question),
-                    Some(Mail::Insight(insight::Question { ask, tell })) => {
-                        tell(self.workspace.insight.borrow_mut().answer(ask));
-                    }
                     Some(Mail::Serving(listener, serving)) => self.present(listener, serving),
                     Some(Mail::Keyring(group)) => self.keyring(group),
                     Some(Mail::Drain) => self.drain(),
@@ -203,6 +200,12 @@ impl Worker {
     }
 
     fn answer(&self, question: Question) {
+        if let Ask::Insight(ask) = &*question.ask {
+            let answer = self.workspace.insight.borrow_mut().answer(*ask);
+            // Who asked may have lost patience.
+            let _ = question.answers.send(Answer::Insight(answer));
+            return;
+        }
         let group = question.group;
         let live = self.live.borrow();
         let of_group = |session: &&Rc<Session>| session.group() == group;

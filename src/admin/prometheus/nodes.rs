@@ -20,6 +20,11 @@ impl Numbers {
             "redan_group_has_master",
             each(|s| s.master.is_some().into()),
         )?;
+        let paused = groups.iter().enumerate().map(|(index, (name, _))| {
+            let paused = self.0.paused[index].left(self.0.started).is_some();
+            (vec![("group", Escaped(name))], paused.into())
+        });
+        gauge(out, "redan_group_paused", paused)?;
         gauge(out, "redan_group_epoch", each(|s| Value::Whole(s.epoch)))?;
         for (name, reading) in SENTINEL_GAUGES {
             let samples = groups.iter().filter_map(|(name, snapshot)| {
@@ -113,6 +118,7 @@ const NODE_GAUGES: &[NodeGauge] = &[
         Some(p.snapshot.master().is_some_and(|master| master.id == p.node.id).into())
     }),
     ("redan_node_readable", |p| Some(p.node.readable.is_ok().into())),
+    ("redan_node_drained", |p| Some(p.node.is_drained().into())),
     ("redan_node_lag_bytes", |p| p.node.lag_bytes.map(Value::Whole)),
     ("redan_node_lag_seconds", |p| p.node.lag.map(Value::from)),
     ("redan_node_round_trip_seconds", |p| p.node.round_trip.map(Value::from)),
