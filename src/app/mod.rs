@@ -182,6 +182,9 @@ fn start(config: Config, renew: Arc<Notify>, level: SetLevel) -> Result<Bound, S
     let (end, workers_ended) = mpsc::unbounded_channel();
     let switchboard = start::switchboard(&mailboxes);
     let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
+    if let Some(at) = &admin_socket_at {
+        tracing::info!("orders: {at}");
+    }
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     let orders = wires.orders(Arc::clone(&renew), level);
     let state = shared.admin_state(&config, &doors, seen, Arc::clone(&switchboard), orders);

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod admin_socket;
 mod auth;
 mod auto_failover;
 mod blocking;
