@@ -161,6 +161,33 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
+    /// Show commands that took longer than `slowlog_threshold`, and where the time went
+    Slowlog {
+        /// So many of the newest
+        #[arg(default_value_t = 10)]
+        count: u32,
+        /// Forget them
+        #[arg(long)]
+        reset: bool,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Show the keys that are asked for most, once `redan hotkeys on` has let them be counted
+    Hotkeys {
+        /// Begin to count, end it, or begin anew
+        #[arg(value_parser = ["on", "off", "reset"])]
+        action: Option<String>,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Show the largest replies of at least `big_reply` bytes, by command and key
+    Bigreplies {
+        /// Forget them
+        #[arg(long)]
+        reset: bool,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Close a client's connection
     Kill {
         /// The id that `redan sessions` shows
@@ -261,6 +288,12 @@ impl Order {
             Self::Lanes { node, running } => (running, [words(&["LANES"]), Vec::from_iter(node)].concat()),
             Self::Resume { group, running } => (running, [words(&["RESUME"]), Vec::from_iter(group)].concat()),
             Self::Reconnect { what, running } => (running, [words(&["RECONNECT"]), Vec::from_iter(what)].concat()),
+            Self::Slowlog { reset: true, running, .. } => (running, words(&["SLOWLOG", "RESET"])),
+            Self::Slowlog { count, running, .. } => (running, words(&["SLOWLOG", "GET", &count.to_string()])),
+            Self::Hotkeys { action, running } => (running, [words(&["HOTKEYS"]), Vec::from_iter(action)].concat()),
+            Self::Bigreplies { reset, running } => {
+                (running, words(if reset { &["BIGREPLIES", "RESET"] } else { &["BIGREPLIES"] }))
+            }
             Self::Kill { id, running } => (running, words(&["KILL", &id.to_string()])),
             Self::LogLevel { level, running } => (running, words(&["LOG", "LEVEL", &level])),
             Self::Node { node, command, running } => (running, [words(&["NODE", &node]), command].concat()),

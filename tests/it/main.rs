@@ -20,6 +20,7 @@ mod durable;
 mod every_command;
 mod fence;
 mod hostile;
+mod insight;
 mod large;
 mod layers;
 mod leaving;

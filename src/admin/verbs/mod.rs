@@ -5,6 +5,7 @@
 //! limit, nor do what an order's owner shall do.
 
 mod events;
+mod insight;
 mod lookups;
 mod nodes;
 mod overview;
@@ -56,7 +57,7 @@ pub(super) struct Verb {
 const ANY: usize = 1 << 20;
 
 const TABLES: &[&[Verb]] =
-    &[overview::VERBS, sessions::VERBS, pause::VERBS, nodes::VERBS, process::VERBS, events::VERBS];
+    &[overview::VERBS, sessions::VERBS, pause::VERBS, nodes::VERBS, process::VERBS, events::VERBS, insight::VERBS];
 
 /// All verbs, in the order of HELP.
 pub(super) fn all() -> impl Iterator<Item = &'static Verb> {

@@ -19,6 +19,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
         max_memory: None,
+        insight: crate::insight::Settings::default(),
         user: None,
         sandbox: false,
         listeners: listeners.into_iter().map(Arc::new).collect(),
