@@ -85,7 +85,10 @@ clean:
 	cargo clean
 
 # Stamps, so that a second `make test` needs neither root nor a registry.
-clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready $(CLIENTS)/hiredis
+clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready $(CLIENTS)/hiredis $(CLIENTS)/promtool
+
+$(CLIENTS)/promtool:
+	@.ci/promtool $@
 
 $(CLIENTS)/venv/.ready: $(SCRIPTS)/requirements.txt | needs-clients
 	rm -rf $(@D)

@@ -15,6 +15,7 @@ mod mark;
 mod reading;
 mod events;
 mod assurance;
+mod insight;
 mod rarely;
 mod route;
 mod throttle;

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use super::AdminState;
 use super::report::{self, Report};
 use crate::chronicle::now_ms;
+use crate::limits::LISTENER_COUNTERS;
+use crate::metrics::{BUCKETS, Histogram, Times};
 
 /// A few people and a screen on the wall.
 const VIEWERS: usize = 16;
@@ -69,8 +71,19 @@ struct State {
     /// Whether orders are taken from who has the token.
     actions: bool,
     certificates: Vec<Certificate>,
+    latency: Latency,
     #[serde(flatten)]
     report: Report,
+}
+
+/// How many commands took how long, since the start: in each bucket those below its bound and not below the one before.
+#[derive(Serialize)]
+struct Latency {
+    /// In seconds; the last bucket has none.
+    bounds: Vec<f64>,
+    /// From a command's arrival to its reply, and the part of it that nodes took.
+    client: [u64; BUCKETS],
+    node: [u64; BUCKETS],
 }
 
 #[derive(Serialize)]
@@ -175,9 +188,28 @@ fn tell_state(state: &AdminState, text: &mut String) {
         at: at_ms as f64 / 1000.0,
         actions: state.config.admin_token.is_some(),
         certificates: certificates.collect(),
+        latency: latency(state),
         report: report::report(state),
     };
     message(text, "state", None, &whole);
+}
+
+fn latency(state: &AdminState) -> Latency {
+    let (mut client, mut node) = (Times::default(), Times::default());
+    for worker in &state.workers {
+        // Those without a place of their own share the last.
+        for listener in 0..state.config.listeners.len().min(LISTENER_COUNTERS) {
+            worker.listeners.of(listener as u8).latency.add_to(&mut client);
+        }
+        for (group, (_, snapshot)) in state.groups.iter().enumerate() {
+            let nodes = snapshot.load();
+            for counted in nodes.nodes.iter().filter_map(|node| worker.nodes.find(group, node.id)) {
+                counted.latency.add_to(&mut node);
+            }
+        }
+    }
+    let bounds = (0..BUCKETS - 1).map(Histogram::bound).collect();
+    Latency { bounds, client: client.buckets, node: node.buckets }
 }
 
 /// One message of a stream. JSON has no line breaks, which would end it.

@@ -10,6 +10,7 @@ mod dashboard;
 mod exposition;
 mod health;
 mod live;
+mod open_files;
 mod order;
 mod orders;
 mod prometheus;
@@ -44,7 +45,7 @@ use crate::chronicle::Chronicle;
 use crate::config::Config;
 use crate::link::LinkCounters;
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
 use crate::topology::Snapshot;
@@ -52,6 +53,7 @@ use crate::topology::Snapshot;
 use body::Body;
 pub(crate) use health::stalled;
 pub(crate) use live::Visitors;
+pub(crate) use open_files::OpenFiles;
 pub(crate) use orders::{Ask, Orders, PausedUntil, SetLevel};
 pub(crate) use report::{Crowd, Resident};
 pub(crate) use since::Since;
@@ -64,6 +66,7 @@ pub(crate) struct AdminState {
     pub(crate) started_at: SystemTime,
     pub(crate) config: Arc<Config>,
     pub(crate) resident: Resident,
+    pub(crate) open_files: OpenFiles,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
@@ -74,6 +77,7 @@ pub(crate) struct AdminState {
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
     /// Of each group, in the same order.
     pub(crate) since: Vec<Arc<Since>>,
+    pub(crate) masters: Vec<Arc<GroupCounters>>,
     /// Clients of a listener, by its place in the configuration.
     pub(crate) crowd: Box<dyn Fn(usize) -> Crowd + Send + Sync>,
     /// Name and numbers of each link, in the order of `Config::links`.

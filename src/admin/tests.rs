@@ -67,6 +67,7 @@ fn state() -> AdminState {
         started_at: SystemTime::now(),
         config: Arc::new(config()),
         resident: Resident::open(),
+        open_files: OpenFiles::open(),
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
         renewals: Arc::default(),
@@ -75,6 +76,7 @@ fn state() -> AdminState {
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
         since: vec![Arc::default()],
+        masters: vec![Arc::default()],
         crowd: Box::new(|_| Crowd { clients: 4, held: 1 }),
         links: vec![("dc2".to_owned(), Arc::default())],
         listening: Arc::new(AtomicBool::new(true)),
@@ -298,14 +300,14 @@ fn redan(state: AdminState, line: &str) -> (Result<String, String>, Vec<String>)
 
 #[test]
 fn a_promotion_is_handed_on_and_told_of_step_by_step() {
-    let state = AdminState {
+    let told = AdminState {
         orders: orders(|ask| {
             assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "10.0.0.2:6379", Duration::from_millis(50)));
             ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
         }),
         ..state()
     };
-    let (outcome, steps) = redan(state, "promote 10.0.0.2:6379 timeout 50ms");
+    let (outcome, steps) = redan(told, "promote 10.0.0.2:6379 timeout 50ms");
     assert_eq!((outcome.as_deref(), steps.as_slice()), (Ok("done: two"), &["one".to_owned()][..]));
     let refused = |ask: Ask| ask.progress.send("refused: no".to_owned()).is_ok();
     let state_refusing = AdminState { orders: orders(refused), ..state() };

@@ -25,7 +25,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{self, AdminState, Crowd, Orders, PausedUntil, Resident, SetLevel, Since, Visitors};
+use crate::admin::{self, AdminState, Crowd, OpenFiles, Orders, PausedUntil, Resident, SetLevel, Since, Visitors};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
@@ -37,7 +37,7 @@ use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
 use crate::link::{self, LinkCounters};
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening, Shortcuts};
 use crate::notify;
 use crate::renewal::Renewals;
@@ -164,7 +164,7 @@ struct Prepared {
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
     admin_socket: Option<(Listening, Bind)>,
-    resident: Resident,
+    seen: (Resident, OpenFiles),
 }
 
 fn prepare(config: &Config) -> Result<Prepared, StartError> {
@@ -196,7 +196,7 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
         links: config.links.iter().map(link).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
         admin_socket: orders::bind(&config.admin_socket).map_err(StartError::BindAdminSocket)?,
-        resident: Resident::open(),
+        seen: (Resident::open(), OpenFiles::open()),
     })
 }
 
@@ -204,7 +204,7 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
 /// `renew` is told when the files of TLS shall be read anew.
 fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartError> {
     let config = Arc::new(config);
-    let Prepared { doors, keyrings, sockets, links, admin, admin_socket, resident } = prepare(&config)?;
+    let Prepared { doors, keyrings, sockets, links, admin, admin_socket, seen } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
@@ -220,9 +220,12 @@ fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartErr
     let (end, workers_ended) = mpsc::unbounded_channel();
     let switchboard = start::switchboard(&mailboxes);
     let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
+    if let Some(at) = &admin_socket_at {
+        tracing::info!("orders: {at}");
+    }
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     let orders = wires.orders(Arc::clone(&renew), level);
-    let state = shared.admin_state(&config, &doors, resident, Arc::clone(&switchboard), orders);
+    let state = shared.admin_state(&config, &doors, seen, Arc::clone(&switchboard), orders);
     start::admin(admin, admin_socket.map(|(socket, _)| socket), state)?;
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
@@ -237,7 +240,9 @@ fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartErr
             throttle: Arc::clone(&throttle),
             switchboard: Arc::clone(&switchboard),
             memory: Arc::clone(&shared.memory),
+            insight: config.insight,
             number: index,
+            workers: shared.counters.len(),
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;
@@ -298,8 +303,9 @@ struct Shared {
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
-    /// When the master of each group changed last.
+    /// When the master of each group changed last, and how often.
     since: Vec<Arc<Since>>,
+    masters: Vec<Arc<GroupCounters>>,
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
@@ -320,6 +326,7 @@ impl Shared {
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
             since: config.groups.iter().map(|_| Arc::default()).collect(),
+            masters: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
@@ -343,7 +350,7 @@ impl Shared {
         &self,
         config: &Arc<Config>,
         doors: &[Door],
-        resident: Resident,
+        seen: (Resident, OpenFiles),
         switchboard: Arc<Switchboard>,
         orders: Orders,
     ) -> AdminState {
@@ -358,13 +365,15 @@ impl Shared {
             started: self.started,
             started_at: SystemTime::now(),
             config: Arc::clone(config),
-            resident,
+            resident: seen.0,
+            open_files: seen.1,
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
             chronicle: Arc::clone(&self.chronicle),
             visitors: Visitors::default(),
             memory: Arc::clone(&self.memory),
+            masters: self.masters.clone(),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             since: self.since.clone(),
             crowd: Box::new(crowd),

@@ -82,10 +82,13 @@ pub(super) fn bind(wanted: &AdminSocket) -> Result<Option<(Listening, Bind)>, Bi
             let mut refusals = Vec::new();
             for place in places {
                 let at = AdminSocket::unix(place.clone());
-                let bound = place.parent().map_or(Ok(()), private).map_err(|why| (why, None));
-                match bound.and_then(|()| net::bind(&at).map_err(|error| (error.to_string(), Some(error)))) {
+                if let Some(Err(why)) = place.parent().map(private) {
+                    refusals.push(why);
+                    continue;
+                }
+                match net::bind(&at) {
                     Ok(socket) => return Ok(Some((socket, at))),
-                    Err((why, _)) => refusals.push(why),
+                    Err(error) => refusals.push(error.to_string()),
                 }
             }
             let why = refusals.join("; ");

@@ -22,7 +22,7 @@ use crate::control::{self, GroupControl};
 use crate::events::{Moves, Tally};
 use crate::limits::LINK_THREADS;
 use crate::link::{self, Doors, LinkCounters};
-use crate::metrics::WorkerCounters;
+use crate::metrics::{LastMaster, WorkerCounters};
 use crate::net::{Listening, Shortcuts};
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
@@ -116,6 +116,7 @@ pub(super) fn control(
     let group = |index: usize, taker: Taker| {
         let (view, workers) = (&views[index], workers.to_vec());
         let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
+        let (masters, last) = (Arc::clone(&shared.masters[index]), RefCell::new(LastMaster::default()));
         let (moves, counters) = (RefCell::new(Moves::default()), shared.counters.clone());
         let group = config.groups[index].name.clone();
         GroupControl {
@@ -127,6 +128,9 @@ pub(super) fn control(
             published: Box::new(move |snapshot| {
                 since.note(snapshot.epoch, started.elapsed());
                 let master = snapshot.master().map(|node| &*node.address);
+                if let Some(event) = last.borrow_mut().becomes(master) {
+                    masters.of(event).increment();
+                }
                 let told = moves.borrow_mut().see(started.elapsed(), master, &snapshot.reason, tally(&counters));
                 if let Some(words) = told {
                     tracing::warn!(group, "{words}");

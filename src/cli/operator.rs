@@ -66,6 +66,13 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
+    /// Show what has happened of late, in words
+    Events {
+        /// So many lines; 30 without it
+        number: Option<u32>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Show the settings: values, where they come from, what a change needs
     Config {
         /// Only those that have this word in their name or section
@@ -151,6 +158,33 @@ pub(crate) enum Order {
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Show commands that took longer than `slowlog_threshold`, and where the time went
+    Slowlog {
+        /// So many of the newest
+        #[arg(default_value_t = 10)]
+        count: u32,
+        /// Forget them
+        #[arg(long)]
+        reset: bool,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Show the keys that are asked for most, once `redan hotkeys on` has let them be counted
+    Hotkeys {
+        /// Begin to count, end it, or begin anew
+        #[arg(value_parser = ["on", "off", "reset"])]
+        action: Option<String>,
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Show the largest replies of at least `big_reply` bytes, by command and key
+    Bigreplies {
+        /// Forget them
+        #[arg(long)]
+        reset: bool,
         #[command(flatten)]
         running: Running,
     },
@@ -244,6 +278,9 @@ impl Order {
             Self::Listeners { running } => (running, words(&["LISTENERS"])),
             Self::Links { running } => (running, words(&["LINKS"])),
             Self::Workers { running } => (running, words(&["WORKERS"])),
+            Self::Events { number, running } => {
+                (running, [words(&["EVENTS"]), Vec::from_iter(number.map(|number| number.to_string()))].concat())
+            }
             Self::Reload { running } => (running, words(&["RELOAD"])),
             Self::Nodes { group, running } => (running, [words(&["NODES"]), Vec::from_iter(group)].concat()),
             Self::Config { word, running } => (running, [words(&["CONFIG"]), Vec::from_iter(word)].concat()),
@@ -251,6 +288,12 @@ impl Order {
             Self::Lanes { node, running } => (running, [words(&["LANES"]), Vec::from_iter(node)].concat()),
             Self::Resume { group, running } => (running, [words(&["RESUME"]), Vec::from_iter(group)].concat()),
             Self::Reconnect { what, running } => (running, [words(&["RECONNECT"]), Vec::from_iter(what)].concat()),
+            Self::Slowlog { reset: true, running, .. } => (running, words(&["SLOWLOG", "RESET"])),
+            Self::Slowlog { count, running, .. } => (running, words(&["SLOWLOG", "GET", &count.to_string()])),
+            Self::Hotkeys { action, running } => (running, [words(&["HOTKEYS"]), Vec::from_iter(action)].concat()),
+            Self::Bigreplies { reset, running } => {
+                (running, words(if reset { &["BIGREPLIES", "RESET"] } else { &["BIGREPLIES"] }))
+            }
             Self::Kill { id, running } => (running, words(&["KILL", &id.to_string()])),
             Self::LogLevel { level, running } => (running, words(&["LOG", "LEVEL", &level])),
             Self::Node { node, command, running } => (running, [words(&["NODE", &node]), command].concat()),

@@ -13,6 +13,7 @@ mod keys;
 pub(crate) mod link;
 mod listener;
 mod machine;
+mod observing;
 mod output;
 mod permissions;
 mod read;
@@ -46,6 +47,7 @@ pub(crate) use values::{duration, log_filter, peer, pin};
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;
+use crate::insight;
 use crate::reading::lag::LagLimit;
 use crate::reading::tail::Percentile;
 use crate::topology::address::linked;
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     /// Bytes that buffers of clients may hold in the whole process; `None` is no limit.
     pub(crate) max_memory: Option<u64>,
+    /// What is remembered of single commands.
+    pub(crate) insight: insight::Settings,
     /// Whom Redan becomes once its listeners are bound; `None` stays who it is.
     pub(crate) user: Option<Account>,
     /// Files that it does not need are out of its reach from then on.

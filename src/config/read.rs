@@ -17,8 +17,9 @@ use super::report::{Errors, Findings, Source};
 use super::section::Section;
 use super::{
     Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys, listener,
-    machine, settings, token, values, variables,
+    machine, observing, settings, token, values, variables,
 };
+use crate::insight;
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
@@ -123,6 +124,7 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         max_memory: process.max_memory,
+        insight: process.insight,
         user: process.user,
         sandbox: process.sandbox,
         listeners: listeners
@@ -158,6 +160,7 @@ struct Process {
     log: Log,
     shutdown_timeout: Duration,
     max_memory: Option<u64>,
+    insight: insight::Settings,
     user: Option<Account>,
     sandbox: bool,
 }
@@ -175,6 +178,7 @@ impl Process {
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
+            insight: insight::Settings::default(),
             user: None,
             sandbox: false,
         }
@@ -199,6 +203,7 @@ impl Process {
         });
         let (format, filter) = log.unwrap_or_default();
         let max_memory = section.size("max_memory", LEAST..=1 << 50);
+        let insight = observing::read(&section);
         let user = section.parsed("user", account::find);
         let sandbox = section.choice("sandbox", &[("off", false), ("on", true)]);
         section.close();
@@ -212,6 +217,7 @@ impl Process {
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
             user,
             sandbox: sandbox.unwrap_or(default.sandbox),
+            insight,
             max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
         }
     }

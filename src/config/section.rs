@@ -170,6 +170,22 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A part of a whole, from 0 to 1.
+    pub(super) fn share(&self, key: &str) -> Option<f64> {
+        const WANTED: &str = "a number from 0 to 1, such as 0.001, without quotes";
+        let value = self.get(key)?;
+        let whole = || value.get_ref().as_integer().map(|integer| integer.as_str());
+        let Some(text) = value.get_ref().as_float().map(|float| float.as_str()).or_else(whole) else {
+            self.wrong_type(key, value, WANTED);
+            return None;
+        };
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            self.source.error(value.span().start, format!("`{key}` is out of range; write {WANTED}"));
+        }
+        share
+    }
+
     pub(super) fn boolean(&self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
         let boolean = match value.get_ref() {

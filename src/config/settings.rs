@@ -37,7 +37,7 @@ pub(crate) enum Change {
     Restart,
     /// What stands in the files that it names is used as soon as it changes.
     Contents,
-    /// REDAN LOG LEVEL changes it until the next start.
+    /// REDAN LOG LEVEL, or REDAN HOTKEYS, changes it until the next start.
     Order,
 }
 
@@ -54,6 +54,10 @@ pub(super) const REDAN: &[Known] = &[
     ("admin_token_file", "none", Restart),
     ("log", "text, info", Order),
     ("max_memory", "a quarter", Restart),
+    ("slowlog_threshold", "10ms", Restart),
+    ("big_reply", "1mb", Restart),
+    ("hot_keys", "off", Order),
+    ("trace_sample", "0", Restart),
     ("zone", "nowhere in particular", Restart),
     ("user", "stays who it is", Restart),
     ("sandbox", "off", Restart),

@@ -11,6 +11,7 @@ use std::pin;
 use super::adapted::Adapter;
 use super::assured_pins::Assures;
 use super::exec::Settling;
+use super::metered::Meters;
 use super::queued::Becoming;
 use super::stand_in::StandIns;
 use super::watched::Watched;
@@ -141,6 +142,8 @@ pub(super) struct Pinned {
     pub(super) scanned: usize,
     pub(super) in_piece: bool,
     pub(super) push_in_piece: bool,
+    /// When what is outstanding went out.
+    pub(super) meters: Meters,
     _open: Open,
 }
 
@@ -201,6 +204,7 @@ impl Pinned {
             scanned: 0,
             in_piece: false,
             push_in_piece: false,
+            meters: Meters::default(),
             _open: Open(counters),
         }
     }

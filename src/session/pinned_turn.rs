@@ -245,7 +245,7 @@ impl Session {
             Poll::Ready(Ok(n)) => {
                 workspace.counters.bytes_in.add(n as u64);
                 inner.received += n as u64;
-                inner.last_active = std::time::Instant::now();
+                inner.came(std::time::Instant::now());
                 inner.input.extend_from_slice(&scratch[..n]);
                 true
             }

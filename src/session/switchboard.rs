@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::clients::filter::Filter;
 use super::rows::{LaneRow, SessionRow, Wanted};
+use crate::insight;
 use crate::topology::NodeId;
 
 /// A worker answers within a turn of its loop, well under a millisecond; one that needs 5 s is stuck, and its
@@ -53,6 +54,8 @@ pub(crate) enum Ask {
         id: u64,
         with_error: bool,
     },
+    /// About single commands. Meant for the worker, whatever the group.
+    Insight(insight::Ask),
     /// Which worker serves it.
     Exists(u64),
     /// Keys that are no longer what they were, for the session they were redirected to: complete RESP arrays, or nulls.
@@ -77,6 +80,7 @@ pub(crate) enum Answer {
     /// How many are meant, and rows of some of them.
     Sessions(u64, Vec<SessionRow>),
     Lanes(u64, Vec<LaneRow>),
+    Insight(insight::Answer),
     /// The node's own error.
     Refused(String),
     /// It serves the session.

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["events", "identity", "limits", "rarely", "throttle"],
     &["resp"],
     &["command", "topology"],
-    &["assurance", "mark", "reading"],
+    &["assurance", "insight", "mark", "reading"],
     &["route"],
     // The shell, bottom.
     &["chronicle", "config", "metrics"],

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod admin_socket;
 mod auth;
 mod auto_failover;
 mod blocking;
@@ -19,6 +20,7 @@ mod durable;
 mod every_command;
 mod fence;
 mod hostile;
+mod insight;
 mod large;
 mod layers;
 mod leaving;

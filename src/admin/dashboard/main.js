@@ -1,11 +1,12 @@
 // The page: listens to the stream of states and events, and puts them where they belong.
 import { Topology } from "./topology.js";
-import { Rates, Spark, bytes, count, draw, long, make, plural, rate, say, seconds } from "./words.js";
+import { Rates, Spark, Times, bytes, count, draw, long, make, plural, rate, say, seconds } from "./words.js";
 import { Orders } from "./orders.js";
 
 const at = (id) => document.getElementById(id);
 const EVENTS = 200;
 const rates = new Rates();
+const times = { client: new Times(), node: new Times() };
 const groups = new Map();
 const figures = new Map();
 const links = new Map();
@@ -73,7 +74,9 @@ const show = (state) => {
   latest = state;
   const now = state.at;
   showVerdict(state);
-  showFigures(state, now);
+  const latency = {};
+  for (const of of ["client", "node"]) latency[of] = state.latency ? times[of].add(state.latency.bounds, state.latency[of], now) : null;
+  showFigures(state, now, latency);
   const names = new Set();
   for (const group of state.groups) {
     names.add(group.name);
@@ -85,7 +88,7 @@ const show = (state) => {
     groups.delete(name);
   }
   showLinks(state.links, now);
-  showLatency(state.latency);
+  showLatency(latency);
   showWaits(state);
   showCertificates(state.certificates ?? []);
   orders.offer(state.actions === true);
@@ -143,7 +146,7 @@ const setFigure = (id, name, value, unit, sample, more, warn = false) => {
   shown.element.classList.toggle("warn", warn);
 };
 
-const showFigures = (state, now) => {
+const showFigures = (state, now, latency) => {
   const { traffic, clients, holds, process } = state;
   if (state.listeners.length > 0) {
     const reads = rates.of("reads", traffic.commands_read, now);
@@ -158,7 +161,11 @@ const showFigures = (state, now) => {
     const waits = holds.now > 0 ? `longest ${seconds(holds.longest_seconds)}` : `${count(holds.total)} since the start`;
     setFigure("waiting", "Waiting for a master", count(holds.now), "", holds.now, waits, holds.now > 0);
   }
-  if (state.latency?.client) setFigure("latency", "Latency, p99", ...seconds(state.latency.client.p99).split(" "), state.latency.client.p99 * 1e6, `median ${seconds(state.latency.client.p50)}`);
+  if (state.listeners.length > 0) {
+    const { p50, p99 } = latency.client ?? { p50: null, p99: null };
+    const [value, unit] = seconds(p99).split(" ");
+    setFigure("latency", "Latency, 99 %", value, unit, (p99 ?? 0) * 1e6, `median ${seconds(p50)}`);
+  }
   const [value, unit] = bytes(process.resident_bytes ?? process.buffers_bytes).split(" ");
   setFigure("memory", "Memory", value, unit, process.resident_bytes ?? 0, `${bytes(process.buffers_bytes)} in buffers`);
   if (state.links.length > 0 && state.listeners.length === 0) {
@@ -271,8 +278,8 @@ const drawLink = (shown, link) => {
 // ---- The rest ----
 
 const showLatency = (latency) => {
-  at("latency-panel").hidden = !latency;
-  if (!latency) return;
+  at("latency-panel").hidden = !latency.client;
+  if (!latency.client) return;
   const row = (name, of) => make("tr", {}, make("th", { scope: "row" }, name), ...["p50", "p99", "p999"].map((part) => make("td", {}, seconds(of[part]))));
   const head = make("thead", {}, make("tr", {}, make("th"), ...["median", "99 %", "99.9 %"].map((name) => make("th", { scope: "col" }, name))));
   const rows = [];

@@ -105,3 +105,34 @@ export class Rates {
     return grown;
   }
 }
+
+// Times of the last minute, from counts of all times since the start.
+export class Times {
+  constructor() {
+    this.samples = [];
+  }
+
+  // Percentiles in seconds; nothing while too little is known.
+  add(bounds, counts, at) {
+    const before = this.samples[0]?.counts;
+    if (before && counts.some((number, index) => number < before[index])) this.samples = [];
+    this.samples.push({ at, counts });
+    while (this.samples.length > 2 && at - this.samples[0].at > 60) this.samples.shift();
+    const grown = counts.map((number, index) => number - this.samples[0].counts[index]);
+    const all = grown.reduce((sum, number) => sum + number, 0);
+    if (all < 10) return null;
+    const percentile = (part) => {
+      let left = part * all;
+      for (let index = 0; index < grown.length; index += 1) {
+        if (left <= grown[index] && grown[index] > 0) {
+          const low = index === 0 ? 0 : bounds[index - 1];
+          // Within a bucket nothing is known; the middle of it by and by is the least wrong.
+          return index < bounds.length ? low + (bounds[index] - low) * (left / grown[index]) : low;
+        }
+        left -= grown[index];
+      }
+      return bounds.at(-1);
+    };
+    return { p50: percentile(0.5), p99: percentile(0.99), p999: percentile(0.999) };
+  }
+}

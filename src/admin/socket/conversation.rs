@@ -105,7 +105,8 @@ impl Conversation {
     async fn redan(&mut self, mut words: Vec<Vec<u8>>) -> io::Result<()> {
         words.remove(0);
         let (told, mut steps) = mpsc::unbounded_channel();
-        let mut asked = Box::pin(verbs::run(Call::new(Arc::clone(&self.state), words, told)));
+        // On a task of its own: what was begun is finished, or taken back, also when whoever asked leaves.
+        let mut asked = tokio::spawn(verbs::run(Call::new(Arc::clone(&self.state), words, told)));
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -114,10 +115,11 @@ impl Conversation {
                     self.stream.write_all(&message).await?;
                     self.stream.flush().await?;
                 }
-                outcome = &mut asked => break outcome,
+                outcome = &mut asked => {
+                    break outcome.unwrap_or_else(|_| Err("a defect of Redan ended this: its log says more".to_owned()));
+                }
             }
         };
-        drop(asked);
         while let Ok(step) = steps.try_recv() {
             let message = self.step(&step);
             self.send(&message).await?;

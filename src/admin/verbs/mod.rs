@@ -5,6 +5,7 @@
 //! limit, nor do what an order's owner shall do.
 
 mod events;
+mod insight;
 mod lookups;
 mod nodes;
 mod overview;
@@ -56,7 +57,7 @@ pub(super) struct Verb {
 const ANY: usize = 1 << 20;
 
 const TABLES: &[&[Verb]] =
-    &[overview::VERBS, sessions::VERBS, pause::VERBS, nodes::VERBS, process::VERBS, events::VERBS];
+    &[overview::VERBS, sessions::VERBS, pause::VERBS, nodes::VERBS, process::VERBS, events::VERBS, insight::VERBS];
 
 /// All verbs, in the order of HELP.
 pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
@@ -186,6 +187,16 @@ fn number(name: &str, text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_manual_has_every_verb_as_it_is() {
+        let manual = include_str!("../../../docs/admin.md");
+        for verb in all() {
+            assert!(manual.contains(&format!("`REDAN {}`", verb.line())), "docs/admin.md lacks `REDAN {}`", verb.line());
+        }
+        let listed = manual.lines().filter(|line| line.starts_with("### `REDAN ")).count();
+        assert_eq!(listed, all().count(), "docs/admin.md has a heading for each verb and for nothing else");
+    }
 
     #[test]
     fn no_verb_hides_another_and_each_says_what_it_does() {

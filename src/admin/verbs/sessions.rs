@@ -9,8 +9,8 @@ use crate::session::switchboard::{Answer, Ask};
 pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "SESSIONS",
-        usage: "[ID n] [GROUP g] [LISTENER l] [USER u] [NAME n] [ADDRESS a] [STATE s] [NODE n] [DB n] [IDLE seconds] [LIMIT n]",
-        help: "clients, and what each is doing; all options must fit",
+        usage: "[option value ...]",
+        help: "clients, and what each is doing; ID, GROUP, LISTENER, USER, NAME, ADDRESS, STATE, NODE, DB, IDLE choose",
         arity: (0, 22),
         run: sessions,
     },

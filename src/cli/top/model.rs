@@ -3,11 +3,15 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::feed::News;
-use super::state::{Event, Group, Node, State};
+use super::state::{Event, Group, Latency, Node, State};
+use super::words::percentile;
 
 /// Samples of a line; the widest terminal shows no more.
 const SAMPLES: usize = 240;
 const EVENTS: usize = 512;
+
+/// Seconds that latency is of.
+const LATELY: f64 = 60.0;
 
 /// In which order nodes are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub(super) struct Model {
     pub(super) series: HashMap<String, Series>,
     /// Oldest first.
     pub(super) events: VecDeque<Event>,
+    /// The counts of latency of the last minute, oldest first.
+    latency: VecDeque<(f64, Latency)>,
     pub(super) lost: Option<String>,
     pub(super) frozen: bool,
     pub(super) sort: Sort,
@@ -110,7 +116,18 @@ impl Model {
         }
     }
 
+    /// What 99 of 100 commands of the last minute took no longer than, in seconds.
+    pub(super) fn latency(&self) -> Option<f64> {
+        let ((_, old), (_, new)) = (self.latency.front()?, self.latency.back()?);
+        let grown: Vec<u64> = new.client.iter().zip(&old.client).map(|(new, old)| new.saturating_sub(*old)).collect();
+        percentile(&new.bounds, &grown, 0.99)
+    }
+
     fn count(&mut self, state: &State) {
+        self.latency.push_back((state.at, state.latency.clone()));
+        while self.latency.front().is_some_and(|(at, _)| state.at - at > LATELY) {
+            self.latency.pop_front();
+        }
         let traffic = &state.traffic;
         let mut totals = vec![
             ("reads".to_owned(), traffic.commands_read),

@@ -11,6 +11,7 @@ pub(super) struct State {
     pub(super) clients: Clients,
     pub(super) holds: Holds,
     pub(super) traffic: Traffic,
+    pub(super) latency: Latency,
     pub(super) groups: Vec<Group>,
     pub(super) links: Vec<Link>,
 }
@@ -47,6 +48,14 @@ pub(super) struct Traffic {
     pub(super) commands_local: u64,
     pub(super) commands_pinned: u64,
     pub(super) in_doubt: u64,
+}
+
+/// How many commands took how long, since the start, as clients saw it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Latency {
+    pub(super) bounds: Vec<f64>,
+    pub(super) client: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -116,9 +116,10 @@ fn figures(model: &Model, state: &State, width: usize) -> Line<'static> {
         }
     };
     let memory = bytes(Some(state.process.resident_bytes.unwrap_or(state.process.buffers_bytes) as f64));
+    let latency = model.latency().map_or_else(String::new, |latency| format!("p99 {}  ", seconds(Some(latency))));
     let mut spans = vec![
         Span::styled(format!("{}/s ", rate(model.rate("all"))), STRONG),
-        spark(model.series.get("all"), 12),
+        spark(model.series.get("all"), 10),
         Span::raw(format!("  {} reads {} writes", rate(model.rate("reads")), rate(model.rate("writes")))),
         Span::raw(format!("  {} clients  ", state.clients.open)),
         waiting,
@@ -126,7 +127,7 @@ fn figures(model: &Model, state: &State, width: usize) -> Line<'static> {
     if state.traffic.in_doubt > 0 {
         spans.push(Span::styled(format!("  ▲ {} in doubt", state.traffic.in_doubt), WARN));
     }
-    apart(spans, vec![Span::styled(memory, QUIET)], width)
+    apart(spans, vec![Span::styled(latency + &memory, QUIET)], width)
 }
 
 fn group_title(group: &Group, width: usize) -> Line<'static> {

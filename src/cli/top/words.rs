@@ -89,6 +89,22 @@ pub(super) fn wrapped(text: &str, width: usize, taken: usize) -> Vec<String> {
     rows
 }
 
+/// What this part of all took no longer than. `counts` are of what lies below each bound; the last has none.
+pub(super) fn percentile(bounds: &[f64], counts: &[u64], part: f64) -> Option<f64> {
+    let all: u64 = counts.iter().sum();
+    let mut left = part * all as f64;
+    for (index, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let count = *count as f64;
+        if left <= count {
+            let low = if index == 0 { 0.0 } else { *bounds.get(index - 1)? };
+            // Within a bucket nothing is known.
+            return Some(bounds.get(index).map_or(low, |high| low + (high - low) * left / count));
+        }
+        left -= count;
+    }
+    None
+}
+
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The newest values, one letter each, against the greatest of them.
@@ -111,6 +127,16 @@ mod tests {
         assert_eq!(times.map(seconds), ["210µs", "4.2ms", "250ms", "1.9s", "1h 23min", "1d 1h"]);
         assert_eq!(clock(1_796_030_295.9), "09:18:15");
         assert_eq!([fitted("abc", 3), fitted("abcd", 3), fitted("é→ü", 2), fitted("a", 0)], ["abc", "ab…", "é…", ""]);
+    }
+
+    #[test]
+    fn a_percentile_lies_within_its_bucket() {
+        let bounds = [0.001, 0.002];
+        assert_eq!(percentile(&bounds, &[100, 0, 0], 0.5), Some(0.0005));
+        assert_eq!(percentile(&bounds, &[50, 50, 0], 0.99), Some(0.00198));
+        assert_eq!(percentile(&bounds, &[0, 0, 7], 0.99), Some(0.002));
+        assert_eq!(percentile(&bounds, &[0, 0, 0], 0.99), None);
+        assert_eq!(percentile(&[], &[], 0.99), None);
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(crate) fn answer<'a>(
             let rows = meant.clone().take(*limit).map(|lane| lane.row(pool, worker)).collect();
             Answer::Lanes(meant.count() as u64, rows)
         }
+        // The worker's own, which has answered.
+        Ask::Insight(_) => Answer::Done,
         Ask::Reconnect { node } => Answer::Count(pool.reconnect(*node)),
         Ask::Exists(id) => one(*id).map_or(Answer::Done, |_| Answer::Here(worker)),
         Ask::Invalidate { to, keys } => match one(*to) {

@@ -180,3 +180,21 @@ fn orders_need_the_token_wherever_they_come_from() {
     assert!(said.starts_with("HTTP/1.1 200") && said.contains("goes on"), "{said}");
     assert_eq!(endpoint.client().ask(&["PING"]), "+PONG\r\n");
 }
+
+#[test]
+fn the_operator_asks_for_events_in_words() {
+    let (mut master, endpoint) = started();
+    master.kill();
+    eventually("Redan has noticed", || endpoint.said().contains("writes are held"));
+    let events = |more: &[&str]| {
+        let mut redan = std::process::Command::new(env!("CARGO_BIN_EXE_redan"));
+        let output = redan.arg("events").args(more).arg("--config").arg(endpoint.file()).output().expect("redan runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let said = events(&[]);
+    assert!(said.starts_with("time") && said.contains("  error  main   writes are held: the master "), "{said}");
+    assert_eq!(events(&["1"]).lines().count(), 2, "its title, and one line");
+    let listed: serde_json::Value = serde_json::from_str(&events(&["--json"])).expect("JSON");
+    assert!(listed.as_array().is_some_and(|list| list.iter().any(|one| one["level"] == "error")), "{listed}");
+}
