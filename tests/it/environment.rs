@@ -24,10 +24,10 @@ fn free_port() -> u16 {
 
 #[test]
 fn redan_runs_from_variables_alone_and_says_how_it_is() {
-    let master = Redis::options().password("secret word").start();
+    let master = Redis::options().password("secret-word").start();
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
-    fs::write(&password, "secret word\n").unwrap();
+    fs::write(&password, "secret-word\n").unwrap();
     let [bind, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
     let (nodes, password) = (master.address(), password.display().to_string());
     let variables = [
@@ -73,7 +73,7 @@ fn mistakes_in_the_environment_name_the_variable() {
     let least = [("REDAN_BIND", "127.0.0.1:1"), ("REDAN_NODES", "127.0.0.1:2")];
     let with = |name, value| wrong(&["check"], &[least[0], least[1], (name, value)]);
     assert!(with("REDAN_HOLD", "10").starts_with("REDAN_HOLD: `hold`: \"10\" is not a duration"));
-    assert!(with("REDAN_NODE", "x").starts_with("REDAN_NODE stands for no setting; did you mean REDAN_NODES?"));
+    assert!(with("REDAN_NODESS", "x").starts_with("REDAN_NODESS stands for no setting; did you mean REDAN_NODES?"));
     assert!(wrong(&["health"], &[]).contains("REDAN_ADMIN is not set"));
     assert!(wrong(&["health"], &[("REDAN_ADMIN", "here")]).contains("REDAN_ADMIN is \"here\""));
 }

@@ -1,5 +1,7 @@
 //! What a package holds: the unit, the manual pages, completions, and the .deb of them all.
 
+mod machine;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -83,24 +85,28 @@ fn the_unit_is_valid_and_tight() {
     run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15"]).arg(&unit));
 }
 
+/// Of a release that is this build, in a folder of its own.
+fn make(tool: &Path, folder: &Path) -> PathBuf {
+    let release = folder.join("release");
+    fs::create_dir(&release).unwrap();
+    fs::copy(PROGRAM, release.join("redan")).unwrap();
+    run(Command::new(tree("packaging/prepare")).arg(PROGRAM));
+    let package = folder.join("redan.deb");
+    let mut making = Command::new(tool);
+    making.current_dir(tree("")).env("CARGO_TARGET_DIR", folder);
+    making.args(["deb", "--no-build", "--strip", "--fast", "--offline", "--output"]).arg(&package);
+    run(&mut making);
+    package
+}
+
 #[test]
 fn the_debian_package_holds_what_belongs_into_one() {
     let tool = target().join("tools/bin/cargo-deb");
     if !tool.exists() || !has("dpkg-deb") {
         return left_out("the Debian package", &format!("there is no {} or no dpkg-deb: make packager", tool.display()));
     }
-    // A release that is this build, in a folder of its own.
     let folder = tempfile::tempdir().unwrap();
-    let release = folder.path().join("release");
-    fs::create_dir(&release).unwrap();
-    fs::copy(PROGRAM, release.join("redan")).unwrap();
-    run(Command::new(tree("packaging/prepare")).arg(PROGRAM));
-    let package = folder.path().join("redan.deb");
-    let mut making = Command::new(&tool);
-    making.current_dir(tree("")).env("CARGO_TARGET_DIR", folder.path());
-    making.args(["deb", "--no-build", "--strip", "--fast", "--offline", "--output"]).arg(&package);
-    run(&mut making);
-
+    let package = make(&tool, folder.path());
     let list = run(Command::new("dpkg-deb").arg("-c").arg(&package));
     for (mode, path) in [
         ("-rwxr-xr-x", "./usr/bin/redan"),
@@ -127,7 +133,7 @@ fn the_debian_package_holds_what_belongs_into_one() {
         run(Command::new("sh").arg("-n").arg(control.join(script)));
     }
     assert!(fs::read_to_string(control.join("postinst")).unwrap().contains("useradd --system"));
-    // What it installs serves as it is, for a server on the same machine.
+    machine::install(&package);
     let unpacked = folder.path().join("unpacked");
     run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&unpacked));
     let version = run(Command::new(unpacked.join("usr/bin/redan")).arg("--version"));
