@@ -18,7 +18,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
@@ -103,12 +103,12 @@ struct Pulse {
 
 impl Pulse {
     /// Feeds the service manager's watchdog for as long as all workers run. The death of a thread ends the process by itself.
-    async fn keep_alive(self) -> Infallible {
-        let Some(interval) = notify::watchdog() else { return pending().await };
+    async fn keep_alive(self, interval: Option<Duration>, feed: impl Fn()) -> Infallible {
+        let Some(interval) = interval else { return pending().await };
         loop {
             let stalled = admin::stalled(self.started, &self.workers);
             if stalled.is_empty() {
-                notify::alive();
+                feed();
             } else {
                 tracing::error!("the service manager's watchdog is not fed: {}", stalled.join(", "));
             }
@@ -151,7 +151,7 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
         notify::ready();
         tokio::select! {
             code = drain::until_ended(running, signals) => Ok(code),
-            never = pulse.keep_alive() => match never {},
+            never = pulse.keep_alive(notify::watchdog(), notify::alive) => match never {},
         }
     })
 }

@@ -1,5 +1,6 @@
 //! The whole of Redan in the test's own process, on ports of the system's choice and without any node.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -135,4 +136,26 @@ fn a_client_that_waits_for_a_master_is_cut_off_at_the_deadline() {
     assert_eq!(drain(bound.running), 1);
     assert_eq!(idle.read(&mut [0; 16]).expect("closed in peace"), 0);
     assert_eq!(seats.taken(), 0);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_all_workers_run_and_no_longer() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let feedings = |last_beat: Duration| {
+        // Two workers; one has beaten last so long ago.
+        let started = Instant::now().checked_sub(Duration::from_secs(60)).expect("the machine is up for a minute");
+        let workers: Vec<Arc<WorkerCounters>> = vec![Arc::default(), Arc::default()];
+        workers[0].heartbeat_ms.set(60_000);
+        workers[1].heartbeat_ms.set(u64::try_from((Duration::from_secs(60) - last_beat).as_millis()).expect("small"));
+        let fed = Cell::new(0);
+        let pulse = Pulse { started, workers };
+        let feed = || fed.set(fed.get() + 1);
+        let fed_for_a_while = async {
+            let _ = tokio::time::timeout(Duration::from_millis(100), pulse.keep_alive(Some(Duration::from_millis(1)), feed)).await;
+        };
+        runtime.block_on(fed_for_a_while);
+        fed.get()
+    };
+    assert!(feedings(Duration::ZERO) > 0);
+    assert_eq!(feedings(Duration::from_secs(30)), 0);
 }

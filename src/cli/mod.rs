@@ -42,12 +42,12 @@ struct Cli {
 enum Command {
     /// Serve clients as the configuration file says, until SIGTERM
     Run {
-        /// The configuration file, proxy.toml by custom; without it the variables REDAN_… of the environment
+        /// The configuration file, proxy.toml by custom; without it the variables REDAN_* of the environment
         file: Option<PathBuf>,
     },
     /// Say everything that is wrong with a configuration file, and whether its nodes can be reached
     Check {
-        /// The configuration file, proxy.toml by custom; without it the variables REDAN_… of the environment
+        /// The configuration file, proxy.toml by custom; without it the variables REDAN_* of the environment
         file: Option<PathBuf>,
     },
     /// Ask the running Redan whether it is healthy, or ready
