@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-/// Caches fill, pools and allocators reach their size: what comes before this part of a run says nothing.
+/// Caches fill, pools and allocators reach their size: what comes before this part of a run says nothing, in a short run
+/// more of it.
 const WARM_UP: f64 = 0.25;
+const SHORT: f64 = 600.0;
+const WARM_UP_OF_SHORT: f64 = 0.5;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
@@ -59,11 +62,12 @@ impl Course {
 impl Line {
     pub(crate) fn trend(&self, value: impl Fn(&Sample) -> f64) -> Trend {
         let end = self.samples.last().map_or(0.0, |sample| sample.at);
+        let warm_up = end * if end < SHORT { WARM_UP_OF_SHORT } else { WARM_UP };
         let most = self.samples.iter().map(&value).fold(0.0, f64::max);
         let used: Vec<(f64, f64)> = self
             .samples
             .iter()
-            .filter(|sample| sample.calm && sample.at >= end * WARM_UP)
+            .filter(|sample| sample.calm && sample.at >= warm_up)
             .map(|sample| (sample.at, value(sample)))
             .collect();
         let Some((slope, start)) = fit(&used) else { return Trend { most, ..Trend::default() } };

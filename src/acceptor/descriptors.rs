@@ -23,6 +23,9 @@ pub(crate) fn raise_limit() -> Option<u64> {
     }
 }
 
+/// Connections to a master that each worker keeps for the next client that needs one of its own.
+const KEPT_PINS: u64 = 64;
+
 /// A connection over a link has two sides here: the program's or target's, and the network's.
 const SIDES_OF_A_LINK: u64 = 2;
 
@@ -30,6 +33,8 @@ const SIDES_OF_A_LINK: u64 = 2;
 #[derive(Clone, Copy, Debug)]
 struct Allowed {
     clients: u64,
+    /// Kept connections to masters.
+    kept: u64,
     /// Connections over links.
     linked: u64,
     /// Who knocks at exits and has proven nothing yet.
@@ -41,6 +46,7 @@ pub(crate) fn shortage(config: &Config, limit: Option<u64>) -> Option<String> {
     let exits = config.links.iter().filter(|link| link.is_exit()).count();
     let allowed = Allowed {
         clients: config.listeners.iter().map(|listener| listener.max_clients as u64).sum(),
+        kept: (config.workers * config.groups.len()) as u64 * KEPT_PINS,
         linked: config.links.iter().map(|link| link.max_connections as u64).sum(),
         strangers: (exits * LINK_HANDSHAKES) as u64,
     };
@@ -49,9 +55,9 @@ pub(crate) fn shortage(config: &Config, limit: Option<u64>) -> Option<String> {
 
 impl Allowed {
     fn beyond(self, limit: u64) -> Option<String> {
-        let Self { clients, linked, strangers } = self;
+        let Self { clients, kept, linked, strangers } = self;
         let of_links = linked.saturating_mul(SIDES_OF_A_LINK).saturating_add(strangers);
-        let needed = clients.saturating_add(of_links).saturating_add(OVERHEAD);
+        let needed = clients.saturating_add(kept).saturating_add(of_links).saturating_add(OVERHEAD);
         let advice = advice();
         (needed > limit).then(|| match linked {
             0 => format!(
@@ -84,10 +90,10 @@ mod tests {
 
     #[test]
     fn both_sides_of_links_and_strangers_at_exits_are_counted() {
-        let clients = Allowed { clients: 1000, linked: 0, strangers: 0 };
-        assert_eq!(clients.beyond(1256), None);
-        assert!(clients.beyond(1255).is_some_and(|words| words.contains("1000 clients, but")));
-        let links = Allowed { clients: 1000, linked: 500, strangers: 256 };
+        let clients = Allowed { clients: 1000, kept: 64, linked: 0, strangers: 0 };
+        assert_eq!(clients.beyond(1320), None);
+        assert!(clients.beyond(1319).is_some_and(|words| words.contains("1000 clients, but")));
+        let links = Allowed { clients: 1000, kept: 0, linked: 500, strangers: 256 };
         assert_eq!(links.beyond(1000 + 2 * 500 + 256 + 256), None);
         assert!(links.beyond(2511).is_some_and(|words| words.contains("the links 500 connections")));
         assert!(Allowed { linked: u64::MAX, ..links }.beyond(u64::MAX - 1).is_some());

@@ -10,7 +10,8 @@
 //!    follows a rival. A detached replica (`REPLICAOF NO ONE`, nothing else) is a rival nobody moved to.
 //! 4. A rival that continues the incumbent's history and to which replicas have *moved*, while none follows
 //!    the incumbent any more, is its successor: this is a failover whose last step is still to come.
-//! 5. A newcomer without rivals needs most of the other reachable nodes behind it, or the known history.
+//! 5. A newcomer without rivals needs most of the other reachable nodes behind it, or the known history, or all others to
+//!    be there, new and empty.
 //! 6. Rivals without an incumbent: the only one with followers; else the newest by lineage; else the one with
 //!    clearly more followers; else nobody.
 
@@ -159,6 +160,7 @@ impl Case<'_> {
             let alone = others == 0 && self.members.iter().filter(|member| member.seed).count() == 1;
             return match (most, alone, others) {
                 (true, ..) => Verdict::accept(member, &shares),
+                _ if self.has_all_data(claim) => Verdict::accept(member, "is the only node that has data"),
                 (_, true, _) => Verdict::accept(member, "no other node is configured"),
                 (_, _, 0) => Verdict::hold(format!(
                     "{} says it is the master, but no other configured node can be reached to confirm it: start one of them, or remove from `nodes` what no longer exists",
@@ -185,7 +187,14 @@ impl Case<'_> {
             return Verdict::accept(member, &shares);
         }
         if others == 0 && member.id == past.node {
-            return Verdict::accept(member, "came back with data, and no other node can be reached");
+            return match (has_no_keys(member), self.members.len()) {
+                (false, _) => Verdict::accept(member, "came back with data, and no other node can be reached"),
+                (true, 1) => Verdict::accept(member, "came back empty, and there is no other node"),
+                (true, _) => Verdict::hold(format!(
+                    "{} says it is the master but came back empty, and no node that may hold its data can be reached: bring one back, or remove from `nodes` what no longer exists",
+                    member.address
+                )),
+            };
         }
         Verdict::hold(format!(
             "{} says it is the master, but only {shares} and it does not continue the history of {}: point the others at it with REPLICAOF",
@@ -226,6 +235,16 @@ impl Case<'_> {
             ));
         }
         Verdict { alarm: second_claim(claim, claims), ..Verdict::accept(claim.member, &format!("of {names} it {why}")) }
+    }
+
+    /// Every other node is there, and is a new and empty master: there is nothing that this one could be behind.
+    fn has_all_data(&self, claim: &Claim) -> bool {
+        let is_new = |other: &Member| {
+            other.claims() && has_no_keys(other) && other.replid2().is_none() && other.replid() != claim.member.replid()
+        };
+        let mut others = self.members.iter().filter(|other| other.id != claim.member.id).peekable();
+        let has_keys = claim.member.said.as_ref().is_some_and(|said| said.keys.is_some_and(|keys| keys > 0));
+        has_keys && !self.votes.configured && others.peek().is_some() && others.all(is_new)
     }
 
     /// Reachable nodes beside the claiming one that say what they are.
@@ -310,6 +329,11 @@ fn second_claim(kept: &Claim, claims: &[Claim]) -> Option<String> {
             "{others} says it is a master too, but {kept} is kept: make {others} a replica of {kept}, or, to switch, make {kept} a replica of {others} (REPLICAOF)"
         )
     })
+}
+
+/// It says so; a node that does not tell is not called empty.
+fn has_no_keys(member: &Member) -> bool {
+    member.said.as_ref().is_some_and(|said| said.keys == Some(0))
 }
 
 /// Whether `a` continues the history of `b`, directly or through other claims.

@@ -3,6 +3,7 @@
 mod commands;
 mod guide;
 mod guides;
+mod lines;
 mod metrics;
 mod stage;
 

@@ -187,6 +187,53 @@ fn a_master_that_came_back_empty_is_not_accepted_over_data() {
 }
 
 #[test]
+fn a_master_that_came_back_empty_is_not_accepted_while_those_with_data_are_away() {
+    let mut world = group();
+    world.loses("a:1", FailureKind::Refused);
+    world.hears("a:1", &master("ra2", "E", 0).with(|seen| seen.keys = Some(0)));
+    world.holds_because("still holds data");
+    for node in ["b:1", "c:1"] {
+        world.loses(node, FailureKind::Timeout);
+    }
+    world.holds_because("a:1 says it is the master but came back empty, and no node that may hold its data can be reached");
+    // With its data it would be, and alone it is.
+    world.hears("a:1", &master("ra3", "F", 0));
+    assert_eq!(world.master(), Some("a:1"));
+    let mut world = World::new(&["a:1"]);
+    world.hears("a:1", &master("ra", "A", 100));
+    world.hears("a:1", &master("ra2", "E", 0).with(|seen| seen.keys = Some(0)));
+    assert_eq!(world.master(), Some("a:1"));
+}
+
+#[test]
+fn the_only_node_with_data_is_the_master_once_all_others_are_there_and_new() {
+    let empty = |run: &str, replid: &str| master(run, replid, 0).with(|seen| seen.keys = Some(0));
+    let mut world = World::new(&["a:1", "b:1", "c:1"]);
+    world.hears("a:1", &master("ra", "A", 100));
+    world.hears("b:1", &empty("rb", "B"));
+    world.holds_because("waiting for the first answer of c:1");
+    world.hears("c:1", &empty("rc", "C"));
+    assert_eq!(world.master(), Some("a:1"));
+    // One that cannot be asked, has data, has a past or follows somebody may know better.
+    let others: [Option<Says>; 4] = [
+        None,
+        Some(master("rc", "C", 10)),
+        Some(empty("rc", "C").continuing("Z", 50)),
+        Some(replica("rc", "b:1", "B", 0).with(|seen| seen.keys = Some(0))),
+    ];
+    for third in others {
+        let mut world = World::new(&["a:1", "b:1", "c:1"]);
+        world.hears("a:1", &master("ra", "A", 100));
+        world.hears("b:1", &empty("rb", "B"));
+        match third {
+            Some(third) => world.hears("c:1", &third),
+            None => world.loses("c:1", FailureKind::Refused),
+        }
+        assert_eq!(world.master(), None);
+    }
+}
+
+#[test]
 fn a_master_that_is_loading_is_waited_for() {
     let mut world = group();
     world.hears("a:1", &master("ra2", "A2", 0).with(|seen| (seen.loading, seen.keys) = (Some(true), Some(0))));
