@@ -43,7 +43,7 @@ SOAK ?= 30m
 
 # Containers are tested where the machine can run them (root, Debian); elsewhere their tests say NOT TESTED and why.
 test: needs-build needs-redis needs-tunnels needs-browser needs-packages clients packager kubernetes-schemas
-\t@[ "$$(id -u)" -ne 0 ] || .ci/install containers || echo "containers will not be tested" >&2
+	@[ "$$(id -u)" -ne 0 ] || .ci/install containers || echo "containers will not be tested" >&2
 	cargo test --no-fail-fast
 
 # One after the other, and all of them also when one fails: a report of one server says nothing of the next.
