@@ -310,9 +310,9 @@ fn a_promotion_is_handed_on_and_told_of_step_by_step() {
     let (outcome, steps) = redan(told, "promote 10.0.0.2:6379 timeout 50ms");
     assert_eq!((outcome.as_deref(), steps.as_slice()), (Ok("done: two"), &["one".to_owned()][..]));
     let refused = |ask: Ask| ask.progress.send("refused: no".to_owned()).is_ok();
-    let state_refusing = AdminState { orders: orders(refused), ..state() };
+    let state_refusing = AdminState { orders: orders(refused), ..self::state() };
     assert_eq!(redan(state_refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
-    assert!(redan(state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
+    assert!(redan(self::state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
 }
 
 #[test]

@@ -285,7 +285,7 @@ fn scrapes_in_a_loop_delay_neither_workers_nor_probes() {
             let metrics = watched.metrics();
             for line in metrics.lines().filter(|line| line.starts_with("redan_worker_heartbeat_age_seconds{")) {
                 let age: f64 = line.rsplit(' ').next().and_then(|age| age.parse().ok()).expect("a number");
-                assert!(age < 10.0, "{line}");
+                assert!(age < 30.0, "{line}");
             }
             assert!(metrics.contains(&format!("redan_node_up{address} 1\n")), "probes are answered");
             thread::sleep(Duration::from_millis(50));
