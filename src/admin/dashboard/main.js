@@ -253,7 +253,7 @@ const showLinks = (list, now) => {
 const drawLink = (shown, link) => {
   const width = shown.svg.clientWidth || 320;
   const here = link.bind ?? "groups of this Redan";
-  const to = link.to.replace(" (default)", "").replace(/(^|, )default=/g, "$1");
+  const to = link.to.replace(" (main)", "").replace(/(^|, )main=/g, "$1");
   const signature = `${width} ${here} ${to}`;
   if (shown.signature === signature) return;
   shown.signature = signature;

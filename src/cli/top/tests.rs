@@ -197,7 +197,8 @@ fn a_lost_connection_and_another_process_are_noticed() {
     young.at = START + 71.0;
     model.take(News::State(Box::new(young)));
     assert_eq!(model.rate("all"), Some(0.0), "it counts from the beginning");
-    let empty = Model { lost: Some("refused".to_owned()), ..Model::default() };
+    let mut empty = Model::default();
+    empty.take(News::Lost("refused".to_owned()));
     assert!(text(&drawn(&empty, 80, 24)).contains("no news from Redan yet: refused"));
 }
 

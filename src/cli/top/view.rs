@@ -119,7 +119,7 @@ fn figures(model: &Model, state: &State, width: usize) -> Line<'static> {
     let latency = model.latency().map_or_else(String::new, |latency| format!("p99 {}  ", seconds(Some(latency))));
     let mut spans = vec![
         Span::styled(format!("{}/s ", rate(model.rate("all"))), STRONG),
-        spark(model.series.get("all"), 10),
+        spark(model.series.get("all"), if width < 96 { 6 } else { 16 }),
         Span::raw(format!("  {} reads {} writes", rate(model.rate("reads")), rate(model.rate("writes")))),
         Span::raw(format!("  {} clients  ", state.clients.open)),
         waiting,

@@ -12,7 +12,7 @@ import time
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Of one answer; the machine may be busy with other tests.
-PATIENCE = 60
+PATIENCE = 90
 
 
 class Browser:
@@ -106,7 +106,7 @@ class Page:
             raise SystemExit(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait(self, expression, seconds=40):
+    def wait(self, expression, seconds=90):
         deadline = time.monotonic() + seconds
         while True:
             seen = self.look(f"Boolean({expression})")

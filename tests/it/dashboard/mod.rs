@@ -1,11 +1,11 @@
 //! The dashboard in a real browser, its streams, and `redan top` in a terminal: what people see of a group whose master dies.
 //!
-//! `make test` installs Chromium. With REDAN_WRITE_PICTURES the pictures of the documents are made anew, in target/pictures.
+//! `make test` installs Chromium, which a script drives; whatever it complains of is an error here.
 
 mod streams;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::endpoint::Endpoint;
@@ -62,21 +62,14 @@ fn group() -> [Redis; 3] {
     [master, first, second]
 }
 
-fn pictures() -> Option<PathBuf> {
-    std::env::var_os("REDAN_WRITE_PICTURES")?;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
-    std::fs::create_dir_all(&folder).expect("writable");
-    Some(folder)
-}
-
 #[test]
 fn the_page_follows_a_failover_in_a_browser() {
     let mut servers = group();
     let nodes: Vec<String> = servers.iter().map(Redis::address).collect();
-    let endpoint = Endpoint::start(&nodes, "hold = \"30s\"\nconsistency = \"eventual\"", "failover = \"auto\"\ndown_after = \"5s\"");
+    let endpoint = Endpoint::start(&nodes, "hold = \"5m\"\nconsistency = \"eventual\"", "");
     let traffic = traffic::begin(&endpoint.address());
     let mut command = python("watch.py");
-    command.arg(endpoint.admin()).args(pictures());
+    command.arg(endpoint.admin());
     let mut watcher = Watcher::start(command);
 
     let seen = watcher.sees();
@@ -92,9 +85,12 @@ fn the_page_follows_a_failover_in_a_browser() {
     let seen = watcher.sees();
     assert!(text(&seen, "alarm").contains("Writes to 'main' are held") && text(&seen, "title").starts_with('■'), "{seen}");
 
+    // Not before the page has seen that there is none, however slow this machine is.
+    servers[1].replica_of(None);
+    servers[2].replica_of(Some(&servers[1]));
     watcher.go_on();
     let seen = watcher.sees();
-    assert!(nodes[1..].contains(&text(&seen, "master").to_owned()), "{seen}");
+    assert_eq!(text(&seen, "master"), nodes[1], "{seen}");
     let moved = format!("the master moved from {} to {}", nodes[0], text(&seen, "master"));
     assert!(text(&seen, "events").contains(&moved), "{seen}");
 

@@ -25,7 +25,7 @@ def main(end, *command):
         os.environ["TERM"] = "xterm-256color"
         os.execv(command[0], command)
     shown = b""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     raw = False
     ended = sent = None
     while time.monotonic() < deadline:

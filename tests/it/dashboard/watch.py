@@ -1,11 +1,10 @@
 """Looks at the dashboard of a Redan while its master dies. Says what it sees, a line each, and ends with what was wrong.
 
-watch.py ADDRESS [FOLDER]: reads a line from standard input where the test has something to do; with a folder it leaves pictures.
+watch.py ADDRESS: reads a line from standard input where the test has something to do.
 """
 
 import json
 import sys
-import time
 
 from browser import Browser
 
@@ -16,7 +15,7 @@ def tell(**what):
     print(json.dumps(what), flush=True)
 
 
-def main(address, folder):
+def main(address):
     url = f"http://{address}/"
     with Browser() as browser:
         light = browser.page(url, 1280, 860)
@@ -24,30 +23,19 @@ def main(address, folder):
         phone = browser.page(url, 390, 844, scale=2)
         pages = (light, dark, phone)
 
-        def picture(name, page):
-            if folder:
-                page.picture(f"{folder}/{name}.png", whole=page is not light)
-
         for page in pages:
             page.wait("document.querySelectorAll('.node').length === 3 && document.querySelector('.node.is-master')")
-        if folder:
-            time.sleep(70)
         tell(master=light.look(MASTER), verdict=light.look("document.getElementById('verdict').innerText"),
              wide=[page.look("document.documentElement.scrollWidth - innerWidth") for page in pages],
              paper=[page.look("getComputedStyle(document.body).backgroundColor") for page in pages],
              hub=light.look("document.querySelector('.hub').innerText"),
              replicas=light.look("document.querySelectorAll('.wires .copy').length"))
-        picture("dashboard", light)
-        picture("dashboard-phone", phone)
         sys.stdin.readline()
 
         light.wait("document.getElementById('verdict').innerText.includes('no master')")
         light.wait("!document.getElementById('alarm').hidden")
         light.wait("document.querySelector('.node.silent')")
-        if folder:
-            time.sleep(1.5)
         tell(alarm=light.look("document.getElementById('alarm').innerText"), title=light.look("document.title"))
-        picture("dashboard-held", light)
         sys.stdin.readline()
 
         light.wait(f"{MASTER} && document.getElementById('alarm').hidden")
@@ -55,10 +43,7 @@ def main(address, folder):
         # The card of the new master has gone to the top.
         light.wait("(() => { const tops = [...document.querySelectorAll('.node')].map((node) => node.getBoundingClientRect().top);"
                    " return document.querySelector('.node.is-master').getBoundingClientRect().top === Math.min(...tops); })()")
-        if folder:
-            time.sleep(2)
         tell(master=light.look(MASTER), events=light.look("document.getElementById('events').innerText"))
-        picture("dashboard-dark", dark)
 
         # Keys: the page stands still, goes on, and leaves out what is no warning.
         light.key("p")
@@ -74,4 +59,4 @@ def main(address, folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    main(sys.argv[1])
