@@ -15,7 +15,9 @@ use super::group::Environment;
 use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values, variables};
+use super::{
+    Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values, variables,
+};
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
