@@ -47,7 +47,9 @@ fn watchdog_of(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Durati
 
 fn tell(state: &str) {
     let Some(place) = env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = place.to_str().map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), |place| send(place, state)) {
+    if let Err(error) =
+        place.to_str().map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), |place| send(place, state))
+    {
         let what = state.lines().next().unwrap_or_default();
         tracing::warn!("the service manager cannot be told {what} at NOTIFY_SOCKET={}: {error}", place.display());
     }

@@ -21,8 +21,7 @@ pub(super) fn unhealthy(state: &AdminState) -> Vec<String> {
 /// The workers that stand still, one sentence each. `started` is when the process started.
 pub(crate) fn stalled(started: Instant, workers: &[Arc<WorkerCounters>]) -> Vec<String> {
     let ages = workers.iter().map(|worker| age(started, worker)).enumerate();
-    ages
-        .filter(|(_, age)| *age > STALLED_AFTER)
+    ages.filter(|(_, age)| *age > STALLED_AFTER)
         .map(|(index, age)| format!("worker {index} has not run for {:.1} s: a defect of Redan", age.as_secs_f64()))
         .collect()
 }

@@ -151,7 +151,11 @@ fn the_watchdog_is_fed_while_all_workers_run_and_no_longer() {
         let pulse = Pulse { started, workers };
         let feed = || fed.set(fed.get() + 1);
         let fed_for_a_while = async {
-            let _ = tokio::time::timeout(Duration::from_millis(100), pulse.keep_alive(Some(Duration::from_millis(1)), feed)).await;
+            let _ = tokio::time::timeout(
+                Duration::from_millis(100),
+                pulse.keep_alive(Some(Duration::from_millis(1)), feed),
+            )
+            .await;
         };
         runtime.block_on(fed_for_a_while);
         fed.get()

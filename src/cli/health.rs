@@ -86,7 +86,9 @@ fn ask(admin: SocketAddr, arguments: &Health) -> io::Result<bool> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or_default();
     if !matches!(status, "200" | "503") {
-        return Err(io::Error::other(format!("it answers {path} with status \"{status}\": is it Redan's `admin` address?")));
+        return Err(io::Error::other(format!(
+            "it answers {path} with status \"{status}\": is it Redan's `admin` address?"
+        )));
     }
     print!("{body}");
     Ok(status == "200")

@@ -18,7 +18,10 @@ const CANNOT_CREATE: u8 = 73;
 pub(super) fn manual(folder: &Path) -> ExitCode {
     let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     if let Err(error) = written {
-        eprintln!("the manual pages cannot be written to {}: {error}; name a folder that you may write to", folder.display());
+        eprintln!(
+            "the manual pages cannot be written to {}: {error}; name a folder that you may write to",
+            folder.display()
+        );
         return ExitCode::from(CANNOT_CREATE);
     }
     ExitCode::SUCCESS

@@ -41,12 +41,7 @@ static PLACES: [Place; 9] = [
         without: &["name", "tls", "sentinel", "map", "password_env"],
     },
     Place { prefix: "node_tls_", header: "[group.tls]", kind: &keys::NODE_TLS, without: &[] },
-    Place {
-        prefix: "sentinel_",
-        header: "[group.sentinel]",
-        kind: &keys::SENTINEL,
-        without: &["tls", "password_env"],
-    },
+    Place { prefix: "sentinel_", header: "[group.sentinel]", kind: &keys::SENTINEL, without: &["tls", "password_env"] },
     Place { prefix: "sentinel_tls_", header: "[group.sentinel.tls]", kind: &keys::NODE_TLS, without: &[] },
 ];
 
@@ -70,12 +65,18 @@ pub(super) fn load_from(names: Vec<String>, environment: Environment<'_>) -> Res
     let has = |name: &str| names.iter().any(|known| known == name);
     let mut wrong = Vec::new();
     if !has("REDAN_BIND") {
-        wrong.push("REDAN_BIND is not set and no file is named: name a configuration file, or set it to where clients \
-                    connect, 127.0.0.1:6379 for instance".to_owned());
+        wrong.push(
+            "REDAN_BIND is not set and no file is named: name a configuration file, or set it to where clients \
+                    connect, 127.0.0.1:6379 for instance"
+                .to_owned(),
+        );
     }
     if !has("REDAN_NODES") && !has("REDAN_SENTINEL_ADDRESSES") {
-        wrong.push("neither REDAN_NODES nor REDAN_SENTINEL_ADDRESSES is set and no file is named: name a configuration \
-                    file, or set one of them, REDAN_NODES=redis-0:6379,redis-1:6379 for instance".to_owned());
+        wrong.push(
+            "neither REDAN_NODES nor REDAN_SENTINEL_ADDRESSES is set and no file is named: name a configuration \
+                    file, or set one of them, REDAN_NODES=redis-0:6379,redis-1:6379 for instance"
+                .to_owned(),
+        );
     }
     let text = match (written(&names), wrong.is_empty()) {
         (Ok(text), true) => text,
@@ -115,11 +116,16 @@ fn written(names: &[String]) -> Result<String, Vec<String>> {
 /// Which table the variable belongs to, and its line there.
 fn line(name: &str) -> Option<(usize, String)> {
     if let Some((_, prefix)) = PASSWORDS.iter().find(|(known, _)| *known == name) {
-        let place = PLACES.iter().position(|place| place.prefix == *prefix && place.kind.keys.contains(&"password_env"));
+        let place =
+            PLACES.iter().position(|place| place.prefix == *prefix && place.kind.keys.contains(&"password_env"));
         return Some((place?, format!("password_env = \"{name}\"")));
     }
-    let (index, key) = settings().find(|(index, key)| variable(*index, key) == name).map(|(index, key)| (index, *key))?;
-    Some((index, if LISTS.contains(&key) { format!("{key} = [\"${{{name}}}\"]") } else { format!("{key} = \"${{{name}}}\"") }))
+    let (index, key) =
+        settings().find(|(index, key)| variable(*index, key) == name).map(|(index, key)| (index, *key))?;
+    Some((
+        index,
+        if LISTS.contains(&key) { format!("{key} = [\"${{{name}}}\"]") } else { format!("{key} = \"${{{name}}}\"") },
+    ))
 }
 
 /// Every setting that a variable reaches, with its table.
@@ -145,7 +151,9 @@ fn not_known(name: &str) -> String {
     let all: Vec<String> = settings().map(|(index, key)| variable(index, key)).collect();
     let meant = keys::nearest(name, all.iter().map(String::as_str));
     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-    format!("{name} stands for no setting{meant} (docs/configuration.md lists settings; unset it, or use a file for more)")
+    format!(
+        "{name} stands for no setting{meant} (docs/configuration.md lists settings; unset it, or use a file for more)"
+    )
 }
 
 #[cfg(test)]
@@ -217,7 +225,10 @@ mod tests {
     fn mistakes_name_the_variable() {
         let first = |result: Result<Config, Vec<String>>| result.map(drop).unwrap_err().remove(0);
         let both = load(&[]).unwrap_err();
-        assert!(both[0].starts_with("REDAN_BIND is not set") && both[1].starts_with("neither REDAN_NODES nor"), "{both:?}");
+        assert!(
+            both[0].starts_with("REDAN_BIND is not set") && both[1].starts_with("neither REDAN_NODES nor"),
+            "{both:?}"
+        );
         for (name, value, why) in [
             ("REDAN_READS", "replicas", "REDAN_READS: `reads`: \"replicas\" is no choice (\"replica\"?)"),
             ("REDAN_WORKERS", "many", "REDAN_WORKERS: `workers` is out of range; write a whole number"),

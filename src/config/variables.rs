@@ -106,12 +106,16 @@ fn fill_text(text: &str, environment: Environment<'_>, names: &mut Vec<String>) 
         }
         out += &rest[..at];
         let (inside, behind) = rest[at + 2..].split_once('}').ok_or_else(|| {
-            format!("\"{text}\" has a `${{` that no `}}` closes; write `${{NAME}}`, or `$${{` for the characters themselves")
+            format!(
+                "\"{text}\" has a `${{` that no `}}` closes; write `${{NAME}}`, or `$${{` for the characters themselves"
+            )
         })?;
         alone = at == 0 && rest.len() == text.len() && behind.is_empty();
         let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
         if !is_name(name) {
-            return Err(format!("\"{name}\" is no name of an environment variable; use letters, digits and underscores"));
+            return Err(format!(
+                "\"{name}\" is no name of an environment variable; use letters, digits and underscores"
+            ));
         }
         names.push(name.to_owned());
         out += &value(name, default, environment)?;

@@ -63,7 +63,11 @@ fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
         });
         let start = Instant::now();
         while after < 30 {
-            assert!(start.elapsed() < 2 * DEADLINE, "{after} answers since the master is gone\n{}", project.said("redan"));
+            assert!(
+                start.elapsed() < 2 * DEADLINE,
+                "{after} answers since the master is gone\n{}",
+                project.said("redan")
+            );
             let gone = stopped.load(Ordering::SeqCst);
             let (status, text) = get(port, "/").expect("the counter's own container lives");
             match status {
@@ -79,8 +83,9 @@ fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
             }
         }
     });
-    let roles: Vec<String> =
-        ["redis-1", "redis-2"].map(|name| project.exec(name, &["redis-cli", "-a", "change-me", "ROLE"]).unwrap()).into();
+    let roles: Vec<String> = ["redis-1", "redis-2"]
+        .map(|name| project.exec(name, &["redis-cli", "-a", "change-me", "ROLE"]).unwrap())
+        .into();
     assert!(roles.iter().any(|role| role.starts_with("master")), "{roles:?}");
 
     // It comes back at another address, believes itself the master, and is made a replica.
@@ -96,7 +101,14 @@ fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
     // From this machine, encrypted.
     let authority = project.volume("certificates").join("ca.pem");
     let mut outside = std::process::Command::new("redis-cli");
-    outside.args(["--tls", "--cacert"]).arg(authority).args(["-h", "localhost", "-p", &tls.to_string(), "-a", "change-me"]);
+    outside.args(["--tls", "--cacert"]).arg(authority).args([
+        "-h",
+        "localhost",
+        "-p",
+        &tls.to_string(),
+        "-a",
+        "change-me",
+    ]);
     let answer = outside.args(["GET", "counter"]).output().expect("redis-cli");
     assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), last.to_string(), "{answer:?}");
 }
@@ -126,7 +138,8 @@ fn a_container_runs_from_the_environment_alone() {
     project.podman(&["network", "create", &project.label(), network]).expect("a network");
     let run = |name: &str, arguments: &[&str]| {
         let container = project.container(name);
-        let head = ["run", "--detach", &project.label(), "--network", network, "--network-alias", name, "--name", &container];
+        let head =
+            ["run", "--detach", &project.label(), "--network", network, "--network-alias", name, "--name", &container];
         project.podman(&[&head, arguments].concat()).unwrap_or_else(|why| panic!("{name}: {why}"))
     };
     // Before there is a server of that name.
@@ -143,7 +156,8 @@ fn a_container_runs_from_the_environment_alone() {
     serve("redis-0");
     project.wait("the name has come up", || ready().is_ok());
     run("client", &[SERVER, "sleep", "infinity"]);
-    let set = |value: &str| project.exec("client", &["redis-cli", "-h", "redan", "SET", "k", value]).unwrap_or_default();
+    let set =
+        |value: &str| project.exec("client", &["redis-cli", "-h", "redan", "SET", "k", value]).unwrap_or_default();
     assert_eq!(set("1"), "OK");
     // Its address goes to somebody else, and the name to another address.
     let address = |name: &str| {
@@ -166,7 +180,9 @@ fn a_container_runs_from_the_environment_alone() {
     // A mistake ends it with the code for that, and a sentence.
     let wrong = project.podman(&["run", "--rm", &project.label(), "redan"]).unwrap_err();
     assert!(wrong.contains("neither REDAN_NODES nor REDAN_SENTINEL_ADDRESSES is set"), "{wrong}");
-    within(DEADLINE, "SIGTERM ends it", || project.podman(&["stop", "--time", "30", &project.container("redan")]).is_ok());
+    within(DEADLINE, "SIGTERM ends it", || {
+        project.podman(&["stop", "--time", "30", &project.container("redan")]).is_ok()
+    });
     let code = project.podman(&["inspect", "--format", "{{.State.ExitCode}}", &project.container("redan")]);
     assert_eq!(code.as_deref(), Ok("0"));
 }

@@ -103,7 +103,10 @@ fn a_file_takes_words_from_the_environment() {
     let unset = output(&["check", &file], &[("PORT", &port)]);
     let said = String::from_utf8_lossy(&unset.stderr).into_owned();
     assert_eq!(unset.status.code(), Some(78));
-    assert!(said.contains("proxy.toml:9, NODES: environment variable NODES is not set; set it, or write a default"), "{said}");
+    assert!(
+        said.contains("proxy.toml:9, NODES: environment variable NODES is not set; set it, or write a default"),
+        "{said}"
+    );
     let malformed = output(&["check", &file], &[("PORT", &port), ("NODES", "redis-0"), ("THREADS", "two")]);
     let said = String::from_utf8_lossy(&malformed.stderr).into_owned();
     assert!(said.contains("proxy.toml:2, THREADS: `workers` is out of range"), "{said}");

@@ -21,7 +21,8 @@ fn the_manifests_are_what_kubernetes_takes() {
         return left_out("docs/kubernetes", &format!("there is no {}: make kubernetes-schemas", tool.display()));
     }
     let valid = |files: &[PathBuf]| {
-        let output = Command::new(&tool).args(["--strict", "--kubernetes-version", "1.30"]).args(files).output().unwrap();
+        let output =
+            Command::new(&tool).args(["--strict", "--kubernetes-version", "1.30"]).args(files).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         (output.status.success(), said.into_owned())
     };

@@ -101,7 +101,9 @@ fn names_may_come_late_and_mean_other_addresses_later() {
         let returned = hosts[2].redis(&["replicaof 10.77.0.2 6379"]);
         redan.names(&[("redis-0", &at_3), ("redis-1", &at_2)]);
         returned.wait_for_link();
-        redan.wait_for_info("redis-0 serves reads at its new address", |info| info.contains("redan_replicas_readable:1\r\n"));
+        redan.wait_for_info("redis-0 serves reads at its new address", |info| {
+            info.contains("redan_replicas_readable:1\r\n")
+        });
         within(DEADLINE, "the second write is there", || returned.client().text(&["GET", "k"]).as_deref() == Some("2"));
 
         // And back: the second one is gone, and returns at a fourth address as the only one who is called redis-1.
@@ -111,7 +113,9 @@ fn names_may_come_late_and_mean_other_addresses_later() {
         let again = hosts[3].redis(&["replicaof 10.77.0.3 6379"]);
         redan.names(&[("redis-0", &at_3), ("redis-1", &at_4)]);
         again.wait_for_link();
-        redan.wait_for_info("redis-1 serves reads at its new address", |info| info.contains("redan_replicas_readable:1\r\n"));
+        redan.wait_for_info("redis-1 serves reads at its new address", |info| {
+            info.contains("redan_replicas_readable:1\r\n")
+        });
         assert_eq!(returned.client().text(&["GET", "k"]).as_deref(), Some("3"));
     });
 }

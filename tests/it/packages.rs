@@ -103,7 +103,10 @@ fn make(tool: &Path, folder: &Path) -> PathBuf {
 fn the_debian_package_holds_what_belongs_into_one() {
     let tool = target().join("tools/bin/cargo-deb");
     if !tool.exists() || !has("dpkg-deb") {
-        return left_out("the Debian package", &format!("there is no {} or no dpkg-deb: make packager", tool.display()));
+        return left_out(
+            "the Debian package",
+            &format!("there is no {} or no dpkg-deb: make packager", tool.display()),
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let package = make(&tool, folder.path());

@@ -12,14 +12,16 @@ use super::DEADLINE;
 static IMAGES: LazyLock<Result<(), String>> = LazyLock::new(make_images);
 static TURN: Mutex<()> = Mutex::new(());
 
-pub(super) struct Engine(MutexGuard<'static, ()>);
+pub(super) struct Engine {
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Engine {
     /// `None` where containers cannot be run here, which has been said then.
     pub(super) fn get() -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         match &*IMAGES {
-            Ok(()) => Some(Self(turn)),
+            Ok(()) => Some(Self { _turn: turn }),
             Err(why) => {
                 left_out("the container files in docker/", why);
                 None
@@ -56,9 +58,10 @@ fn podman(arguments: &[&str]) -> Result<String, String> {
 fn make_images() -> Result<(), String> {
     output(Command::new(tree(".ci/images")).arg(folder()).arg(target().join("clients")))?;
     // What a run that was killed has left behind.
-    for (list, remove) in
-        [(&["ps", "-aq"][..], &["rm", "--force", "--time", "0", "--volumes"][..]), (&["volume", "ls", "-q"], &["volume", "rm", "--force"])]
-    {
+    for (list, remove) in [
+        (&["ps", "-aq"][..], &["rm", "--force", "--time", "0", "--volumes"][..]),
+        (&["volume", "ls", "-q"], &["volume", "rm", "--force"]),
+    ] {
         let left = podman(list)?;
         let left: Vec<&str> = left.split_whitespace().collect();
         if !left.is_empty() {
