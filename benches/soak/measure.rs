@@ -22,6 +22,8 @@ pub(crate) struct Sample {
 pub(crate) struct Line {
     pub(crate) name: String,
     id: u32,
+    /// Another process has taken its place: a line through both says nothing.
+    pub(crate) replaced: bool,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -42,8 +44,16 @@ pub(crate) struct Trend {
 
 impl Course {
     pub(crate) fn new(processes: Vec<(String, u32)>, began: Instant) -> Self {
-        let lines = processes.into_iter().map(|(name, id)| Line { name, id, samples: Vec::new() });
+        let lines = processes.into_iter().map(|(name, id)| Line { name, id, replaced: false, samples: Vec::new() });
         Self { lines: lines.collect(), began }
+    }
+
+    /// Goes on with the processes that there are now.
+    pub(crate) fn follow(&mut self, processes: &[(String, u32)]) {
+        for (line, (_, id)) in self.lines.iter_mut().zip(processes) {
+            line.replaced |= line.id != *id;
+            line.id = *id;
+        }
     }
 
     pub(crate) fn elapsed(&self) -> f64 {
