@@ -39,6 +39,8 @@ pub(crate) struct Trend {
     /// How much it rises over the time that was looked at.
     pub(crate) rise: f64,
     pub(crate) per_hour: f64,
+    /// How far samples lie from the line, as a rule.
+    pub(crate) scatter: f64,
     pub(crate) most: f64,
 }
 
@@ -83,7 +85,8 @@ impl Line {
         let Some((slope, start)) = fit(&used) else { return Trend { most, ..Trend::default() } };
         let from = used[0].0;
         let span = used[used.len() - 1].0 - from;
-        Trend { first: start + slope * from, rise: slope * span, per_hour: slope * 3600.0, most }
+        let off = used.iter().map(|(at, value)| (value - start - slope * at).powi(2)).sum::<f64>() / used.len() as f64;
+        Trend { first: start + slope * from, rise: slope * span, per_hour: slope * 3600.0, scatter: off.sqrt(), most }
     }
 }
 
