@@ -15,6 +15,8 @@ pub(crate) struct Event {
     pub(crate) what: &'static str,
     /// A master is lost with what only it has.
     loses: bool,
+    /// A Redan is replaced by another process, which ends some connections.
+    replaces: bool,
     /// `turn` counts how often it has happened.
     happen: fn(&mut Stage, usize) -> Result<(), String>,
 }
@@ -27,20 +29,32 @@ pub(crate) struct Happened {
 }
 
 const fn event(name: &'static str, what: &'static str, happen: fn(&mut Stage, usize) -> Result<(), String>) -> Event {
-    Event { name, what, loses: false, happen }
+    Event { name, what, loses: false, replaces: false, happen }
 }
 
 pub(crate) const EVENTS: &[Event] = &[
     event("promote", "`redan promote` of a replica", promote),
     event("reset-links", "every connection of every link is reset, three times", reset_links),
-    Event { loses: true, ..event("kill-master", "`kill -9` of the master, which comes back 3 s after its successor", kill_master) },
+    Event {
+        loses: true,
+        ..event("kill-master", "`kill -9` of the master, which comes back 3 s after its successor", kill_master)
+    },
     event("renew", "certificates are replaced, SIGHUP", renew),
-    event("hold-links", "one way between two hosts carries nothing for 4 s", |stage, turn| hold_links(stage, turn, Duration::from_secs(4))),
+    event("hold-links", "one way between two hosts carries nothing for 4 s", |stage, turn| {
+        hold_links(stage, turn, Duration::from_secs(4))
+    }),
     event("kill-replica", "`kill -9` of a replica, which comes back after 3 s", kill_replica),
-    Event { loses: true, ..event("freeze-master", "SIGSTOP of the master, SIGCONT 3 s after it has a successor", freeze_master) },
+    Event {
+        loses: true,
+        ..event("freeze-master", "SIGSTOP of the master, SIGCONT 3 s after it has a successor", freeze_master)
+    },
     event("cut-links", "one way between two hosts carries nothing for longer than links outlive", |stage, turn| {
         hold_links(stage, turn, RESUME + Duration::from_secs(4))
     }),
+    Event {
+        replaces: true,
+        ..event("upgrade", "SIGUSR2: another process takes the place of the second Redan, where it can", upgrade)
+    },
     event("freeze-replica", "SIGSTOP of a replica for 5 s", freeze_replica),
 ];
 
@@ -67,17 +81,26 @@ pub(crate) fn play(
         if event.loses {
             tally.master_is_lost();
         }
+        tally.is_replacing(event.replaces);
         let outcome = (event.happen)(stage, turn / events.len()).and_then(|()| stage.wait_until_whole());
         if event.loses {
             // What it had alone is found missing only when somebody asks for it.
             tally.master_is_lost();
         }
+        tally.is_replacing(false);
+        course.follow(&stage.redans());
         course.sample(false);
         let took = began.elapsed();
-        eprintln!("[{:5.0} s] {}: {:.1} s{}", course.elapsed(), event.name, took.as_secs_f64(), match &outcome {
-            Ok(()) => String::new(),
-            Err(why) => format!(", {why}"),
-        });
+        eprintln!(
+            "[{:5.0} s] {}: {:.1} s{}",
+            course.elapsed(),
+            event.name,
+            took.as_secs_f64(),
+            match &outcome {
+                Ok(()) => String::new(),
+                Err(why) => format!(", {why}"),
+            }
+        );
         let failed = outcome.err();
         let broken = failed.is_some();
         happened.push(Happened { name: event.name, took, failed });
@@ -145,6 +168,14 @@ fn promote(stage: &mut Stage, turn: usize) -> Result<(), String> {
         sleep(Duration::from_secs(1));
     }
     said.map_err(|said| format!("redan promote: {}", said.trim().replace('\n', "; ")))
+}
+
+/// Always the same one, so that memory over time can be read from the others.
+fn upgrade(stage: &mut Stage, _: usize) -> Result<(), String> {
+    if !stage.sites[1].upgrade_redan()? {
+        eprintln!("         this Redan cannot be replaced while it runs");
+    }
+    Ok(())
 }
 
 fn renew(stage: &mut Stage, _: usize) -> Result<(), String> {

@@ -66,10 +66,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// Sends all of them at once.
     pub(crate) async fn send(&mut self, commands: &[Vec<String>]) -> io::Result<()> {
-        let bytes: Vec<u8> = commands
-            .iter()
-            .flat_map(|words| encode(&words.iter().map(String::as_str).collect::<Vec<_>>()))
-            .collect();
+        let bytes: Vec<u8> =
+            commands.iter().flat_map(|words| encode(&words.iter().map(String::as_str).collect::<Vec<_>>())).collect();
         self.stream.write_all(&bytes).await?;
         // TLS may keep the last of it.
         self.stream.flush().await

@@ -22,6 +22,8 @@ pub(crate) struct Sample {
 pub(crate) struct Line {
     pub(crate) name: String,
     id: u32,
+    /// Another process has taken its place: a line through both says nothing.
+    pub(crate) replaced: bool,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -37,13 +39,23 @@ pub(crate) struct Trend {
     /// How much it rises over the time that was looked at.
     pub(crate) rise: f64,
     pub(crate) per_hour: f64,
+    /// How far samples lie from the line, as a rule.
+    pub(crate) scatter: f64,
     pub(crate) most: f64,
 }
 
 impl Course {
     pub(crate) fn new(processes: Vec<(String, u32)>, began: Instant) -> Self {
-        let lines = processes.into_iter().map(|(name, id)| Line { name, id, samples: Vec::new() });
+        let lines = processes.into_iter().map(|(name, id)| Line { name, id, replaced: false, samples: Vec::new() });
         Self { lines: lines.collect(), began }
+    }
+
+    /// Goes on with the processes that there are now.
+    pub(crate) fn follow(&mut self, processes: &[(String, u32)]) {
+        for (line, (_, id)) in self.lines.iter_mut().zip(processes) {
+            line.replaced |= line.id != *id;
+            line.id = *id;
+        }
     }
 
     pub(crate) fn elapsed(&self) -> f64 {
@@ -73,7 +85,8 @@ impl Line {
         let Some((slope, start)) = fit(&used) else { return Trend { most, ..Trend::default() } };
         let from = used[0].0;
         let span = used[used.len() - 1].0 - from;
-        Trend { first: start + slope * from, rise: slope * span, per_hour: slope * 3600.0, most }
+        let off = used.iter().map(|(at, value)| (value - start - slope * at).powi(2)).sum::<f64>() / used.len() as f64;
+        Trend { first: start + slope * from, rise: slope * span, per_hour: slope * 3600.0, scatter: off.sqrt(), most }
     }
 }
 

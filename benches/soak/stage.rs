@@ -48,8 +48,29 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, name: &str) -> Result<(), String> {
-        let status = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
-        status.map_err(|error| format!("kill: {error}")).map(drop)
+        signal(self.id(), name)
+    }
+}
+
+fn signal(id: u32, name: &str) -> Result<(), String> {
+    let status = Command::new("kill").args(["-s", name, &id.to_string()]).status();
+    status.map_err(|error| format!("kill: {error}")).map(drop)
+}
+
+/// Whoever does not would be ended by the signal.
+fn catches_usr2(id: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & (1 << 11) != 0)
+}
+
+/// A process that this program has not started; it ends when this is dropped.
+struct Successor(u32);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // It fails only when it has ended already.
+        let _ = signal(self.0, "KILL");
     }
 }
 
@@ -66,6 +87,8 @@ pub(crate) struct Site {
     number: u8,
     server: Option<Process>,
     redan: Process,
+    /// The process that has taken the place of the one that was started.
+    successor: Option<Successor>,
     host: Host,
     folder: PathBuf,
 }
@@ -103,8 +126,37 @@ impl Site {
         self.server.as_ref().map_or(Ok(()), |server| server.signal(name))
     }
 
+    /// The process of the Redan that serves now.
+    pub(crate) fn redan_id(&self) -> u32 {
+        self.successor.as_ref().map_or_else(|| self.redan.id(), |successor| successor.0)
+    }
+
     pub(crate) fn signal_redan(&self, name: &str) -> Result<(), String> {
-        self.redan.signal(name)
+        signal(self.redan_id(), name)
+    }
+
+    /// Has another process take the place of its Redan; `false` where this one knows nothing of that.
+    pub(crate) fn upgrade_redan(&mut self) -> Result<bool, String> {
+        let old = self.redan_id();
+        if !catches_usr2(old) {
+            return Ok(false);
+        }
+        let words = |log: &str| -> Vec<u32> {
+            let lines =
+                log.lines().filter_map(|line| line.split_once("upgrade: process ")?.1.split_once(" is in charge"));
+            lines.filter_map(|(id, _)| id.parse().ok()).collect()
+        };
+        let before = words(&self.log()).len();
+        self.signal_redan("USR2")?;
+        wait("another process is in charge", || words(&self.log()).len() > before)?;
+        self.successor = words(&self.log()).last().copied().map(Successor);
+        // The first one is this program's child and is waited for; the others are somebody else's.
+        let ended = |site: &mut Self| match site.redan.id() == old {
+            true => matches!(site.redan.0.try_wait(), Ok(Some(_))),
+            false => !Path::new(&format!("/proc/{old}")).exists(),
+        };
+        wait("the process before has ended", || ended(self))?;
+        Ok(true)
     }
 
     /// Runs `redan` on its host, in the folder of its configuration; what it printed if it failed.
@@ -172,7 +224,7 @@ impl Stage {
             let mut command = host.command(env!("CARGO_BIN_EXE_redan"));
             command.arg("run").arg(&toml);
             let redan = Process::start(&mut command, &folder.join("redan.log"))?;
-            sites.push(Site { number, server, redan, host, folder: folder.clone() });
+            sites.push(Site { number, server, redan, successor: None, host, folder: folder.clone() });
         }
         let stage = Self { sites, ways, _network: network, folder };
         stage.wait_until_whole().map_err(|error| {
@@ -199,14 +251,18 @@ impl Stage {
     }
 
     pub(crate) fn redans(&self) -> Vec<(String, u32)> {
-        self.sites.iter().map(|site| (format!("redan {}", site.number), site.redan.id())).collect()
+        self.sites.iter().map(|site| (format!("redan {}", site.number), site.redan_id())).collect()
     }
 
-    /// Which Redans are still the processes that were started.
+    /// Whether the Redans still run, and none has panicked.
     pub(crate) fn alive(&mut self) -> Result<(), String> {
         for site in &mut self.sites {
-            if let Ok(Some(status)) = site.redan.0.try_wait() {
-                return Err(format!("the Redan of host {} ended: {status}", site.number));
+            let lives = match &site.successor {
+                Some(Successor(id)) => Path::new(&format!("/proc/{id}")).exists(),
+                None => !matches!(site.redan.0.try_wait(), Ok(Some(_))),
+            };
+            if !lives {
+                return Err(format!("the Redan of host {} ended", site.number));
             }
             let log = site.log();
             if let Some(line) = log.lines().find(|line| line.contains("panicked") || line.contains("defect")) {
@@ -252,7 +308,9 @@ fn others(lines: &[String], number: u8) -> Vec<String> {
 
 fn link(name: &str, ends: &str, peers: &[String]) -> String {
     let resume = RESUME.as_secs();
-    format!("\n[[link]]\nname = \"{name}\"\nidentity = \"link.key\"\npeers = {peers:?}\nresume = \"{resume}s\"\n{ends}\n")
+    format!(
+        "\n[[link]]\nname = \"{name}\"\nidentity = \"link.key\"\npeers = {peers:?}\nresume = \"{resume}s\"\n{ends}\n"
+    )
 }
 
 /// Makes the key of a host's links; its line.

@@ -1,6 +1,7 @@
 //! What clients met: counted by kind, and in sentences where it should never have been.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(crate) struct Counts {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Connections of well-behaved clients that ended under them, or could not be made.
     pub(crate) cut_off: u64,
+    /// The same while a process is replaced, which ends TLS and subscriptions.
+    pub(crate) moved: u64,
     /// Acknowledged writes, not durable ones, that were gone after the master was lost.
     pub(crate) lost: u64,
     /// Messages that a subscriber missed.
@@ -33,12 +36,18 @@ pub(crate) struct Tally {
     counts: Mutex<Counts>,
     /// When a master was lost last.
     loss: Mutex<Option<Instant>>,
+    replacing: AtomicBool,
     began: Instant,
 }
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Self { counts: Mutex::default(), loss: Mutex::default(), began: Instant::now() }
+        Self {
+            counts: Mutex::default(),
+            loss: Mutex::default(),
+            replacing: AtomicBool::new(false),
+            began: Instant::now(),
+        }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -60,6 +69,10 @@ impl Tally {
 
     pub(crate) fn cut_off(&self, kind: &str, why: &std::io::Error) {
         let mut counts = self.counts();
+        if self.replacing.load(Ordering::Relaxed) {
+            counts.moved += 1;
+            return;
+        }
         counts.cut_off += 1;
         let sentence = format!("[{:.1} s] {kind}: cut off, {why}", self.began.elapsed().as_secs_f64());
         keep(&mut counts, sentence);
@@ -89,6 +102,11 @@ impl Tally {
     /// A master is lost now, and with it what nobody else has.
     pub(crate) fn master_is_lost(&self) {
         *self.loss.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// A Redan is being replaced by another process, or not any more.
+    pub(crate) fn is_replacing(&self, now: bool) {
+        self.replacing.store(now, Ordering::Relaxed);
     }
 
     pub(crate) fn take(&self) -> Counts {

@@ -51,6 +51,9 @@ fn every_guide_is_carried_out_and_listed() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let known = CARRIED_OUT.contains(&&*name) || OTHERS.iter().any(|(other, _)| *other == name);
         assert!(known, "no test carries out docs/guides/{name}");
-        assert!(name == "README.md" || list.contains(&format!("({name})")), "docs/guides/README.md does not list {name}");
+        assert!(
+            name == "README.md" || list.contains(&format!("({name})")),
+            "docs/guides/README.md does not list {name}"
+        );
     }
 }

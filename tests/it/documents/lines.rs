@@ -58,13 +58,14 @@ const LINK: &str = "
 [[link]]
 name = \"dc2\"
 entry = \"127.0.0.1:8000\"
-to = \"10.0.0.2:7443\"
+to = \"192.0.2.9:7443\"
 identity = \"keys/dc1.key\"
 peers = [\"redan1…\"] # the line of app
 ";
 
 fn command_lines(text: &str) -> Vec<&str> {
-    let lines = text.lines().map(str::trim_start).filter(|line| PROGRAMS.iter().any(|program| line.starts_with(program)));
+    let lines =
+        text.lines().map(str::trim_start).filter(|line| PROGRAMS.iter().any(|program| line.starts_with(program)));
     // Sentences in the text are neither indented nor in a block.
     let code = |line: &&str| text.contains(&format!("\n    {line}\n"));
     lines.filter(code).collect()
@@ -105,7 +106,10 @@ fn command_lines_of_the_documents_are_run() {
 fn what_is_not_run_is_still_there() {
     let texts = documents().concat();
     for (start, _) in NOT_RUN {
-        assert!(command_lines(&texts).iter().any(|line| line.starts_with(start)), "no line begins with '{start}' any more");
+        assert!(
+            command_lines(&texts).iter().any(|line| line.starts_with(start)),
+            "no line begins with '{start}' any more"
+        );
     }
 }
 

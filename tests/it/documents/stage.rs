@@ -89,7 +89,8 @@ impl Stage<'_> {
                 }
             }
             ["return", host, program @ ..] => {
-                let commands: Vec<String> = self.place(host).programs.iter().map(|(command, _)| command.clone()).collect();
+                let commands: Vec<String> =
+                    self.place(host).programs.iter().map(|(command, _)| command.clone()).collect();
                 for command in commands {
                     if program.first().is_none_or(|program| command.starts_with(program)) {
                         self.start(host, &command);
@@ -205,7 +206,8 @@ impl Stage<'_> {
             let fine = if parts.is_empty() { output.status.success() } else { has_in_order(&said, &parts) };
             if !fine {
                 // Only the last of them is of use, and the test prints nothing unless it fails.
-                fs::write(self.place(host).folder.path().join("last.log"), format!("{command}\n{said}")).expect("writable");
+                fs::write(self.place(host).folder.path().join("last.log"), format!("{command}\n{said}"))
+                    .expect("writable");
             }
             fine
         });

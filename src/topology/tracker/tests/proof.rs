@@ -195,7 +195,9 @@ fn a_master_that_came_back_empty_is_not_accepted_while_those_with_data_are_away(
     for node in ["b:1", "c:1"] {
         world.loses(node, FailureKind::Timeout);
     }
-    world.holds_because("a:1 says it is the master but came back empty, and no node that may hold its data can be reached");
+    world.holds_because(
+        "a:1 says it is the master but came back empty, and no node that may hold its data can be reached",
+    );
     // With its data it would be, and alone it is.
     world.hears("a:1", &master("ra3", "F", 0));
     assert_eq!(world.master(), Some("a:1"));
