@@ -21,7 +21,8 @@ impl OpenFiles {
         let mut folder = self.0.as_ref()?.lock().ok()?;
         folder.rewind();
         // `.` and `..` are no files of the process.
-        let names = folder.by_ref().filter_map(Result::ok).filter(|entry| !entry.file_name().to_bytes().starts_with(b"."));
+        let names =
+            folder.by_ref().filter_map(Result::ok).filter(|entry| !entry.file_name().to_bytes().starts_with(b"."));
         Some(names.count() as u64)
     }
 }

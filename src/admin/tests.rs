@@ -273,7 +273,9 @@ fn orders(promote: impl Fn(Ask) -> bool + Send + Sync + 'static) -> Orders {
     Orders {
         promote: Box::new(promote),
         steer: Box::new(|_, node, _, done| done.send(Err(format!("{node} stays"))).is_ok()),
-        speak: Box::new(|_, _, words| Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })),
+        speak: Box::new(|_, _, words| {
+            Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })
+        }),
         reload: Arc::default(),
         level: Arc::new(|level| Err(format!("no level is called {level}"))),
     }

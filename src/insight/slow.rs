@@ -87,7 +87,8 @@ mod tests {
             logs[at_ms as usize % 2].push(Slow { at_ms, ..Slow::default() });
         }
         assert!(logs.iter().all(|log| log.entries().count() == KEPT));
-        let answers = |logs: &[SlowLog; 2]| logs.each_ref().map(|log| Answer::Slow(log.entries().cloned().collect())).into();
+        let answers =
+            |logs: &[SlowLog; 2]| logs.each_ref().map(|log| Answer::Slow(log.entries().cloned().collect())).into();
         let all = all_slow(answers(&logs), 10);
         assert_eq!(all.iter().map(|slow| slow.at_ms).collect::<Vec<_>>(), (290..300).rev().collect::<Vec<_>>());
         let ids: std::collections::BTreeSet<u64> = all_slow(answers(&logs), 1000).iter().map(|slow| slow.id).collect();

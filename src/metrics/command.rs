@@ -27,7 +27,10 @@ impl CommandTable {
     /// `row` is the command's number in the table, or [`NO_ROW`].
     #[inline]
     pub(crate) fn of(&self, row: u16) -> &CommandCounters {
-        debug_assert!(row == NO_ROW || usize::from(row) < limits::COMMANDS - 1, "limits::COMMANDS has room for every row");
+        debug_assert!(
+            row == NO_ROW || usize::from(row) < limits::COMMANDS - 1,
+            "limits::COMMANDS has room for every row"
+        );
         &self.0[usize::from(row).min(limits::COMMANDS - 1)]
     }
 }

@@ -159,7 +159,8 @@ impl ErrorCounters {
     #[cold]
     #[inline(never)]
     pub(crate) fn note(&self, reply: &[u8]) {
-        let code = reply.get(1..).unwrap_or_default().split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
+        let code =
+            reply.get(1..).unwrap_or_default().split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
         let known = ERROR_CODES.iter().position(|known| known.as_bytes() == code);
         self.0[known.unwrap_or(ERROR_CODES.len() - 1)].increment();
     }

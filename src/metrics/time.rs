@@ -58,7 +58,8 @@ pub(crate) struct Tag {
 impl Tag {
     pub(crate) const NOBODY: u8 = u8::MAX;
     /// Redan's own.
-    pub(crate) const OWN: Self = Self { row: NO_ROW, listener: Self::NOBODY, arrived: Stamp(0), submitted: Stamp(0), traced: false };
+    pub(crate) const OWN: Self =
+        Self { row: NO_ROW, listener: Self::NOBODY, arrived: Stamp(0), submitted: Stamp(0), traced: false };
 
     /// A client's.
     #[inline]

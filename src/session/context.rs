@@ -16,7 +16,7 @@ use crate::config;
 use crate::insight::Insight;
 use crate::limits;
 use crate::memory::Account;
-use crate::metrics::{ServedCounters, MemoryKind, WorkerCounters};
+use crate::metrics::{MemoryKind, ServedCounters, WorkerCounters};
 use crate::rarely::Rarely;
 use crate::reading::lag::LagGate;
 use crate::throttle::Throttle;

@@ -120,7 +120,10 @@ fn the_slow_log_tells_where_the_time_went() {
     assert!(slow["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{slow}");
     let held = find("in-redan");
     assert!(micros(held, "in_redan") >= 250_000, "{held}");
-    assert_eq!(micros(held, "microseconds"), micros(held, "in_redan") + micros(held, "at_node") + micros(held, "at_client"));
+    assert_eq!(
+        micros(held, "microseconds"),
+        micros(held, "in_redan") + micros(held, "at_node") + micros(held, "at_client")
+    );
     assert!(micros(find("MULTI"), "at_node") >= 200_000);
     assert!(watched.metric("redan_slow_commands_total") >= 3.0);
     assert!(watched.metric("redan_hold_seconds_total") >= 0.25);
@@ -196,7 +199,10 @@ fn large_replies_are_noted_with_their_keys() {
     let replies = noted["bigreplies"].as_array().expect("a list");
     let each: Vec<_> = replies.iter().map(|reply| (&reply["key"], &reply["count"], &reply["command"])).collect();
     let expected = [("large", 2), ("middle", 1)].map(|(key, count)| (Value::from(key), Value::from(count)));
-    assert_eq!(each, [(&expected[0].0, &expected[0].1, &"get".into()), (&expected[1].0, &expected[1].1, &"get".into())]);
+    assert_eq!(
+        each,
+        [(&expected[0].0, &expected[0].1, &"get".into()), (&expected[1].0, &expected[1].1, &"get".into())]
+    );
     assert!(replies[0]["bytes"].as_u64().is_some_and(|bytes| bytes > 2_000_000), "{noted}");
     assert_eq!(replies[0]["node"], node.address());
     assert_eq!(watched.metric("redan_big_replies_total"), 3.0);
@@ -240,7 +246,11 @@ fn commands_errors_and_times_are_counted_where_they_happen() {
         eventually(series, || count(series) == expected);
     }
     assert!(count("redan_command_seconds_total{command=\"set\"}") > 0.0);
-    assert!(count("redan_errors_total{from=\"redan\",code=\"WRONGPASS\"}") + count("redan_errors_total{from=\"redan\",code=\"ERR\"}") >= 1.0);
+    assert!(
+        count("redan_errors_total{from=\"redan\",code=\"WRONGPASS\"}")
+            + count("redan_errors_total{from=\"redan\",code=\"ERR\"}")
+            >= 1.0
+    );
     // What went over lanes is in both, and each histogram's last bucket has everything.
     for name in ["redan_listener_latency_seconds", "redan_node_latency_seconds"] {
         let labels = if name.contains("listener") {

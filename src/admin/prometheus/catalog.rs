@@ -79,7 +79,10 @@ command nor a probe.
         let mut out = HEAD.to_owned();
         for line in ROWS.lines().skip(1) {
             if let Some(title) = line.strip_prefix("# ") {
-                let _ = write!(out, "\n## {title}\n\n| metric | type | unit | meaning | when it is high, or changes |\n|---|---|---|---|---|\n");
+                let _ = write!(
+                    out,
+                    "\n## {title}\n\n| metric | type | unit | meaning | when it is high, or changes |\n|---|---|---|---|---|\n"
+                );
                 continue;
             }
             let columns: Vec<&str> = line.split('\t').collect();

@@ -44,7 +44,8 @@ impl Numbers {
                 counts.iter_mut().zip(errors.iter()).for_each(|(sum, (_, count))| *sum = sum.wrapping_add(count));
             }
             let counted = ERROR_CODES.into_iter().zip(counts).filter(|(_, count)| *count > 0);
-            counted.map(move |(code, count)| (vec![("from", Escaped(from)), ("code", Escaped(code))], Value::Whole(count)))
+            counted
+                .map(move |(code, count)| (vec![("from", Escaped(from)), ("code", Escaped(code))], Value::Whole(count)))
         });
         counter(out, "redan_errors", errors)
     }

@@ -10,26 +10,16 @@ use crate::link::{LinkNumbers, Watched};
 type LinkReading = fn(&LinkNumbers) -> u64;
 const LINK_GAUGES: &[(&str, LinkReading)] = &[
     ("redan_link_connections", |link| link.open),
-    ("redan_link_connections_detached", |link| {
-        link.detached
-    }),
-    ("redan_link_unacknowledged_bytes", |link| {
-        link.unacknowledged
-    }),
+    ("redan_link_connections_detached", |link| link.detached),
+    ("redan_link_unacknowledged_bytes", |link| link.unacknowledged),
 ];
 const LINK_COUNTERS: &[(&str, LinkReading)] = &[
     ("redan_link_connections_opened", |link| link.opened),
-    ("redan_link_refusals", |link| {
-        link.refused
-    }),
+    ("redan_link_refusals", |link| link.refused),
     ("redan_link_breaks", |link| link.broken),
     ("redan_link_resumes", |link| link.resumed),
-    ("redan_link_untrusted_closed", |link| {
-        link.untrusted
-    }),
-    ("redan_link_commands_refused", |link| {
-        link.commands_refused
-    }),
+    ("redan_link_untrusted_closed", |link| link.untrusted),
+    ("redan_link_commands_refused", |link| link.commands_refused),
     ("redan_link_losses", |link| link.lost),
 ];
 
@@ -37,19 +27,11 @@ const LINK_COUNTERS: &[(&str, LinkReading)] = &[
 type ReplicaGauge = (&'static str, fn(&Watched) -> Option<Value>);
 const REPLICA_GAUGES: &[ReplicaGauge] = &[
     ("redan_link_full_syncs", |w| Some(Value::Whole(w.full_syncs))),
-    ("redan_link_rdb_bytes", |w| {
-        Some(Value::Whole(w.rdb_bytes))
-    }),
-    ("redan_link_rdb_total_bytes", |w| {
-        Some(Value::Whole(w.rdb_total))
-    }),
-    ("redan_link_lag_bytes", |w| {
-        w.lag_bytes.map(Value::Whole)
-    }),
+    ("redan_link_rdb_bytes", |w| Some(Value::Whole(w.rdb_bytes))),
+    ("redan_link_rdb_total_bytes", |w| Some(Value::Whole(w.rdb_total))),
+    ("redan_link_lag_bytes", |w| w.lag_bytes.map(Value::Whole)),
     ("redan_link_lag_seconds", |w| w.lag.map(Value::from)),
-    ("redan_link_backlog_headroom_seconds", |w| {
-        w.headroom.map(Value::from)
-    }),
+    ("redan_link_backlog_headroom_seconds", |w| w.headroom.map(Value::from)),
 ];
 
 impl Numbers {

@@ -15,11 +15,7 @@ impl Numbers {
         let each = |value: fn(&Snapshot) -> Value| {
             groups.iter().map(move |(name, snapshot)| (vec![("group", Escaped(name))], value(snapshot)))
         };
-        gauge(
-            out,
-            "redan_group_has_master",
-            each(|s| s.master.is_some().into()),
-        )?;
+        gauge(out, "redan_group_has_master", each(|s| s.master.is_some().into()))?;
         let paused = groups.iter().enumerate().map(|(index, (name, _))| {
             let paused = self.0.paused[index].left(self.0.started).is_some();
             (vec![("group", Escaped(name))], paused.into())
@@ -63,10 +59,18 @@ impl Numbers {
         });
         gauge(out, "redan_node_role", roles)?;
         for (name, reading) in NODE_COUNTERS {
-            counter(out, name, places.iter().map(|place| (place.labels(), Value::Whole(self.of_workers(place, *reading)))))?;
+            counter(
+                out,
+                name,
+                places.iter().map(|place| (place.labels(), Value::Whole(self.of_workers(place, *reading)))),
+            )?;
         }
         for (name, reading) in NODE_SUMS {
-            gauge(out, name, places.iter().map(|place| (place.labels(), Value::Whole(self.of_workers(place, *reading)))))?;
+            gauge(
+                out,
+                name,
+                places.iter().map(|place| (place.labels(), Value::Whole(self.of_workers(place, *reading)))),
+            )?;
         }
         let latency = places.iter().map(|place| {
             let mut times = Times::default();
@@ -87,9 +91,7 @@ impl Numbers {
 type SentinelGauge = (&'static str, fn(SentinelState) -> u64);
 const SENTINEL_GAUGES: &[SentinelGauge] = &[
     ("redan_group_sentinels_known", |s| s.known as u64),
-    ("redan_group_sentinels_answering", |s| {
-        s.answering as u64
-    }),
+    ("redan_group_sentinels_answering", |s| s.answering as u64),
     ("redan_group_sentinel_epoch", |s| s.epoch),
 ];
 
@@ -111,12 +113,8 @@ impl<'a> Place<'a> {
 /// Gauges of nodes. A reading that answers `None` is not known, and then there is no sample: a zero would lie.
 type NodeGauge = (&'static str, fn(&Place<'_>) -> Option<Value>);
 const NODE_GAUGES: &[NodeGauge] = &[
-    ("redan_node_up", |p| {
-        Some((p.node.trouble.is_none() && p.node.role != Role::Unknown).into())
-    }),
-    ("redan_node_master", |p| {
-        Some(p.snapshot.master().is_some_and(|master| master.id == p.node.id).into())
-    }),
+    ("redan_node_up", |p| Some((p.node.trouble.is_none() && p.node.role != Role::Unknown).into())),
+    ("redan_node_master", |p| Some(p.snapshot.master().is_some_and(|master| master.id == p.node.id).into())),
     ("redan_node_readable", |p| Some(p.node.readable.is_ok().into())),
     ("redan_node_drained", |p| Some(p.node.is_drained().into())),
     ("redan_node_lag_bytes", |p| p.node.lag_bytes.map(Value::Whole)),

@@ -44,13 +44,11 @@ impl Numbers {
         let held = all().map(|(index, listener)| (labels(listener), Value::Whole(crowd(index).held)));
         gauge(out, "redan_listener_holds_now", held)?;
         let at_the_door = |index| self.0.acceptor.listener(index);
-        let accepted = all().filter_map(|(index, listener)| {
-            Some((labels(listener), Value::Whole(at_the_door(index)?.accepted.get())))
-        });
+        let accepted = all()
+            .filter_map(|(index, listener)| Some((labels(listener), Value::Whole(at_the_door(index)?.accepted.get()))));
         counter(out, "redan_listener_sessions_opened", accepted)?;
-        let rejected = all().filter_map(|(index, listener)| {
-            Some((labels(listener), Value::Whole(at_the_door(index)?.rejected.get())))
-        });
+        let rejected = all()
+            .filter_map(|(index, listener)| Some((labels(listener), Value::Whole(at_the_door(index)?.rejected.get()))));
         counter(out, "redan_listener_sessions_rejected", rejected)?;
         // Those beyond the table share its last place, and are told of by the name of the first of them.
         let counted = || all().take(limits::LISTENER_COUNTERS);

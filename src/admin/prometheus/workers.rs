@@ -58,16 +58,8 @@ const SPLITS: &[Split] = &[
             ("pinned", |w| w.commands_pinned.get()),
         ],
     ),
-    (
-        "redan_reads",
-        "from",
-        &[("replica", |w| w.reads_replica.get()), ("master", |w| w.reads_master.get())],
-    ),
-    (
-        "redan_client_bytes",
-        "direction",
-        &[("in", |w| w.bytes_in.get()), ("out", |w| w.bytes_out.get())],
-    ),
+    ("redan_reads", "from", &[("replica", |w| w.reads_replica.get()), ("master", |w| w.reads_master.get())]),
+    ("redan_client_bytes", "direction", &[("in", |w| w.bytes_in.get()), ("out", |w| w.bytes_out.get())]),
     (
         "redan_holds_refused",
         "budget",

@@ -143,10 +143,13 @@ fn hotkeys(call: Call) -> Doing {
         let Some(keys) = insight::all_hot(call.ask_workers(Ask::Hot).await?) else {
             return Err("keys are not counted; REDAN HOTKEYS ON begins, or `hot_keys = \"on\"`".to_owned());
         };
-        let rows: Vec<serde_json::Value> = keys.iter().map(|key| {
-            let name = word_shown(&key.key);
-            json!({ "key": name, "commands": key.commands, "writes": key.writes, "over": key.over })
-        }).collect();
+        let rows: Vec<serde_json::Value> = keys
+            .iter()
+            .map(|key| {
+                let name = word_shown(&key.key);
+                json!({ "key": name, "commands": key.commands, "writes": key.writes, "over": key.over })
+            })
+            .collect();
         call.shown(hot_table(&keys), &json!({ "hotkeys": rows }))
     })
 }

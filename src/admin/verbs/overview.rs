@@ -6,13 +6,7 @@ use crate::admin::table::{bytes, known, seconds, table};
 use crate::config::{Change, Setting};
 
 pub(super) const VERBS: &[Verb] = &[
-    Verb {
-        name: "HELP",
-        usage: "",
-        help: "this list",
-        arity: (0, 0),
-        run: help,
-    },
+    Verb { name: "HELP", usage: "", help: "this list", arity: (0, 0), run: help },
     Verb {
         name: "STATUS",
         usage: "",
@@ -124,7 +118,9 @@ fn summary(report: &Report) -> String {
         if let Some(left) = group.paused_seconds_left {
             lines.push(format!("PAUSED by the operator: its clients wait, for {} more at most", seconds(left)));
         }
-        lines.extend(node_table(&group.nodes.iter().map(|node| (None, node)).collect::<Vec<_>>()).lines().map(str::to_owned));
+        lines.extend(
+            node_table(&group.nodes.iter().map(|node| (None, node)).collect::<Vec<_>>()).lines().map(str::to_owned),
+        );
     }
     if !report.links.is_empty() {
         lines.push(String::new());
@@ -201,8 +197,21 @@ fn node_table(nodes: &[(Option<&str>, &NodeReport)]) -> String {
         cells
     };
     let mut names = vec![
-        "node", "role", "state", "follows", "behind", "lag", "trip", "unanswered", "lanes", "pins", "commands",
-        "failures", "zone", "weight", "problem",
+        "node",
+        "role",
+        "state",
+        "follows",
+        "behind",
+        "lag",
+        "trip",
+        "unanswered",
+        "lanes",
+        "pins",
+        "commands",
+        "failures",
+        "zone",
+        "weight",
+        "problem",
     ];
     if grouped {
         names.insert(0, "group");
@@ -230,7 +239,17 @@ fn listeners(call: Call) -> Doing {
             ]
         };
         let names = [
-            "listener", "bind", "group", "tls", "auth", "reads", "consistency", "clients", "max", "held", "so far",
+            "listener",
+            "bind",
+            "group",
+            "tls",
+            "auth",
+            "reads",
+            "consistency",
+            "clients",
+            "max",
+            "held",
+            "so far",
             "refused",
         ];
         call.shown(table(&names, &listeners.iter().map(row).collect::<Vec<_>>()), &listeners)
@@ -273,8 +292,23 @@ fn link_table(links: &[LinkReport]) -> String {
         ]
     };
     let names = [
-        "link", "end", "bind", "to", "connections", "detached", "in", "out", "trip", "breaks", "resumes", "losses",
-        "refused", "syncs", "syncing", "behind", "lag",
+        "link",
+        "end",
+        "bind",
+        "to",
+        "connections",
+        "detached",
+        "in",
+        "out",
+        "trip",
+        "breaks",
+        "resumes",
+        "losses",
+        "refused",
+        "syncs",
+        "syncing",
+        "behind",
+        "lag",
     ];
     table(&names, &links.iter().map(row).collect::<Vec<_>>())
 }

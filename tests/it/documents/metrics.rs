@@ -114,9 +114,10 @@ fn selectors(expression: &str) -> Vec<(String, Vec<String>)> {
         }
         let end = expression[at..].find(|c| !is_letter(c)).map_or(expression.len(), |length| at + length);
         let selector = expression[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(s, _)| s);
-        let labels = selector.split(',').filter(|part| !part.trim().is_empty()).map(|part| {
-            part.trim().chars().take_while(|c| is_letter(*c)).collect()
-        });
+        let labels = selector
+            .split(',')
+            .filter(|part| !part.trim().is_empty())
+            .map(|part| part.trim().chars().take_while(|c| is_letter(*c)).collect());
         found.push((expression[at..end].to_owned(), labels.collect()));
     }
     found
