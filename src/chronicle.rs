@@ -145,10 +145,7 @@ mod tests {
         let said: Vec<_> = events.after(0).map(|one| (one.weight, one.about.as_deref(), one.words.as_str())).collect();
         assert_eq!(
             said,
-            [
-                (Weight::Warn, Some("main"), "3 nodes are gone"),
-                (Weight::Info, Some("link 'x'"), "it goes on"),
-            ]
+            [(Weight::Warn, Some("main"), "3 nodes are gone"), (Weight::Info, Some("link 'x'"), "it goes on"),]
         );
     }
 }

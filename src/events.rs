@@ -76,7 +76,13 @@ impl Events {
     }
 
     /// Removes the sentence that says the same; how often it is said with this time, and what was its number.
-    fn take_back(&mut self, at_ms: u64, weight: Weight, about: Option<&str>, words: &str) -> Option<(u64, Option<u64>)> {
+    fn take_back(
+        &mut self,
+        at_ms: u64,
+        weight: Weight,
+        about: Option<&str>,
+        words: &str,
+    ) -> Option<(u64, Option<u64>)> {
         let from = self.kept.len().saturating_sub(LOOK_BACK);
         let says_the_same = |old: &Happened| {
             let close = at_ms.saturating_sub(old.at_ms) <= AGAIN_MS;
@@ -254,15 +260,15 @@ mod tests {
         assert_eq!(moves.see(ms(2500), None, "it does not answer", tally(90, 1)), None);
         assert_eq!(
             moves.see(ms(3900), Some("b:1"), "both agree", tally(217, 1)).as_deref(),
-            Some(
-                "the master moved from a:1 to b:1: both agree; held for 1.9 s, 214 waits, 1 command in doubt"
-            )
+            Some("the master moved from a:1 to b:1: both agree; held for 1.9 s, 214 waits, 1 command in doubt")
         );
         assert_eq!(moves.see(ms(4000), None, "", tally(217, 1)), None);
         let again = moves.see(ms(4100), Some("b:1"), "", Tally { waits: 219, expired: 1, in_doubt: 1 });
         assert_eq!(
             again.as_deref(),
-            Some("b:1 is the master again; held for 0.1 s, 2 waits (1 of them ended with an error), 0 commands in doubt")
+            Some(
+                "b:1 is the master again; held for 0.1 s, 2 waits (1 of them ended with an error), 0 commands in doubt"
+            )
         );
     }
 }

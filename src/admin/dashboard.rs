@@ -4,7 +4,9 @@
 //! ask for such a thing; whatever text a node or an error brings, it is never taken for a part of the page.
 
 use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -61,7 +63,9 @@ mod tests {
     #[test]
     fn every_file_that_the_page_names_is_there() {
         let named = FILES.iter().flat_map(|(_, _, content)| {
-            let quoted = content.split('"').filter(|word| word.ends_with(".js") || word.ends_with(".css") || word.ends_with("mark.svg"));
+            let quoted = content
+                .split('"')
+                .filter(|word| word.ends_with(".js") || word.ends_with(".css") || word.ends_with("mark.svg"));
             quoted.map(|word| format!("/dashboard/{}", word.trim_start_matches("./").trim_start_matches("dashboard/")))
         });
         let named: Vec<String> = named.collect();

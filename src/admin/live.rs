@@ -220,4 +220,3 @@ fn message(text: &mut String, kind: &str, id: Option<&str>, data: &impl Serializ
     }
     text.push_str(&format!("event: {kind}\ndata: {data}\n\n"));
 }
-

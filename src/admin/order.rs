@@ -50,7 +50,8 @@ pub(super) async fn take(request: Request<Incoming>, state: &Arc<AdminState>) ->
     let Ok(body) = body.map(http_body_util::Collected::to_bytes) else {
         return text(StatusCode::BAD_REQUEST, "an order has at most 4 KiB\n".to_owned());
     };
-    let words: Vec<Vec<u8>> = body.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect();
+    let words: Vec<Vec<u8>> =
+        body.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect();
     let verb = words.first().map(|word| String::from_utf8_lossy(word).to_ascii_uppercase()).unwrap_or_default();
     if verb == PING {
         return text(StatusCode::OK, "PONG\n".to_owned());

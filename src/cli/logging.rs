@@ -20,9 +20,7 @@ pub(super) fn init(log: &Log) -> Result<app::Log, String> {
     let (filter, handle) = reload::Layer::new(filter(&log.filter)?);
     let lines = match log.format {
         LogFormat::Text => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
-        LogFormat::Json => {
-            fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed()
-        }
+        LogFormat::Json => fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed(),
     };
     let chronicle = Arc::new(Chronicle::default());
     let (scribe, speakers) = chronicle::layer(Arc::clone(&chronicle));

@@ -21,7 +21,9 @@ pub(super) fn read(section: &Section<'_>, admin: Option<SocketAddr>) -> Option<S
     }
     let token = files::secret(&path).map_err(|why| section.error("admin_token_file", why)).ok()?;
     if token.reveal().len() < LEAST || !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
-        let words = format!("the token has {LEAST} letters, digits and signs at least; `redan passwd --generate` makes a random one");
+        let words = format!(
+            "the token has {LEAST} letters, digits and signs at least; `redan passwd --generate` makes a random one"
+        );
         section.error("admin_token_file", words);
         return None;
     }

@@ -37,14 +37,24 @@ fn state(second: u64, moved: bool) -> State {
     let wave = |base: u64, swing: u64| (0..=second).map(|at| base + at * 37 % swing).sum::<u64>();
     let [first, heir] = ["10.0.0.5:6379", "10.0.0.6:6379"];
     let mut nodes = vec![
-        node(first, if moved { "down" } else { "master" }, None, wave(if moved { 0 } else { 810 }, 1 + 90 * u64::from(!moved))),
+        node(
+            first,
+            if moved { "down" } else { "master" },
+            None,
+            wave(if moved { 0 } else { 810 }, 1 + 90 * u64::from(!moved)),
+        ),
         node(heir, if moved { "master" } else { "ok" }, (!moved).then_some(first), wave(2300, 600)),
-        Node { lag_bytes: Some(1240), lag_seconds: Some(0.012), ..node("10.0.0.7:6379", "ok", Some(if moved { heir } else { first }), wave(2250, 700)) },
+        Node {
+            lag_bytes: Some(1240),
+            lag_seconds: Some(0.012),
+            ..node("10.0.0.7:6379", "ok", Some(if moved { heir } else { first }), wave(2250, 700))
+        },
         Node { round_trip_seconds: Some(0.0184), ..node("link:to-dc2", "ok", Some("10.0.0.7:6379"), wave(140, 60)) },
     ];
     nodes[0].problem = moved.then(|| "the connection is refused: start the server, or correct the port".to_owned());
     // Nine of ten below 256 µs, the last hundredth below 2 ms.
-    let latency = Latency { bounds: vec![0.000256, 0.001, 0.002], client: [900, 90, 10, 0].map(|count| count * second).to_vec() };
+    let latency =
+        Latency { bounds: vec![0.000256, 0.001, 0.002], client: [900, 90, 10, 0].map(|count| count * second).to_vec() };
     let link = Link {
         name: "to-dc2".to_owned(),
         end: "entry".to_owned(),
@@ -58,7 +68,13 @@ fn state(second: u64, moved: bool) -> State {
     };
     State {
         at: START + second as f64,
-        process: Process { version: "0.1.0".to_owned(), uptime_seconds: 93_784.0, state: "serving".to_owned(), resident_bytes: Some(31 << 20), ..Process::default() },
+        process: Process {
+            version: "0.1.0".to_owned(),
+            uptime_seconds: 93_784.0,
+            state: "serving".to_owned(),
+            resident_bytes: Some(31 << 20),
+            ..Process::default()
+        },
         clients: Clients { open: 386 },
         holds: Holds::default(),
         traffic: Traffic { commands_read: wave(4600, 900), commands_write: wave(800, 100), ..Traffic::default() },
@@ -94,9 +110,24 @@ fn model() -> Model {
     for second in 0..60 {
         model.take(News::State(Box::new(state(second, second >= 52))));
     }
-    model.take(event(1, "warn", "link 'to-dc2'", "the link of 127.0.0.1:51324 broke: connection reset; both sides are kept for 30s"));
-    model.take(event(4, "info", "link 'to-dc2'", "the link of 127.0.0.1:51324 goes on after 2.8s; 18211 bytes are sent again"));
-    model.take(event(10, "error", "main", "writes are held: the master 10.0.0.5:6379 cannot be asked, and no other node has taken over"));
+    model.take(event(
+        1,
+        "warn",
+        "link 'to-dc2'",
+        "the link of 127.0.0.1:51324 broke: connection reset; both sides are kept for 30s",
+    ));
+    model.take(event(
+        4,
+        "info",
+        "link 'to-dc2'",
+        "the link of 127.0.0.1:51324 goes on after 2.8s; 18211 bytes are sent again",
+    ));
+    model.take(event(
+        10,
+        "error",
+        "main",
+        "writes are held: the master 10.0.0.5:6379 cannot be asked, and no other node has taken over",
+    ));
     model.take(event(12, "warn", "main", "10.0.0.6:6379 has changed its role: it is a master now"));
     model.take(event(13, "warn", "main", "the master moved from 10.0.0.5:6379 to 10.0.0.6:6379: Sentinel epoch 7; held for 1.9 s, 214 waits, 0 commands in doubt"));
     model
@@ -147,7 +178,10 @@ fn no_size_breaks_it_and_little_room_leaves_the_head_and_the_newest_events() {
         drawn(&model, width, height);
     }
     let shown = text(&drawn(&model, 80, 12));
-    assert!(shown.starts_with("redan 0.1.0") && shown.contains("the master moved") && shown.contains("taller"), "{shown}");
+    assert!(
+        shown.starts_with("redan 0.1.0") && shown.contains("the master moved") && shown.contains("taller"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -158,7 +192,9 @@ fn a_held_group_is_told_in_a_line_of_its_own() {
     held.holds = Holds { now: 214, longest_seconds: 1.9 };
     model.take(News::State(Box::new(held)));
     let shown = text(&drawn(&model, 100, 24));
-    for words in ["■ no master: main", "'main' is held for 1.9s, 214 clients wait", "▲ 214 waiting, 1.9s", "no master for 1.9s"] {
+    for words in
+        ["■ no master: main", "'main' is held for 1.9s, 214 clients wait", "▲ 214 waiting, 1.9s", "no master for 1.9s"]
+    {
         assert!(shown.contains(words), "{words}\n{shown}");
     }
 }

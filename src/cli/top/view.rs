@@ -62,14 +62,16 @@ fn head(model: &Model, place: &str, width: usize) -> Line<'static> {
         _ if model.frozen => Span::styled("‖ frozen", WARN),
         _ => verdict,
     };
-    let up = model.state.as_ref().map_or_else(String::new, |state| format!("up {}", long(state.process.uptime_seconds)));
+    let up =
+        model.state.as_ref().map_or_else(String::new, |state| format!("up {}", long(state.process.uptime_seconds)));
     let left = vec![Span::styled(format!("redan {version}"), STRONG), Span::raw("  "), verdict];
     let right = fitted(&format!("{place}  {up}"), width / 2);
     apart(left, vec![Span::styled(right, QUIET)], width)
 }
 
 fn verdict(state: &State) -> Span<'static> {
-    let without: Vec<&str> = state.groups.iter().filter(|group| group.master.is_none()).map(|group| &*group.name).collect();
+    let without: Vec<&str> =
+        state.groups.iter().filter(|group| group.master.is_none()).map(|group| &*group.name).collect();
     let down = state.groups.iter().flat_map(|group| &group.nodes).filter(|node| node.state == "down").count();
     match (&*state.process.state, without.len(), down) {
         ("draining", ..) => Span::styled("◔ shutting down", WARN),
@@ -136,7 +138,8 @@ fn group_title(group: &Group, width: usize) -> Line<'static> {
         None => format!("no master for {}", seconds(Some(group.since_seconds))),
     };
     let sentinels = group.sentinels.as_ref();
-    let sentinels = sentinels.map(|some| format!(", {} of {} Sentinels", some.answering, some.known)).unwrap_or_default();
+    let sentinels =
+        sentinels.map(|some| format!(", {} of {} Sentinels", some.answering, some.known)).unwrap_or_default();
     rule(&group.name, &format!("{since}{sentinels}"), width)
 }
 
@@ -219,7 +222,8 @@ fn event_lines(event: &Event, width: usize) -> Vec<Line<'static>> {
     let about = event.about.as_ref().map_or_else(String::new, |about| format!("{about} "));
     let times = if event.times > 1 { format!(" ×{}", event.times) } else { String::new() };
     let words = if event.level == "error" { BAD } else { Style::new() };
-    let mut rows = wrapped(&format!("{}{times}", event.words), width.saturating_sub(INDENT), about.chars().count()).into_iter();
+    let mut rows =
+        wrapped(&format!("{}{times}", event.words), width.saturating_sub(INDENT), about.chars().count()).into_iter();
     let mut lines = vec![Line::from(vec![
         Span::styled(format!("{} ", clock(event.at)), QUIET),
         Span::styled(format!("{sign} "), style),

@@ -121,8 +121,14 @@ mod tests {
 
     #[test]
     fn numbers_have_few_letters() {
-        assert_eq!([None, Some(0.0), Some(3.14), Some(1240.4), Some(123_456.0), Some(3_140_000.0)].map(rate), ["-", "0", "3.1", "1240", "123k", "3.1M"]);
-        assert_eq!([None, Some(0.0), Some(1536.0), Some(1e6), Some(5e15)].map(bytes), ["-", "0B", "1.5K", "977K", "4656613G"]);
+        assert_eq!(
+            [None, Some(0.0), Some(3.14), Some(1240.4), Some(123_456.0), Some(3_140_000.0)].map(rate),
+            ["-", "0", "3.1", "1240", "123k", "3.1M"]
+        );
+        assert_eq!(
+            [None, Some(0.0), Some(1536.0), Some(1e6), Some(5e15)].map(bytes),
+            ["-", "0B", "1.5K", "977K", "4656613G"]
+        );
         let times = [Some(0.00021), Some(0.0042), Some(0.25), Some(1.94), Some(5000.0), Some(90_000.0)];
         assert_eq!(times.map(seconds), ["210µs", "4.2ms", "250ms", "1.9s", "1h 23min", "1d 1h"]);
         assert_eq!(clock(1_796_030_295.9), "09:18:15");

@@ -31,7 +31,8 @@ struct Watcher {
 
 impl Watcher {
     fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3, which `make test` installs");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3, which `make test` installs");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Self { child, lines }
     }
@@ -83,7 +84,10 @@ fn the_page_follows_a_failover_in_a_browser() {
     servers[0].kill();
     watcher.go_on();
     let seen = watcher.sees();
-    assert!(text(&seen, "alarm").contains("Writes to 'main' are held") && text(&seen, "title").starts_with('■'), "{seen}");
+    assert!(
+        text(&seen, "alarm").contains("Writes to 'main' are held") && text(&seen, "title").starts_with('■'),
+        "{seen}"
+    );
 
     // Not before the page has seen that there is none, however slow this machine is.
     servers[1].replica_of(None);
@@ -188,7 +192,10 @@ fn top_shows_the_group_and_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn top_says_plainly_that_nobody_is_there() {
-    let output = Command::new(env!("CARGO_BIN_EXE_redan")).args(["top", "--admin", "http://127.0.0.1:1/"]).output().expect("redan");
+    let output = Command::new(env!("CARGO_BIN_EXE_redan"))
+        .args(["top", "--admin", "http://127.0.0.1:1/"])
+        .output()
+        .expect("redan");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(69), "{said}");
     assert!(said.starts_with("the Redan at 127.0.0.1:1 cannot be watched: ") && said.contains("refused"), "{said}");

@@ -81,7 +81,11 @@ fn the_page_is_served_with_a_strict_policy_and_to_readers_alone() {
         let got = answer(&admin, &format!("GET {path} HTTP/1.1\r\nHost: redan\r\n\r\n"));
         let (head, body) = got.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 200") && !body.is_empty(), "{path}: {head}");
-        for header in ["content-security-policy: default-src 'none'; script-src 'self';", "x-content-type-options: nosniff", "cache-control: no-store"] {
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self';",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+        ] {
             assert!(head.contains(header), "{path}: {header}\n{head}");
         }
         assert!(!head.contains("unsafe") && !head.contains("access-control"), "{head}");
@@ -115,7 +119,9 @@ fn who_comes_back_is_told_what_was_missed_and_nothing_twice() {
     let (id, _) = Stream::open(&admin, "/events", "", " 200 ").expect("a stream").until("writes are served");
     master.kill();
     eventually("Redan has noticed", || endpoint.said().contains("writes are held"));
-    for (path, header) in [("/events".to_owned(), format!("Last-Event-ID: {id}\r\n")), (format!("/live?after={id}"), String::new())] {
+    for (path, header) in
+        [("/events".to_owned(), format!("Last-Event-ID: {id}\r\n")), (format!("/live?after={id}"), String::new())]
+    {
         let (next, _) = Stream::open(&admin, &path, &header, " 200 ").expect("a stream").next("happened");
         let number = |id: &str| id.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).expect("a number");
         assert!(number(&next) > number(&id), "{next} after {id}");
@@ -130,7 +136,8 @@ fn so_many_may_look_and_who_leaves_gives_up_the_place() {
     let (_master, endpoint) = started();
     let admin = endpoint.admin();
     let open = |path: &str| Stream::open(&admin, path, "", " 200 ");
-    let mut viewers: Vec<Stream> = (0..VIEWERS).map(|n| open(if n % 2 == 0 { "/live" } else { "/events" }).expect("a place")).collect();
+    let mut viewers: Vec<Stream> =
+        (0..VIEWERS).map(|n| open(if n % 2 == 0 { "/live" } else { "/events" }).expect("a place")).collect();
     assert!(open("/live").is_none(), "one too many");
     let refused = answer(&admin, "GET /live HTTP/1.1\r\nHost: redan\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("close one of those pages"), "{refused}");
@@ -158,13 +165,21 @@ fn orders_need_the_token_wherever_they_come_from() {
     let right = format!("Authorization: Bearer {token}\r\n");
     assert!(post(&without, &right, "PAUSE main").starts_with("HTTP/1.1 403"), "none is taken without a file");
     let begun = Instant::now();
-    for head in ["", "Authorization: Bearer a-long-enough-tokem\r\n", "Authorization: a-long-enough-token\r\n", "Cookie: token=a-long-enough-token\r\n"] {
+    for head in [
+        "",
+        "Authorization: Bearer a-long-enough-tokem\r\n",
+        "Authorization: a-long-enough-token\r\n",
+        "Cookie: token=a-long-enough-token\r\n",
+    ] {
         assert!(post(&endpoint, head, "PAUSE main").starts_with("HTTP/1.1 401"), "{head}");
     }
     assert!(begun.elapsed() > Duration::from_secs(3), "guesses take time");
     assert!(endpoint.said().contains("its token is wrong") && !endpoint.said().contains(token), "{}", endpoint.said());
     assert!(answer(&endpoint.admin(), "GET /order HTTP/1.1\r\nHost: redan\r\n\r\n").starts_with("HTTP/1.1 405"));
-    assert!(answer(&endpoint.admin(), "OPTIONS /order HTTP/1.1\r\nHost: redan\r\nOrigin: http://x\r\n\r\n").starts_with("HTTP/1.1 405"));
+    assert!(
+        answer(&endpoint.admin(), "OPTIONS /order HTTP/1.1\r\nHost: redan\r\nOrigin: http://x\r\n\r\n")
+            .starts_with("HTTP/1.1 405")
+    );
 
     for order in ["SHUTDOWN", "NODE x FLUSHALL", "", "LOG LEVEL off"] {
         let said = post(&endpoint, &right, order);
