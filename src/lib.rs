@@ -22,6 +22,7 @@ mod config;
 mod metrics;
 mod memory;
 mod net;
+mod handover;
 mod tls;
 mod link;
 mod transport;
@@ -32,6 +33,7 @@ mod worker;
 mod acceptor;
 // Around it.
 mod renewal;
+mod upgrade;
 mod control;
 mod admin;
 mod drain;

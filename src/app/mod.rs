@@ -6,6 +6,7 @@
 mod confine;
 mod start;
 mod thread;
+mod upgraded;
 
 #[cfg(test)]
 mod tests;
@@ -13,15 +14,17 @@ mod tests;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::acceptor::descriptors;
+use self::upgraded::{Beginning, Heir, listen};
+use crate::acceptor::{Adopter, descriptors};
 use crate::admin::{AdminState, Promote};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
@@ -31,16 +34,18 @@ use crate::backend::scripts::Scripts;
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
-use crate::link::{self, LinkCounters};
+use crate::handover::{Inherited, Kept};
+use crate::link::{self, Change, LinkCounters};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
-use crate::net::{self, BindError, Listening, Shortcuts};
+use crate::net::{BindError, Listening, Shortcuts};
 use crate::renewal::Renewals;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
 use crate::topology::Snapshot;
-use crate::worker::{self, Door, Seats, mailbox};
+use crate::upgrade::{self, Plan, Predecessor};
+use crate::worker::{self, Door, Mailbox, Seats, mailbox};
 
 /// Why Redan did not start. The operator can do something about each.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,10 @@ enum StartError {
     BindAdmin(BindError),
     #[error("{0}")]
     Confinement(String),
+    #[error("the upgrade fails: {0}")]
+    Upgrade(String),
+    #[error("{0}")]
+    Activation(String),
     #[error("the system refuses {what}: {error}; raise the limits of this process")]
     System { what: &'static str, error: io::Error },
 }
@@ -72,6 +81,8 @@ impl StartError {
             | Self::BindLink { .. }
             | Self::BindAdmin(_)
             | Self::Confinement(_)
+            | Self::Upgrade(_)
+            | Self::Activation(_)
             | Self::System { .. } => 71,
         }
     }
@@ -82,6 +93,7 @@ struct Bound {
     listeners: Vec<Bind>,
     admin: Option<Bind>,
     running: Running,
+    heir: Heir,
 }
 
 /// Serves until a signal ends it.
@@ -102,13 +114,31 @@ pub(crate) fn run(config: Config) -> ExitCode {
 
 fn run_until_ended(config: Config) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
+    // Before anybody else reads standard input.
+    let (mut predecessor, inherited) = match Predecessor::meet().map_err(StartError::Upgrade)? {
+        Some((predecessor, inherited)) => (Some(predecessor), inherited),
+        None => (None, Inherited::from_system().map_err(StartError::Activation)?),
+    };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
-        let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew)?;
+        let mut signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
+        let (beginning, teller) = Beginning::new(renew, inherited, predecessor.as_ref());
+        let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
+        let Bound { listeners, admin, running, heir } = match understood.and_then(|()| start(config, beginning)) {
+            Ok(bound) => bound,
+            Err(error) => {
+                if let Some(predecessor) = &mut predecessor {
+                    predecessor.fail(&error.to_string());
+                }
+                return Err(error);
+            }
+        };
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
+        if let Some(predecessor) = predecessor {
+            upgraded::take_over(predecessor, heir, teller, &mut signals).await?;
+        }
         Ok(drain::until_ended(running, signals).await)
     })
 }
@@ -120,9 +150,13 @@ struct Prepared {
     sockets: Vec<Listening>,
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
+    kept: Vec<Kept>,
 }
 
-fn prepare(config: &Config) -> Result<Prepared, StartError> {
+fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartError> {
+    let mut kept = Vec::new();
+    let mut listen =
+        |name: &str, bind: &Bind, failed: &dyn Fn(BindError) -> StartError| listen(&mut inherited, &mut kept, name, bind, failed);
     let door = |listener: &Arc<Listener>| {
         let tls = listener.tls.as_ref().map(server::load).transpose();
         let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
@@ -135,35 +169,43 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     };
     let bound = |listener: &Arc<Listener>| {
         let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
-        net::bind(&listener.bind).map_err(failed)
+        listen(&listener.name, &listener.bind, &failed)
     };
+    let sockets = config.listeners.iter().map(bound).collect::<Result<_, _>>()?;
     let link = |link: &Arc<Link>| {
         let name = || link.name.clone();
         let keyring = link::Keyring::load(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
-        let socket = link.bind.as_ref().map(net::bind).transpose();
-        let socket = socket.map_err(|error| StartError::BindLink { link: name(), error })?;
+        let failed = |error| StartError::BindLink { link: name(), error };
+        let socket = link.bind.as_ref().map(|bind| listen(&link.name, bind, &failed)).transpose()?;
         Ok((Arc::new(keyring), socket))
     };
+    let links = config.links.iter().map(link).collect::<Result<_, _>>()?;
+    let admin = config.admin.map(Bind::Tcp);
+    let admin = admin.map(|bind| listen("admin", &bind, &StartError::BindAdmin)).transpose()?;
+    for socket in inherited.rest() {
+        tracing::warn!("closed a socket that was given to this process: {socket} is the `bind` or the name of nothing here");
+    }
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
         keyrings: config.groups.iter().map(keyring).collect::<Result<_, _>>()?,
-        sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
-        links: config.links.iter().map(link).collect::<Result<_, _>>()?,
-        admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
+        sockets,
+        links,
+        admin,
+        kept,
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-/// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
-    let Prepared { doors, keyrings, sockets, links, admin } = prepare(&config)?;
+fn start(config: Config, beginning: Beginning) -> Result<Bound, StartError> {
+    let Beginning { renew, inherited, open, settled, sandboxed } = beginning;
+    let Prepared { doors, keyrings, sockets, links, admin, kept } = prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
-    confine(&config, &keyrings)?;
+    confine(&config, &keyrings, sandboxed)?;
     let shared = Shared::new(&config);
     let mut shortcuts = Shortcuts::default();
-    let links = start::doors(links, &mut shortcuts);
+    let (links, arrivals) = start::doors(links, &mut shortcuts);
     let shortcuts = Arc::new(shortcuts);
     let views = shared.views(&config, &keyrings, &shortcuts);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
@@ -171,11 +213,16 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     // A second switch is refused by whoever carries out the first.
     let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
-    if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
-    }
-    let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
-    let links = start::links(links, &shared.links)?;
+    let admin = match admin {
+        Some(socket) => Some(start::admin(socket, shared.admin_state(&config, start::promote(askers)), open.clone())?),
+        None => None,
+    };
+    let of_links = links;
+    let link_keyrings: Vec<Arc<link::Keyring>> = of_links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
+    let (links, fate) = watch::channel(link::Fate::Stays);
+    let change = Change { fate, open: open.clone(), settled: settled.clone() };
+    start::links(of_links, &shared.links, &change)?;
+    drop(change);
     start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
@@ -195,10 +242,26 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     }
     start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
-    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
+    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop, open)?;
+    let heir = shared.heir(&config, &views, &mailboxes, arrivals);
+    let plan = Plan {
+        kept: kept.into(),
+        groups: heir.groups.clone(),
+        sandboxed: config.sandbox || sandboxed,
+        patience: config.upgrade_timeout,
+        next_id: Arc::clone(&shared.next_id),
+    };
+    let of_links = shared.links.clone();
+    let linked = Box::new(move || of_links.iter().map(|(_, counters)| counters.numbers().open).sum());
     let (draining, seats) = (shared.draining, shared.seats);
-    let shutdown_timeout = config.shutdown_timeout;
+    let (shutdown_timeout, drain_timeout) = (config.shutdown_timeout, config.drain_timeout);
     let running = Running {
+        working: mailboxes.len(),
+        linked,
+        drain_timeout,
+        plan,
+        admin,
+        settled,
         draining,
         stop_accepting: Some(stop_accepting),
         accepting_ended,
@@ -208,22 +271,25 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, running })
+    Ok(Bound { listeners, admin: admin_at, running, heir })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.
-fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError> {
+fn confine(config: &Config, keyrings: &[Arc<Keyring>], sandboxed: bool) -> Result<(), StartError> {
     let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
     if let Some(account) = &config.user {
         confine::become_user(account, &binds).map_err(StartError::Confinement)?;
     }
-    if config.sandbox {
+    // Rules are for good, and the number of their layers is bounded: who was born with them has them.
+    if config.sandbox && !sandboxed {
         let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
         let of_nodes = keyrings.iter().flat_map(|keyring| keyring.settings()).flat_map(client::files);
         let of_sentinels = config.groups.iter().filter_map(|group| group.sentinel.as_ref()?.access.tls.as_ref());
         let of_sentinels = of_sentinels.flat_map(client::files);
         let of_links = config.links.iter().flat_map(|link| link::files(link));
+        let of_an_upgrade = upgrade::files();
         let files = of_listeners.chain(of_nodes).chain(of_sentinels).chain(of_links);
+        let files = files.chain(of_an_upgrade.iter().map(|file| file.as_path()));
         confine::sandbox(files, &binds).map_err(StartError::Confinement)?;
     }
     Ok(())
@@ -249,6 +315,8 @@ struct Shared {
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
+    /// What CLIENT ID answers the next client.
+    next_id: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -267,6 +335,24 @@ impl Shared {
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
+            next_id: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    fn heir(&self, config: &Config, views: &[GroupView], workers: &[Mailbox], links: start::Arrivals) -> Heir {
+        let groups = config.groups.iter().zip(&self.snapshots);
+        Heir {
+            adopter: Adopter {
+                listeners: config.listeners.clone(),
+                workers: workers.to_vec(),
+                seats: Arc::clone(&self.seats),
+                last: Cell::new(0),
+            },
+            links: links.into_iter().collect(),
+            groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            acknowledged: views.iter().map(|view| view.acknowledged.clone()).collect(),
+            next_id: Arc::clone(&self.next_id),
+            ready: upgraded::ready(config),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
 use crate::limits::LINK_THREADS;
-use crate::link::{self, Doors, LinkCounters};
+use crate::link::{self, Change, Doors, LinkCounters};
 use crate::net::{Listening, Shortcuts};
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
@@ -35,39 +35,58 @@ fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String>
     runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
 }
 
-/// Serves metrics until the process ends, also during a drain.
-pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartError> {
+/// Serves metrics, also during a drain, until the process ends or what is returned is dropped.
+pub(super) fn admin(
+    socket: Listening,
+    state: AdminState,
+    mut open: watch::Receiver<bool>,
+) -> Result<oneshot::Sender<()>, StartError> {
+    let (stop, stopped) = oneshot::channel::<()>();
     let serve = move || {
         drive(async move {
+            // Before that another process answers. Without a sender nobody will ever ask this one.
+            if open.wait_for(|open| *open).await.is_err() {
+                return Ok(());
+            }
             // `Config` has only TCP addresses for it.
             let Listening::Tcp(socket) = socket else { return Ok(()) };
             let socket = tokio::net::TcpListener::from_std(socket).map_err(|error| error.to_string())?;
             tracing::info!("metrics: http://{}/metrics", socket.local_addr().map_err(|error| error.to_string())?);
-            admin::serve(socket, Arc::new(state), pending()).await;
+            let stop = async {
+                // Dropped, which is what it is for.
+                let _ = stopped.await;
+            };
+            admin::serve(socket, Arc::new(state), stop).await;
             Ok(())
         })
     };
-    vital("redan-admin".to_owned(), serve).map_err(refused)
+    vital("redan-admin".to_owned(), serve).map_err(refused)?;
+    Ok(stop)
 }
 
-/// Gives groups a way into each entry.
+/// Where streams of another process go, by the names of their links.
+pub(super) type Arrivals = Vec<(String, mpsc::UnboundedSender<link::Moved>)>;
+
+/// Gives groups a way into each entry, and streams of another process one to each end.
 pub(super) fn doors(
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     shortcuts: &mut Shortcuts,
-) -> Vec<(Arc<link::Keyring>, Doors)> {
-    let mut doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
+) -> (Vec<(Arc<link::Keyring>, Doors)>, Arrivals) {
+    let doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
         let callers = (!keyring.link.is_exit()).then(|| shortcuts.lead_to(&keyring.link.name));
-        (keyring, Doors { socket, callers })
+        let (sender, arrivals) = mpsc::unbounded_channel();
+        let name = keyring.link.name.clone();
+        ((keyring, Doors { socket, callers, arrivals }), (name, sender))
     };
-    links.into_iter().map(&mut doors).collect()
+    links.into_iter().map(doors).unzip()
 }
 
-/// Starts the threads of links, if there are any links. What is returned ends them when it turns true.
+/// Starts the threads of links, if there are any links. `change` says what becomes of them.
 pub(super) fn links(
     links: Vec<(Arc<link::Keyring>, Doors)>,
     counters: &[(String, Arc<LinkCounters>)],
-) -> Result<watch::Sender<bool>, StartError> {
-    let (stop, stopping) = watch::channel(false);
+    change: &Change,
+) -> Result<(), StartError> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let count = if links.is_empty() { 0 } else { cores.min(LINK_THREADS) };
     let (threads, letters) = link::Threads::new(count);
@@ -76,9 +95,9 @@ pub(super) fn links(
         vital(format!("redan-link-{index}"), serve).map_err(refused)?;
     }
     for ((keyring, doors), (_, counters)) in links.into_iter().zip(counters) {
-        link::open(keyring, doors, Arc::clone(counters), &threads, stopping.clone());
+        link::open(keyring, doors, Arc::clone(counters), &threads, change.clone());
     }
-    Ok(stop)
+    Ok(())
 }
 
 /// Watches the groups until the process ends: a failover during a drain must not cost answers.
@@ -188,6 +207,7 @@ pub(super) fn acceptor(
     workers: &[Mailbox],
     shared: &Shared,
     stop: oneshot::Receiver<()>,
+    open: watch::Receiver<bool>,
 ) -> Result<oneshot::Receiver<()>, StartError> {
     let entrance = |(socket, listener): (Listening, &Arc<Listener>)| Entrance {
         socket,
@@ -201,6 +221,8 @@ pub(super) fn acceptor(
         counters: Arc::clone(&shared.accepts),
         memory: Arc::clone(&shared.memory),
         listening: Arc::clone(&shared.listening),
+        next_id: Arc::clone(&shared.next_id),
+        open,
     };
     let (ended, accepting_ended) = oneshot::channel();
     let accept = move || {

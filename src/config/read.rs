@@ -103,6 +103,8 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         admin: process.admin,
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
+        upgrade_timeout: process.upgrade_timeout,
+        drain_timeout: process.drain_timeout,
         max_memory: process.max_memory,
         user: process.user,
         sandbox: process.sandbox,
@@ -135,6 +137,8 @@ struct Process {
     admin: Option<SocketAddr>,
     log: Log,
     shutdown_timeout: Duration,
+    upgrade_timeout: Duration,
+    drain_timeout: Duration,
     max_memory: Option<u64>,
     user: Option<Account>,
     sandbox: bool,
@@ -149,6 +153,8 @@ impl Default for Process {
             admin: None,
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
+            upgrade_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(60),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
             user: None,
             sandbox: false,
@@ -166,6 +172,8 @@ impl Process {
                 .warn("admin", "anyone who reaches this address reads the metrics; it has neither TLS nor passwords");
         }
         let shutdown_timeout = section.duration("shutdown_timeout", Duration::ZERO..=Duration::from_secs(3600));
+        let upgrade_timeout = section.duration("upgrade_timeout", Duration::from_secs(1)..=Duration::from_secs(3600));
+        let drain_timeout = section.duration("drain_timeout", Duration::ZERO..=Duration::from_secs(3600));
         let log = section.section("log", &keys::LOG).map(|log| {
             let format = log.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
             let filter = log.parsed("level", |text| values::log_filter(text).map(|()| text.to_owned()));
@@ -182,6 +190,8 @@ impl Process {
             admin,
             log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
+            upgrade_timeout: upgrade_timeout.unwrap_or(default.upgrade_timeout),
+            drain_timeout: drain_timeout.unwrap_or(default.drain_timeout),
             user,
             sandbox: sandbox.unwrap_or(default.sandbox),
             max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),

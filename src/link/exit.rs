@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
+use super::moving::{self, Arrivals, Moved, Self_};
 use super::pump::{Policed, Pump, Refusals};
 use super::repeats::Repeats;
 use super::replication::Replication;
@@ -24,6 +25,7 @@ use super::threads::Shared;
 use super::wire::{Packed, Wire};
 use super::{Context, accept_failed, lock, plain};
 use crate::config::link::{End, Target, Trust};
+use crate::identity::Identity;
 use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
 use crate::net::{self, Listening, Socket};
 use crate::rarely::Rarely;
@@ -57,10 +59,10 @@ struct Call {
     rest: Vec<u8>,
 }
 
-pub(super) async fn accept(context: Context, socket: Listening) {
+pub(super) async fn accept(context: Context, socket: Listening, mut arrivals: Arrivals) {
     let Listening::Tcp(socket) = socket else { return };
     let Ok(listener) = TcpListener::from_std(socket) else { return };
-    let mut stopping = context.stopping.clone();
+    let (mut opening, mut closing) = (context.change.clone(), context.change.clone());
     let exit = Exit {
         refusals: Refusals::new(&context.link, &context.counters),
         context,
@@ -71,16 +73,27 @@ pub(super) async fn accept(context: Context, socket: Listening) {
     let exit = Arc::new(exit);
     let accepting = async {
         let crowded = Rarely::default();
+        let mut open = false;
         loop {
-            match listener.accept().await {
-                Ok((stream, from)) => exit.begin(stream, from, &crowded),
-                Err(error) => accept_failed(&exit.context.link.name, &error).await,
+            tokio::select! {
+                opens = opening.opens(), if !open => {
+                    if !opens {
+                        return;
+                    }
+                    open = true;
+                }
+                Some(moved) = arrivals.recv() => exit.go_on(moved),
+                accepted = listener.accept(), if open => match accepted {
+                    Ok((stream, from)) => exit.begin(stream, from, &crowded),
+                    Err(error) => accept_failed(&exit.context.link.name, &error).await,
+                },
             }
         }
     };
     tokio::select! {
         () = accepting => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
+        // Those that came go on without the listener.
+        () = closing.closes() => {}
     }
 }
 
@@ -214,8 +227,42 @@ impl Exit {
         let replication = Replication::new(link, counters, whom.clone(), short(&wire.peer));
         let mut pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
         pump.police(self.refusals.as_ref().map(|refusals| Policed::new(refusals, &whom)));
+        let stream = Self_ { id: hello.id, peer: wire.peer, from: &whom, has_program: true };
         let first = Fresh { wire, position: hello.position, rest };
-        life::live(&self.context, pump, first, Called(calls), guest, &whom).await;
+        life::live(&self.context, pump, Some(first), Called(calls), guest, stream).await;
+    }
+
+    /// A stream of another process, whose other end will call.
+    fn go_on(self: &Arc<Self>, moved: Moved) {
+        let exit = Arc::clone(self);
+        self.context.threads.spawn(Box::new(move |shared| {
+            Box::pin(async move {
+                let context = &exit.context;
+                // It was let in before.
+                let Some(_open) = context.counters.open(usize::MAX) else { return };
+                let Ok((stream, local, state)) = moved.unpack(context) else { return };
+                let (id, peer) = (StreamId(state.id), Identity(state.peer));
+                let guest = match context.keyring.admit(Proof::Key(peer)) {
+                    Ok(guest) => guest,
+                    Err(why) => {
+                        context.counters.untrusted();
+                        let name = &context.link.name;
+                        tracing::warn!("link '{name}': the connection of {} is reset: {why}", state.from);
+                        return local.reset_when_closed();
+                    }
+                };
+                let (to, calls) = mpsc::unbounded_channel();
+                let Some(_seat) = exit.seat(id, Seat { peer: guest.known(), to }) else {
+                    return local.reset_when_closed();
+                };
+                let replication = moving::replication(context, &state, short(&peer));
+                let mut pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
+                let refusals = exit.refusals.as_ref();
+                pump.police(refusals.map(|refusals| Policed::resumed(refusals, &state.from, state.replica.is_some())));
+                let stream = Self_ { id, peer, from: &state.from, has_program: true };
+                life::live(context, pump, None, Called(calls), guest, stream).await;
+            })
+        }));
     }
 
     async fn resume(&self, hello: Hello, wire: Wire, rest: Vec<u8>, from: SocketAddr) {
@@ -231,6 +278,8 @@ impl Exit {
                 Err(_) => return,
             },
             Some(Err(())) => "it asks for another peer's stream",
+            // It asks again in a moment, here or at the process that takes this one's place.
+            None if self.context.change.is_under_way() => return,
             None => "there is no such stream any more; this end has restarted or given it up",
         };
         self.send_away(wire, from, Code::Unknown, refusal.to_owned()).await;

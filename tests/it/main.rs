@@ -47,5 +47,6 @@ mod shutdown;
 mod support;
 mod tracking;
 mod transactions;
+mod upgrade;
 mod verify;
 mod versions;

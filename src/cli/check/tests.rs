@@ -14,6 +14,8 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         admin: None,
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
+        upgrade_timeout: Duration::from_secs(1),
+        drain_timeout: Duration::from_secs(1),
         max_memory: None,
         user: None,
         sandbox: false,
