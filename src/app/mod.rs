@@ -220,7 +220,7 @@ fn start(config: Config, beginning: Beginning) -> Result<Bound, StartError> {
     let of_links = links;
     let link_keyrings: Vec<Arc<link::Keyring>> = of_links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let (links, fate) = watch::channel(link::Fate::Stays);
-    let change = Change { fate, open: open.clone(), settled: settled.clone() };
+    let change = Change { fate, open: open.clone() };
     start::links(of_links, &shared.links, &change)?;
     drop(change);
     start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;

@@ -135,6 +135,8 @@ pub(super) async fn accept(context: Context, socket: Option<Listening>, mut call
                 arrived = door.next(), if open => arrived,
                 Some(Caller { socket, told }) = callers.recv() => UnixStream::from_std(socket)
                     .map(|local| (Socket::Unix(local), Program { from: "this Redan".to_owned(), told: Some(told) })),
+                // Nobody will come any more.
+                else => std::future::pending().await,
             };
             match arrived {
                 Ok((local, program)) => begin(&context, &dialer, local, program, &full),
@@ -249,22 +251,19 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, program: Program
 
 /// A stream of another process, whose other end waits.
 fn go_on(context: &Context, dialer: &Dialer, moved: Moved) {
+    let (id, peer) = (StreamId(moved.stream.id), Identity(moved.stream.peer));
+    // It was let in before.
+    let Some(open) = context.counters.open(usize::MAX) else { return };
+    let guest = match context.keyring.admit(Proof::Key(peer)) {
+        Ok(guest) => guest,
+        Err(why) => return moved.refuse(context, &why),
+    };
     let (context, dialer) = (context.clone(), dialer.clone());
     let threads = context.threads.clone();
     threads.spawn(Box::new(move |shared| {
         Box::pin(async move {
-            // It was let in before.
-            let Some(_open) = context.counters.open(usize::MAX) else { return };
+            let _open = open;
             let Ok((stream, local, state)) = moved.unpack(&context) else { return };
-            let (id, peer) = (StreamId(state.id), Identity(state.peer));
-            let guest = match context.keyring.admit(Proof::Key(peer)) {
-                Ok(guest) => guest,
-                Err(why) => {
-                    context.counters.untrusted();
-                    tracing::warn!("link '{}': the connection of {} is reset: {why}", context.link.name, state.from);
-                    return local.reset_when_closed();
-                }
-            };
             let redial = Redial { dialer, id, peer: Some(guest.known()), began: true };
             let who = state.from.rsplit_once(':').map_or(state.from.as_str(), |(host, _)| host).to_owned();
             let replication = moving::replication(&context, &state, who);

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ struct Exit {
     refusals: Option<Arc<Refusals>>,
     /// The line about a target that cannot be reached: probes through a link come many times a second while it is down.
     unreached: Repeats,
+    /// Streams of the process that this one has replaced may still come.
+    expects: AtomicBool,
 }
 
 /// Where a new wire for a stream goes.
@@ -69,6 +72,7 @@ pub(super) async fn accept(context: Context, socket: Listening, mut arrivals: Ar
         strangers: Mutex::default(),
         streams: Mutex::default(),
         unreached: Repeats::default(),
+        expects: AtomicBool::new(true),
     };
     let exit = Arc::new(exit);
     let accepting = async {
@@ -82,7 +86,11 @@ pub(super) async fn accept(context: Context, socket: Listening, mut arrivals: Ar
                     }
                     open = true;
                 }
-                Some(moved) = arrivals.recv() => exit.go_on(moved),
+                moved = arrivals.recv(), if exit.expects.load(Relaxed) => match moved {
+                    Some(moved) => exit.go_on(moved),
+                    // Those that came have their seats.
+                    None => exit.expects.store(false, Relaxed),
+                },
                 accepted = listener.accept(), if open => match accepted {
                     Ok((stream, from)) => exit.begin(stream, from, &crowded),
                     Err(error) => accept_failed(&exit.context.link.name, &error).await,
@@ -234,27 +242,23 @@ impl Exit {
 
     /// A stream of another process, whose other end will call.
     fn go_on(self: &Arc<Self>, moved: Moved) {
+        let (id, peer) = (StreamId(moved.stream.id), Identity(moved.stream.peer));
+        // It was let in before.
+        let Some(open) = self.context.counters.open(usize::MAX) else { return };
+        let guest = match self.context.keyring.admit(Proof::Key(peer)) {
+            Ok(guest) => guest,
+            Err(why) => return moved.refuse(&self.context, &why),
+        };
+        // At once, before the other end may ask for it.
+        let (to, calls) = mpsc::unbounded_channel();
+        let Some(seat) = self.seat(id, Seat { peer: guest.known(), to }) else {
+            return moved.refuse(&self.context, "it is here already");
+        };
         let exit = Arc::clone(self);
         self.context.threads.spawn(Box::new(move |shared| {
             Box::pin(async move {
-                let context = &exit.context;
-                // It was let in before.
-                let Some(_open) = context.counters.open(usize::MAX) else { return };
+                let (_open, _seat, context) = (open, seat, &exit.context);
                 let Ok((stream, local, state)) = moved.unpack(context) else { return };
-                let (id, peer) = (StreamId(state.id), Identity(state.peer));
-                let guest = match context.keyring.admit(Proof::Key(peer)) {
-                    Ok(guest) => guest,
-                    Err(why) => {
-                        context.counters.untrusted();
-                        let name = &context.link.name;
-                        tracing::warn!("link '{name}': the connection of {} is reset: {why}", state.from);
-                        return local.reset_when_closed();
-                    }
-                };
-                let (to, calls) = mpsc::unbounded_channel();
-                let Some(_seat) = exit.seat(id, Seat { peer: guest.known(), to }) else {
-                    return local.reset_when_closed();
-                };
                 let replication = moving::replication(context, &state, short(&peer));
                 let mut pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
                 let refusals = exit.refusals.as_ref();
@@ -279,7 +283,7 @@ impl Exit {
             },
             Some(Err(())) => "it asks for another peer's stream",
             // It asks again in a moment, here or at the process that takes this one's place.
-            None if self.context.change.is_under_way() => return,
+            None if self.expects.load(Relaxed) || self.context.change.is_under_way() => return,
             None => "there is no such stream any more; this end has restarted or given it up",
         };
         self.send_away(wire, from, Code::Unknown, refusal.to_owned()).await;

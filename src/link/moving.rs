@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::sync::{mpsc, watch};
 
 use super::Context;
@@ -36,16 +37,13 @@ pub(crate) struct Change {
     pub(crate) fate: watch::Receiver<Fate>,
     /// Nobody is accepted before this is true: another process may still be in charge.
     pub(crate) open: watch::Receiver<bool>,
-    /// No stream will come of another process any more.
-    pub(crate) settled: watch::Receiver<bool>,
 }
 
 impl Change {
     /// Of a process that replaces nobody.
     pub(crate) fn none(fate: watch::Receiver<Fate>) -> Self {
         // What was true once stays so without a sender.
-        let [open, settled] = [(); 2].map(|()| watch::channel(true).1);
-        Self { fate, open, settled }
+        Self { fate, open: watch::channel(true).1 }
     }
 
     /// Until whoever listens may accept; `false` when it never will.
@@ -64,9 +62,9 @@ impl Change {
         let _ = self.fate.wait_for(|fate| !matches!(fate, Fate::Stays)).await;
     }
 
-    /// A stream that this process does not know may be on its way to it, or on its way to the next one.
+    /// A stream that this process does not know may be one that has gone to the next one.
     pub(super) fn is_under_way(&self) -> bool {
-        !*self.settled.borrow() || matches!(*self.fate.borrow(), Fate::Moves(_))
+        matches!(*self.fate.borrow(), Fate::Moves(_))
     }
 }
 
@@ -143,6 +141,15 @@ pub(super) fn depart(context: &Context, stream: &Self_<'_>, pump: &Pump, outbox:
 }
 
 impl Moved {
+    /// The program must try again.
+    pub(super) fn refuse(self, context: &Context, why: &str) {
+        let Self { stream, socket, .. } = self;
+        context.counters.refused();
+        tracing::warn!("link '{}': the connection of {} is reset: {why}", context.link.name, stream.from);
+        // Where it fails the connection is gone already. A Unix socket knows only the end.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+    }
+
     /// The program's socket. To be called on the thread that the stream will live on.
     pub(super) fn unpack(self, context: &Context) -> std::io::Result<(Stream, Socket, Box<handover::Stream>)> {
         let Self { stream: state, buffers, socket } = self;

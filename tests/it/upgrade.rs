@@ -160,7 +160,8 @@ fn ten_upgrades_under_load_refuse_nobody_and_lose_nothing() {
     assert_eq!(named.text(&["CLIENT", "GETNAME"]).as_deref(), Some("pool-7"));
     assert_eq!(named.ask(&["CLIENT", "ID"]), id);
     assert_eq!(named.text(&["GET", "here"]).as_deref(), Some("db 3"));
-    assert!(named.text(&["CLIENT", "INFO"]).is_some_and(|info| info.contains("resp=3") && info.contains(" db=3 ")));
+    let info = named.ask(&["CLIENT", "INFO"]);
+    assert!(info.contains("resp=3") && info.contains(" db=3 "), "{info}");
     assert!(!proxy.said().contains("ERROR") && !proxy.said().contains("WARN"), "{}", proxy.said());
 }
 
@@ -171,8 +172,8 @@ fn half_a_command_goes_along_and_so_does_who_has_logged_in() {
     let (users, socket) = (folder.path().join("users.toml"), folder.path().join("redan.sock"));
     // The hash of "secret".
     let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
-    std::fs::write(&users, format!("[[user]]\nname = \"ann\"\npasswords = [\"{hash}\"]\n")).expect("writable");
-    let toml = toml("", &format!("users_file = {users:?}"), &[&redis]);
+    std::fs::write(&users, format!("[[user]]\nname = \"ann\"\npasswords = [\"sha256:{hash}\"]\n")).expect("writable");
+    let toml = toml("", &format!("users = {users:?}"), &[&redis]);
     let unix = format!("[[listener]]\nname = \"local\"\nbind = \"unix:{}\"\n", socket.display());
     let proxy = Proxy::start(&(toml + &unix));
     let address = proxy.address(1);
@@ -203,10 +204,52 @@ fn half_a_command_goes_along_and_so_does_who_has_logged_in() {
     std::os::unix::net::UnixStream::connect(&socket).expect("it still listens");
 
     // Ann has left: her connection is that of a stranger from now on.
-    std::fs::write(&users, format!("[[user]]\nname = \"bob\"\npasswords = [\"{hash}\"]\n")).expect("writable");
+    std::fs::write(&users, format!("[[user]]\nname = \"bob\"\npasswords = [\"sha256:{hash}\"]\n")).expect("writable");
     upgrade(&proxy);
     assert!(client.ask(&["GET", "key"]).starts_with("-NOAUTH"));
     client.ok(&["AUTH", "bob", "secret"]);
+}
+
+#[test]
+fn users_of_the_servers_stay_logged_in() {
+    let redis = Redis::start();
+    redis.ok(&["ACL", "SETUSER", "ann", "on", ">secret", "~mine:*", "+@all"]);
+    let proxy = Proxy::start(&toml("", "auth = \"passthrough\"", &[&redis]));
+    let mut ann = Client::connect(&proxy.address(1));
+    ann.ok(&["AUTH", "ann", "secret"]);
+    ann.ok(&["SET", "mine:1", "1"]);
+    upgrade(&proxy);
+    assert_eq!(ann.ask(&["INCR", "mine:1"]), ":2\r\n");
+    assert!(ann.ask(&["GET", "yours"]).starts_with("-NOPERM"));
+    assert_eq!(ann.text(&["ACL", "WHOAMI"]).as_deref(), Some("ann"));
+    assert!(!proxy.said().contains("secret"));
+    redis.ok(&["ACL", "SETUSER", "ann", "resetpass", ">other"]);
+    upgrade(&proxy);
+    // New connections of hers are not let in any more, so she is closed or told so.
+    ann.send(&["GET", "mine:1"]);
+    let reply = ann.next().map(|reply| String::from_utf8_lossy(&reply).into_owned());
+    assert!(reply.as_ref().is_none_or(|reply| reply.starts_with('-')), "{reply:?}");
+}
+
+#[test]
+fn a_sandbox_goes_along() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&toml("sandbox = \"on\"", "", &[&redis]));
+    let mut client = Client::connect(&proxy.address(1));
+    client.ok(&["SET", "key", "0"]);
+    for round in 1..=3 {
+        upgrade(&proxy);
+        assert_eq!(client.ask(&["INCR", "key"]), format!(":{round}\r\n"));
+    }
+    // What lies elsewhere is out of the new process's reach as well, even if its configuration names it.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let users = elsewhere.path().join("users.toml");
+    std::fs::write(&users, "[[user]]\nname = \"ann\"\n").expect("writable");
+    rewrite(&proxy.file(), |text| text.replace("sandbox = \"on\"", "").replace("name = \"app\"", &format!("name = \"app\"\nusers = {users:?}")));
+    proxy.signal("USR2");
+    wait_for(&proxy, "the upgrade is given up");
+    assert!(proxy.said().contains("users.toml cannot be read: Permission denied"), "{}", proxy.said());
+    assert_eq!(client.ask(&["INCR", "key"]), ":4\r\n");
 }
 
 #[test]

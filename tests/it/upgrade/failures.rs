@@ -75,8 +75,7 @@ fn whatever_is_wrong_with_the_new_process_the_old_one_goes_on() {
     std::fs::write(proxy.file(), good.replace(&redis.address(), &free_address())).expect("writable");
     fails(&proxy, "no master of group 'main' was proven");
 
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("bound").to_string();
+    let taken = free_address();
     let more = format!("[[listener]]\nname = \"more\"\nbind = \"{taken}\"\n");
     let holder = std::net::TcpListener::bind(&taken).expect("still free");
     std::fs::write(proxy.file(), good.clone() + &more).expect("writable");
