@@ -208,7 +208,7 @@ async fn leave(mut running: Running, mut signals: Signals, leaving: Leaving) -> 
             tokio::time::sleep(LOOK).await;
         }
         let cut = (running.linked)();
-        end_links(&running).await;
+        end_links(&running, true).await;
         (closed, cut, leaving.end().await)
     };
     tokio::select! {
@@ -260,7 +260,7 @@ pub(crate) async fn drain(mut running: Running) -> usize {
     let limit = running.shutdown_timeout;
     let closed = end_workers(&mut running, limit).await;
     // Links last: sessions may be using them. Those at the other ends learn of it instead of waiting for this one.
-    end_links(&running).await;
+    end_links(&running, false).await;
     closed
 }
 
@@ -273,8 +273,8 @@ async fn stop_accepting(running: &mut Running) {
     let _ = (&mut running.accepting_ended).await;
 }
 
-async fn end_links(running: &Running) {
-    let _ = running.links.send(Fate::Ends);
+async fn end_links(running: &Running, replaced: bool) {
+    let _ = running.links.send(Fate::Ends { replaced });
     let _ = tokio::time::timeout(LAST_WORDS, running.links.closed()).await;
 }
 

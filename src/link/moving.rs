@@ -28,7 +28,10 @@ pub(crate) enum Fate {
     Stays,
     /// Another process takes its place.
     Moves(Outbox),
-    Ends,
+    Ends {
+        /// After that.
+        replaced: bool,
+    },
 }
 
 /// What is true of all links while one process replaces another.
@@ -54,7 +57,7 @@ impl Change {
     /// Until the end.
     pub(super) async fn ends(&mut self) {
         // Whoever decides lives as long as the process.
-        let _ = self.fate.wait_for(|fate| matches!(fate, Fate::Ends)).await;
+        let _ = self.fate.wait_for(|fate| matches!(fate, Fate::Ends { .. })).await;
     }
 
     /// Until nobody may be accepted any more.
@@ -64,7 +67,7 @@ impl Change {
 
     /// A stream that this process does not know may be one that has gone to the next one.
     pub(super) fn is_under_way(&self) -> bool {
-        matches!(*self.fate.borrow(), Fate::Moves(_))
+        matches!(*self.fate.borrow(), Fate::Moves(_) | Fate::Ends { replaced: true })
     }
 }
 

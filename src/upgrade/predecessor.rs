@@ -1,6 +1,5 @@
 //! The new process's part: takes the sockets, says when it is ready, receives clients and streams of links.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -41,8 +40,8 @@ impl Predecessor {
 
     fn introduced(id: u32) -> io::Result<(Self, Inherited)> {
         let stream = std::io::stdin().as_fd().try_clone_to_owned()?;
-        // Whoever holds the talk open must be whoever talks.
-        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        // Whoever reads it from here on finds its end, as in /dev/null, which a sandbox may have put out of reach.
+        rustix::stdio::dup2_stdin(UnixStream::pair()?.0)?;
         let mut channel = Channel::from(UnixStream::from(stream));
         let Some(Received { message: Message::Hello(hello), .. }) = channel.receive()? else {
             return Err(unexpected());
