@@ -4,6 +4,7 @@
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
 # make drill   lose the master in every way, under clients of Redan and of HAProxy; writes docs/failover.md (DRILL=help)
+# make soak    half an hour of failures under clients that check every reply; writes docs/soak.md (SOAK=5m: a shorter one)
 # make bench-link  links beside stunnel, spiped and Redis's own TLS; writes docs/benchmarks-link.md
 # make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
@@ -29,7 +30,10 @@ SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 # Which drills `make drill` runs: empty is all of them; DRILL=help lists the words.
 DRILL ?=
 
-.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-bench
+# How long `make soak` takes, and which events it has: SOAK="5m kill-master"; SOAK=help lists them.
+SOAK ?= 30m
+
+.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-bench
 
 test: needs-build needs-redis needs-tunnels clients
 	cargo test --no-fail-fast
@@ -70,6 +74,9 @@ bench-pubsub: needs-build needs-redis
 
 drill: needs-build needs-redis needs-bench
 	cargo bench --bench drill -- $(DRILL)
+
+soak: needs-build needs-redis
+	cargo bench --bench soak -- $(SOAK)
 
 fmt:
 	cargo fmt

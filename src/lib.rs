@@ -13,6 +13,7 @@ mod command;
 mod topology;
 mod mark;
 mod reading;
+mod events;
 mod assurance;
 mod rarely;
 mod route;
@@ -20,6 +21,7 @@ mod throttle;
 // Shell, bottom.
 mod config;
 mod metrics;
+mod chronicle;
 mod memory;
 mod net;
 mod handover;

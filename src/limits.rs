@@ -163,6 +163,13 @@ pub(crate) const LINK_AHEAD: usize = 128 * 1024;
 /// Replay buffers grow in pieces of so many bytes; an idle connection has none.
 pub(crate) const LINK_CHUNK: usize = 64 * 1024;
 
+/// What is on its way over a link, at least, before it is known how much the path takes: a thousandth of a second at half a
+/// gigabyte a second, and no more than what stays in a core's second-level cache.
+pub(crate) const LINK_FLIGHT: u64 = 512 * 1024;
+
+/// So many delivered bytes are acknowledged at once: a quarter of the above, so that the other end never has to stop.
+pub(crate) const LINK_ACK: u64 = 128 * 1024;
+
 /// A link's handshake and its first frame: what takes longer is nobody who means it.
 pub(crate) const LINK_HANDSHAKE: Duration = Duration::from_secs(10);
 

@@ -333,6 +333,12 @@ pub(crate) struct NodeCounters {
     pub(crate) late_reads: Counter,
     /// Times the node was taken out of this worker's reads.
     pub(crate) ejections: Counter,
+    /// Connections to it that clients share, open now.
+    pub(crate) lanes: Gauge,
+    /// Connections to it that are lent to one client now.
+    pub(crate) pins: Gauge,
+    /// Commands over lanes that it has not answered.
+    pub(crate) in_flight: Gauge,
     /// Which node: `NodeTable::key`, or 0 while nobody has claimed the slot.
     key: Gauge,
     /// Handles alive.
@@ -438,6 +444,39 @@ pub(crate) struct AcceptorCounters {
     pub(crate) rejected: Counter,
     /// `accept` itself failed (out of file descriptors, for instance).
     pub(crate) accept_errors: Counter,
+    /// The first two of each listener, in the order of `Config::listeners`.
+    listeners: Box<[ListenerCounters]>,
+}
+
+/// What the acceptor counts of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCounters {
+    pub(crate) accepted: Counter,
+    pub(crate) rejected: Counter,
+}
+
+impl AcceptorCounters {
+    pub(crate) fn new(listeners: usize) -> Self {
+        Self { listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn listener(&self, index: usize) -> Option<&ListenerCounters> {
+        self.listeners.get(index)
+    }
+
+    pub(crate) fn accepted(&self, listener: usize) {
+        self.accepted.increment();
+        if let Some(of_listener) = self.listener(listener) {
+            of_listener.accepted.increment();
+        }
+    }
+
+    pub(crate) fn rejected(&self, listener: usize) {
+        self.rejected.increment();
+        if let Some(of_listener) = self.listener(listener) {
+            of_listener.rejected.increment();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
-//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/status`, `/healthz` and `/readyz`, the page at `/` with its streams, `POST /promote` and `/link-allow`, over HTTP/1.1.
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
 //! command. It reads what other threads publish and must never change it; what `redan promote` and `redan link` ask for it
 //! hands on.
 
 mod allow;
+mod dashboard;
 mod exposition;
 mod health;
+mod live;
 mod prometheus;
 mod promote;
+mod report;
+mod since;
 
 #[cfg(test)]
 mod tests;
@@ -32,13 +36,18 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::chronicle::Chronicle;
+use crate::config::Config;
 use crate::link::LinkCounters;
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::topology::Snapshot;
 
+pub(crate) use live::Viewers;
 pub(crate) use promote::{Ask, Promote};
+pub(crate) use report::{Crowd, Resident};
+pub(crate) use since::Since;
 use promote::{LONGEST, Told};
 
 /// What the endpoint reads. Made once by `app`.
@@ -47,12 +56,20 @@ pub(crate) struct AdminState {
     pub(crate) started: Instant,
     /// The same moment as the world counts it.
     pub(crate) started_at: SystemTime,
+    pub(crate) config: Arc<Config>,
+    pub(crate) resident: Resident,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) chronicle: Arc<Chronicle>,
+    pub(crate) viewers: Viewers,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
+    /// Of each group, in the same order.
+    pub(crate) since: Vec<Arc<Since>>,
+    /// Clients of a listener, by its place in the configuration.
+    pub(crate) crowd: Box<dyn Fn(usize) -> Crowd + Send + Sync>,
     /// Name and numbers of each link, in the order of `Config::links`.
     pub(crate) links: Vec<(String, Arc<LinkCounters>)>,
     /// All listeners are bound.
@@ -118,6 +135,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>,
         let (state, registry) = (Arc::clone(&state), Arc::clone(&registry));
         let noted = Arc::clone(&noted);
         async move {
+            if let (&Method::GET, Some(wish)) = (request.method(), live::wish(request.uri().path())) {
+                let told = follow(&request, &state, wish);
+                noted.store(told.is_ok(), Ordering::Relaxed);
+                return Ok(told.unwrap_or_else(|refusal| refusal.map(Told::Whole)));
+            }
             let is_order = request.method() == Method::POST;
             if is_order && request.uri().path() == "/link-allow" {
                 let told = allow::allow(request, peer, &state).await.map(|words| (StatusCode::OK, words));
@@ -156,8 +178,11 @@ type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
-        return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
+    let page = dashboard::file(path);
+    let is_stream = live::wish(path).is_some();
+    let is_page = page.is_some() || is_stream;
+    if !is_page && !matches!(path, "/metrics" | "/status" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
+        return text(StatusCode::NOT_FOUND, "not here; ask for /, /metrics, /status, /events, /healthz or /readyz\n".to_owned());
     }
     if matches!(path, "/promote" | "/link-allow") {
         return not_allowed("POST");
@@ -166,9 +191,42 @@ fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> A
         return not_allowed("GET, HEAD");
     }
     match path {
+        _ if is_stream => Response::new(Full::default()),
         "/metrics" => metrics(registry, request.headers().get(ACCEPT)),
+        "/status" => status(state),
         "/healthz" => verdict(&health::unhealthy(state)),
-        _ => verdict(&health::unready(state)),
+        "/readyz" => verdict(&health::unready(state)),
+        _ => page.unwrap_or_default(),
+    }
+}
+
+/// A stream of what happens, for who says with `Last-Event-ID` or `after=` what it knows.
+fn follow<B>(request: &Request<B>, state: &Arc<AdminState>, wish: live::Wish) -> Result<Response<Told>, Answer> {
+    let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = request.uri().query().and_then(|query| promote::field(query, "after"));
+    let Some(stream) = live::begin(state, wish, header.or(after)) else {
+        let words = "as many look already as may at the same time; close one of those pages\n";
+        return Err(text(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()));
+    };
+    let mut response = Response::new(Told::Stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// What the process is doing, in JSON.
+fn status(state: &AdminState) -> Answer {
+    match serde_json::to_string(&report::report(state)) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body + "\n");
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            let words = format!("the report cannot be written: {error}: a defect of Redan\n");
+            text(StatusCode::INTERNAL_SERVER_ERROR, words)
+        }
     }
 }
 

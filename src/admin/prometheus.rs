@@ -15,6 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::AdminState;
+use super::report::role;
 use crate::metrics::{MemoryKind, NodeCounters, PinReason, WorkerCounters};
 use crate::tls::validity;
 use crate::topology::{Node, Role, SentinelState, Snapshot};
@@ -361,14 +362,6 @@ const NODE_COUNTERS: &[NodeCounter] = &[
     ("redan_node_late_reads", "Reads that the node did not answer in time", |node| node.late_reads.get()),
     ("redan_node_ejections", "Times a worker took the node out of reads", |node| node.ejections.get()),
 ];
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Replica => "replica",
-        Role::Unknown => "unknown",
-    }
-}
 
 fn gauge<'a>(
     out: &mut DescriptorEncoder<'_>,

@@ -47,6 +47,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(300);
 pub(super) enum Told {
     Whole(Full<Bytes>),
     Lines(mpsc::UnboundedReceiver<String>),
+    Stream(mpsc::Receiver<Bytes>),
 }
 
 impl Body for Told {
@@ -60,13 +61,14 @@ impl Body for Told {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Lines(_) => SizeHint::default(),
+            Self::Lines(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Self::Stream(stream) => stream.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part)))),
             Self::Lines(lines) => {
                 lines.poll_recv(cx).map(|line| line.map(|line| Ok(Frame::data(Bytes::from(line + "\n")))))
             }

@@ -34,6 +34,15 @@ fn node(id: u32, address: &str, role: Role) -> Node {
     }
 }
 
+fn config() -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.toml");
+    let text = "[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:6380\"\n[[group]]\nname = \"main\"\n\
+                nodes = [{ address = \"10.0.0.2:6379\", zone = \"a\", weight = 3 }]\n";
+    std::fs::write(&file, text).unwrap();
+    crate::config::load(&file).unwrap()
+}
+
 /// Two workers and one group: a master, a replica that lags, and a node that does not answer.
 fn state() -> AdminState {
     let replica = Node {
@@ -55,11 +64,17 @@ fn state() -> AdminState {
     AdminState {
         started: Instant::now(),
         started_at: SystemTime::now(),
+        config: Arc::new(config()),
+        resident: Resident::open(),
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
         renewals: Arc::default(),
+        chronicle: Arc::default(),
+        viewers: Viewers::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
+        since: vec![Arc::default()],
+        crowd: Box::new(|_| Crowd { clients: 4, held: 1 }),
         links: vec![("dc2".to_owned(), Arc::default())],
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),
@@ -96,6 +111,26 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> String {
 fn get(state: AdminState, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: redan\r\n\r\n");
     with_endpoint(Arc::new(state), async |address| exchange(address, request.as_bytes()).await)
+}
+
+#[test]
+fn the_report_tells_of_everything_and_leaves_open_what_is_not_known() {
+    let state = state();
+    state.acceptor.accepted(0);
+    let handles = [state.workers[0].node(0, NodeId(1)), state.workers[1].node(0, NodeId(1))];
+    handles.iter().for_each(|node| node.in_flight.set(2));
+    let answer = get(state, "/status");
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    let report: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(report["process"]["state"], "serving");
+    assert!(report["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
+    assert_eq!((report["listeners"][0]["clients"].as_u64(), report["groups"][0]["held"].as_u64()), (Some(4), Some(1)));
+    assert_eq!(report["groups"][0]["master"], "10.0.0.1:6379");
+    let nodes = report["groups"][0]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.iter().map(|node| &node["state"]).collect::<Vec<_>>(), ["master", "ok", "down"]);
+    assert_eq!((&nodes[1]["zone"], nodes[1]["weight"].as_u64()), (&"a".into(), Some(3)));
+    assert_eq!(nodes[1]["in_flight"], 4);
+    assert_eq!((&nodes[1]["lag_seconds"], &nodes[0]["lag_seconds"]), (&1.5.into(), &serde_json::Value::Null));
 }
 
 #[test]
@@ -196,7 +231,7 @@ fn other_requests_are_refused() {
     let long = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(HEAD_BYTES));
     let many = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(HEADERS + 1));
     let rows: &[(&str, &str, &str)] = &[
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "ask for /metrics"),
+        ("GET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "ask for /, /metrics"),
         ("GET /metrics/x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", ""),
         ("POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405 ", "allow: GET, HEAD"),
         ("GET /healthz?verbose HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ", "ok"),

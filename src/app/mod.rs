@@ -25,12 +25,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::upgraded::{Beginning, Heir, listen};
 use crate::acceptor::{Adopter, descriptors};
-use crate::admin::{AdminState, Promote};
+use crate::admin::{AdminState, Crowd, Promote, Resident, Since, Viewers};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
 use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
+use crate::chronicle::Chronicle;
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
@@ -97,13 +98,13 @@ struct Bound {
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config) -> ExitCode {
+pub(crate) fn run(config: Config, chronicle: Arc<Chronicle>) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config) {
+    match run_until_ended(config, chronicle) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -112,7 +113,7 @@ pub(crate) fn run(config: Config) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     // Before anybody else reads standard input.
     let (mut predecessor, inherited) = match Predecessor::meet().map_err(StartError::Upgrade)? {
@@ -126,7 +127,7 @@ fn run_until_ended(config: Config) -> Result<u8, StartError> {
         let mut signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
         let (beginning, teller) = Beginning::new(renew, inherited, predecessor.as_ref());
         let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
-        let Bound { listeners, admin, running, heir } = match understood.and_then(|()| start(config, beginning)) {
+        let Bound { listeners, admin, running, heir } = match understood.and_then(|()| start(config, beginning, chronicle)) {
             Ok(bound) => bound,
             Err(error) => {
                 if let Some(predecessor) = &mut predecessor {
@@ -151,6 +152,7 @@ struct Prepared {
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
     kept: Vec<Kept>,
+    resident: Resident,
 }
 
 fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartError> {
@@ -192,18 +194,20 @@ fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartE
         links,
         admin,
         kept,
+        resident: Resident::open(),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-fn start(config: Config, beginning: Beginning) -> Result<Bound, StartError> {
+fn start(config: Config, beginning: Beginning, chronicle: Arc<Chronicle>) -> Result<Bound, StartError> {
     let Beginning { renew, inherited, open, settled, sandboxed } = beginning;
-    let Prepared { doors, keyrings, sockets, links, admin, kept } = prepare(&config, inherited)?;
+    let config = Arc::new(config);
+    let Prepared { doors, keyrings, sockets, links, admin, kept, resident } = prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     confine(&config, &keyrings, sandboxed)?;
-    let shared = Shared::new(&config);
+    let shared = Shared::new(&config, chronicle);
     let mut shortcuts = Shortcuts::default();
     let (links, arrivals) = start::doors(links, &mut shortcuts);
     let shortcuts = Arc::new(shortcuts);
@@ -214,7 +218,10 @@ fn start(config: Config, beginning: Beginning) -> Result<Bound, StartError> {
     let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     let admin = match admin {
-        Some(socket) => Some(start::admin(socket, shared.admin_state(&config, start::promote(askers)), open.clone())?),
+        Some(socket) => {
+            let state = shared.admin_state(&config, &doors, resident, start::promote(askers));
+            Some(start::admin(socket, state, open.clone())?)
+        }
         None => None,
     };
     let of_links = links;
@@ -223,7 +230,7 @@ fn start(config: Config, beginning: Beginning) -> Result<Bound, StartError> {
     let change = Change { fate, open: open.clone() };
     start::links(of_links, &shared.links, &change)?;
     drop(change);
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -309,9 +316,12 @@ struct Shared {
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
     renewals: Arc<Renewals>,
+    chronicle: Arc<Chronicle>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    /// When the master of each group changed last.
+    since: Vec<Arc<Since>>,
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
@@ -320,7 +330,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, chronicle: Arc<Chronicle>) -> Self {
         // Who has links alone needs no workers.
         let workers = if config.listeners.is_empty() { 0 } else { config.workers };
         let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
@@ -328,10 +338,12 @@ impl Shared {
             started: Instant::now(),
             memory: Memory::new(config.max_memory, &counters),
             counters,
-            accepts: Arc::default(),
+            accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
             renewals: Arc::default(),
+            chronicle,
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            since: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
@@ -369,16 +381,28 @@ impl Shared {
         config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
+    fn admin_state(&self, config: &Arc<Config>, doors: &[Door], resident: Resident, promote: Promote) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
+        let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
+        let holdings: Vec<_> = holdings.collect();
+        let crowd = move |listener: usize| Crowd {
+            clients: seats.of_listener(listener) as u64,
+            held: holdings[listener].sessions(),
+        };
         AdminState {
             started: self.started,
             started_at: SystemTime::now(),
+            config: Arc::clone(config),
+            resident,
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
+            chronicle: Arc::clone(&self.chronicle),
+            viewers: Viewers::default(),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            since: self.since.clone(),
+            crowd: Box::new(crowd),
             links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),

@@ -2,6 +2,7 @@
 //!
 //! Used by `app` alone, which makes the parts.
 
+use std::cell::RefCell;
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
@@ -17,8 +18,10 @@ use crate::admin::{self, AdminState, Ask, Promote};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
+use crate::events::{Moves, Tally};
 use crate::limits::LINK_THREADS;
 use crate::link::{self, Change, Doors, LinkCounters};
+use crate::metrics::WorkerCounters;
 use crate::net::{Listening, Shortcuts};
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
@@ -108,16 +111,28 @@ pub(super) fn control(
     shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
     promotions: Vec<mpsc::Receiver<Promotion>>,
+    shared: &Shared,
 ) -> Result<(), StartError> {
     let group = |index: usize, promotions| {
         let (view, workers) = (&views[index], workers.to_vec());
+        let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
+        let (moves, counters) = (RefCell::new(Moves::default()), shared.counters.clone());
+        let group = config.groups[index].name.clone();
         GroupControl {
             config: Arc::clone(&config.groups[index]),
             keyring: Arc::clone(&keyrings[index]),
             shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
-            published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
+            published: Box::new(move |snapshot| {
+                since.note(snapshot.epoch, started.elapsed());
+                let master = snapshot.master().map(|node| &*node.address);
+                let told = moves.borrow_mut().see(started.elapsed(), master, &snapshot.reason, tally(&counters));
+                if let Some(words) = told {
+                    tracing::warn!(group, "{words}");
+                }
+                workers.iter().for_each(|worker| worker.topology(index));
+            }),
             promotions,
         }
     };
@@ -133,6 +148,15 @@ pub(super) fn control(
         })
     };
     vital("redan-control".to_owned(), watch).map_err(refused)
+}
+
+/// What all workers have counted of clients that had to wait.
+fn tally(workers: &[Arc<WorkerCounters>]) -> Tally {
+    workers.iter().fold(Tally::default(), |sum, worker| Tally {
+        waits: sum.waits.wrapping_add(worker.holds_total.get()),
+        expired: sum.expired.wrapping_add(worker.holds_expired.get()),
+        in_doubt: sum.in_doubt.wrapping_add(worker.in_doubt.get()),
+    })
 }
 
 /// The way by which the admin endpoint hands a promotion to the group's watch.

@@ -162,7 +162,9 @@ impl Lane {
     }
 
     fn set_load(&self, load: usize) {
-        self.usage.load_moved(self.load.replace(load), load);
+        let before = self.load.replace(load);
+        self.usage.load_moved(before, load);
+        self.counters.in_flight.moved(before as u64, load as u64);
     }
 
     /// Whether a session may append now; if not, `waker` is called when it may.

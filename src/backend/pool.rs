@@ -414,6 +414,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
     };
     pool.reached(lane.key.node);
     pool.counters.lanes_open.increment();
+    lane.counters().lanes.increment();
     let end = loop {
         let end = std::future::poll_fn(|cx| {
             if lane.key.purpose == Purpose::Ordered {
@@ -431,6 +432,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
         }
     };
     pool.counters.lanes_open.decrement();
+    lane.counters().lanes.decrement();
     match end {
         End::Finished => {}
         // The reason has been said.

@@ -2,20 +2,28 @@
 //!
 //! Standard output stays free for what a command prints on purpose.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use crate::chronicle::{self, Chronicle};
 use crate::config::{Log, LogFormat};
 
-/// Sets the log up for the rest of the process. Called once; `Err` is a sentence for the operator.
-pub(super) fn init(log: &Log) -> Result<(), String> {
+/// Sets the log up for the rest of the process. Called once; `Err` is a sentence for the operator. What is an event goes to the
+/// chronicle too, whatever the level of the log.
+pub(super) fn init(log: &Log, chronicle: Arc<Chronicle>) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|error| format!("the log level \"{}\" is not understood: {error}", log.filter))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let lines = match log.format {
+        LogFormat::Text => fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => {
+            fmt::layer().with_writer(stderr).json().flatten_event(true).with_current_span(false).boxed()
+        }
     };
+    let (scribe, speakers) = chronicle::layer(chronicle);
+    let installed = registry().with(lines.with_filter(filter)).with(scribe.with_filter(speakers)).try_init();
     installed.map_err(|error| format!("the log cannot be set up: {error}; a defect of Redan"))
 }

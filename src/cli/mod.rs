@@ -11,16 +11,19 @@ mod link;
 mod logging;
 mod passwd;
 mod promote;
+mod top;
 mod verify;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
+use crate::chronicle::Chronicle;
 use crate::config::{self, Config};
 
 /// EX_CONFIG: the operator corrects the configuration; starting again before that is useless.
@@ -52,6 +55,8 @@ enum Command {
     },
     /// Make another node the master, through the running Redan: no write is lost and no client is told
     Promote(Promote),
+    /// Watch the running Redan in the terminal: groups, nodes, traffic, links, events
+    Top(top::Top),
     /// Tell the running Redan something about one of its links
     #[command(subcommand)]
     Link(LinkOrder),
@@ -158,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Link(order) => link::run(&order),
         Command::Demo(demo) => demo::run(&demo),
         Command::Cert(command) => cert::run(command),
@@ -181,14 +187,15 @@ fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
 }
 
 fn run_proxy(config: Config) -> ExitCode {
-    if let Err(why) = logging::init(&config.log) {
+    let chronicle = Arc::new(Chronicle::default());
+    if let Err(why) = logging::init(&config.log, Arc::clone(&chronicle)) {
         eprintln!("{why}");
         return ExitCode::from(DEFECT);
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config)
+    app::run(config, chronicle)
 }
 
 fn check_configuration(config: Config) -> ExitCode {

@@ -115,10 +115,14 @@ impl Expect {
     /// It is counted in `Pinned::given`.
     fn is_given(&self) -> bool {
         match self {
-            Self::Reply | Self::Opening | Self::Exec { .. } | Self::Select(_) | Self::Shutdown | Self::Adapted(_) => {
-                true
-            }
-            Self::Barrier | Self::Login | Self::Drop | Self::Replace(_) | Self::Tracking { .. } => false,
+            Self::Reply
+            | Self::Opening
+            | Self::Exec { .. }
+            | Self::Select(_)
+            | Self::Shutdown
+            | Self::Adapted(_)
+            | Self::Replace(_) => true,
+            Self::Barrier | Self::Login | Self::Drop | Self::Tracking { .. } => false,
         }
     }
 }

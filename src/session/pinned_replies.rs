@@ -136,7 +136,8 @@ impl Session {
             }
             Expect::Barrier => {}
             Expect::Tracking { announce } => self.tracking_came(inner, pinned, reply, announce),
-            Expect::Replace(instead) => inner.emit(&instead, &self.context),
+            // Where everything began again the client may have a reply to it: that it is queued.
+            Expect::Replace(instead) => self.give(inner, pinned, &instead),
             Expect::Select(db) => self.select_came(inner, pinned, reply, db),
             Expect::Exec { watched, stand_ins } => {
                 return self.exec_came(inner, pinned, reply, (watched, stand_ins), cx);

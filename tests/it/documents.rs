@@ -1,7 +1,9 @@
 //! The documents say what is so: the README's configuration serves, and every error that clients can get is explained.
 
 mod commands;
+mod guide;
 mod guides;
+mod stage;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -403,6 +403,26 @@ fn a_write_that_the_next_master_lacks_is_not_called_durable() {
 
 /// A drain waits for the assurance, as for any other reply.
 #[test]
+fn a_transaction_that_begins_again_where_replicas_are_missing_keeps_its_replies_in_step() {
+    let mut group = Group::start("durable = 1\nhold = \"60s\"");
+    let mut client = group.endpoint.client();
+    client.ok(&["MULTI"]);
+    for words in [&["INCR", "counter"], &["INCR", "another"]] {
+        assert_eq!(client.ask(words), "+QUEUED\r\n");
+    }
+    // The next master has no replica, so that its writes are refused where the client has read that they are queued.
+    let [first, second, third] = &mut group.servers;
+    third.kill();
+    second.replica_of(None);
+    first.kill();
+    group.wait_for_master(1);
+    let executed = client.ask(&["EXEC"]);
+    assert!(executed.starts_with("-EXECABORT"), "{executed}");
+    assert_eq!(client.text(&["ECHO", "in step"]).as_deref(), Some("in step"));
+    assert_eq!(group.servers[1].command(&["EXISTS", "counter", "another"]), ":0\r\n");
+}
+
+#[test]
 fn the_end_of_the_process_waits_for_it() {
     let group = Relayed::start(1);
     let endpoint = group.endpoint("durable = 1\ndurable_timeout = \"1m\"");

@@ -9,13 +9,13 @@ use std::path::Path;
 /// Every top-level module, from the bottom up. One may import what stands on lower lines, never its own line or above.
 const LAYERS: &[&[&str]] = &[
     // The core.
-    &["identity", "limits", "rarely", "throttle"],
+    &["events", "identity", "limits", "rarely", "throttle"],
     &["resp"],
     &["command", "topology"],
     &["assurance", "mark", "reading"],
     &["route"],
     // The shell, bottom.
-    &["config", "metrics"],
+    &["chronicle", "config", "metrics"],
     &["memory", "net"],
     &["handover"],
     &["tls"],
