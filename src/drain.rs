@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::link::Fate;
-use crate::upgrade::{Leaving, Plan};
+use crate::upgrade::{Leaving, Plan, Told};
 use crate::worker::{Mailbox, Seats};
 
 /// A worker closes its sessions in milliseconds. One that does not answer for so long is stuck, and ends with the process.
@@ -44,7 +44,7 @@ pub(crate) struct Running {
     pub(crate) drain_timeout: Duration,
     pub(crate) plan: Plan,
     /// Closes the admin endpoint, when dropped.
-    pub(crate) admin: Option<oneshot::Sender<()>>,
+    pub(crate) admin: Option<watch::Sender<()>>,
     /// True when the process that this one has replaced, if any, has nothing left to hand over.
     pub(crate) settled: watch::Receiver<bool>,
 }
@@ -74,10 +74,10 @@ impl Signal {
 }
 
 /// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     End(Signal),
-    Upgrade,
+    /// By a signal, or by somebody who waits for the outcome.
+    Upgrade(Option<Told>),
 }
 
 /// The signals of the process. From its making on they no longer kill.
@@ -88,13 +88,16 @@ pub(crate) struct Signals {
     upgrade: tokio::signal::unix::Signal,
     /// Told of SIGHUP.
     renew: Arc<Notify>,
+    /// Whoever asks for an upgrade in another way.
+    asked: mpsc::UnboundedReceiver<Told>,
 }
 
 impl Signals {
     /// Must be called on a runtime.
-    pub(crate) fn new(renew: Arc<Notify>) -> io::Result<Self> {
+    pub(crate) fn new(renew: Arc<Notify>, asked: mpsc::UnboundedReceiver<Told>) -> io::Result<Self> {
         Ok(Self {
             renew,
+            asked,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
@@ -107,7 +110,8 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return Request::End(Signal::Terminate),
                 _ = self.interrupt.recv() => return Request::End(Signal::Interrupt),
-                _ = self.upgrade.recv() => return Request::Upgrade,
+                _ = self.upgrade.recv() => return Request::Upgrade(None),
+                Some(told) = self.asked.recv() => return Request::Upgrade(Some(told)),
                 _ = self.hangup.recv() => self.renew.notify_one(),
             }
         }
@@ -118,7 +122,9 @@ impl Signals {
         loop {
             match self.next().await {
                 Request::End(signal) => return signal,
-                Request::Upgrade => tracing::info!("SIGUSR2: {why}"),
+                Request::Upgrade(None) => tracing::info!("SIGUSR2: {why}"),
+                // Whoever does not wait any more does not need it.
+                Request::Upgrade(Some(told)) => drop(told.send(Err(why.to_owned()))),
             }
         }
     }
@@ -129,7 +135,7 @@ pub(crate) async fn until_ended(mut running: Running, mut signals: Signals) -> u
     let first = loop {
         match signals.next().await {
             Request::End(signal) => break signal,
-            Request::Upgrade => match replace(&mut running, &mut signals).await {
+            Request::Upgrade(told) => match replace(&mut running, &mut signals, told).await {
                 Ok(leaving) => return leave(running, signals, leaving).await,
                 Err(Stays::Refused) => {}
                 Err(Stays::Ends(signal)) => break signal,
@@ -169,7 +175,7 @@ enum Stays {
 }
 
 /// Starts another process, until that is in charge.
-async fn replace(running: &mut Running, signals: &mut Signals) -> Result<Leaving, Stays> {
+async fn replace(running: &mut Running, signals: &mut Signals, told: Option<Told>) -> Result<Leaving, Stays> {
     if !*running.settled.borrow() {
         tracing::info!("upgrade: it begins when the process before this one has handed over its last client");
         tokio::select! {
@@ -185,7 +191,12 @@ async fn replace(running: &mut Running, signals: &mut Signals) -> Result<Leaving
             return Err(Stays::Ends(signal));
         }
     };
-    started.and_then(|successor| successor.begin(&running.plan)).map_err(|why| {
+    let begun = started.and_then(|successor| successor.begin(&running.plan));
+    if let Some(told) = told {
+        // As in `Signals::end`.
+        let _ = told.send(begun.as_ref().map(|leaving| leaving.successor).map_err(Clone::clone));
+    }
+    begun.map_err(|why| {
         tracing::error!("the upgrade is given up, and this process goes on as before: {why}");
         Stays::Refused
     })
@@ -233,11 +244,13 @@ async fn leave(mut running: Running, mut signals: Signals, leaving: Leaving) -> 
 /// Returns how many sessions were cut off.
 async fn hand_over(running: &mut Running, leaving: &Leaving, limit: Duration) -> usize {
     stop_accepting(running).await;
-    drop(running.admin.take());
     let _ = running.links.send(Fate::Moves(leaving.outbox.clone()));
     for worker in &running.workers {
         worker.hand_over(leaving.outbox.clone());
     }
+    // Whoever has asked for this is still to be answered.
+    tokio::time::sleep(LOOK).await;
+    drop(running.admin.take());
     // In the first half clients that stay are closed when they have been silent for a moment, in the second between two commands.
     let patience = limit / 2;
     match wait_for_workers(running, patience).await {

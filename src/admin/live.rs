@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::AdminState;
@@ -33,13 +33,16 @@ const RETRY: &str = "retry: 400\n\n";
 
 const DAY: f64 = 86400.0;
 
-/// Places for those who look.
+/// Places for those who look, and a turn for those who guess the token.
 #[derive(Debug)]
-pub(crate) struct Viewers(Arc<Semaphore>);
+pub(crate) struct Visitors {
+    viewers: Arc<Semaphore>,
+    pub(super) guesses: Mutex<()>,
+}
 
-impl Default for Viewers {
+impl Default for Visitors {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(VIEWERS)))
+        Self { viewers: Arc::new(Semaphore::new(VIEWERS)), guesses: Mutex::default() }
     }
 }
 
@@ -91,7 +94,7 @@ struct Told<'a> {
 
 /// Begins to write a stream; `None`: as many read as may. `seen` is the id of the last event that the reader knows.
 pub(super) fn begin(state: &Arc<AdminState>, wish: Wish, seen: Option<&str>) -> Option<mpsc::Receiver<Bytes>> {
-    let place = Arc::clone(&state.viewers.0).try_acquire_owned().ok()?;
+    let place = Arc::clone(&state.visitors.viewers).try_acquire_owned().ok()?;
     // Whatever the reader has not taken keeps the next from being made.
     let (to, stream) = mpsc::channel(1);
     let seen = seen.and_then(|id| known(state, id)).unwrap_or(0);
@@ -170,7 +173,7 @@ fn tell_state(state: &AdminState, text: &mut String) {
     });
     let whole = State {
         at: at_ms as f64 / 1000.0,
-        actions: false,
+        actions: state.config.admin_token.is_some(),
         certificates: certificates.collect(),
         report: report::report(state),
     };

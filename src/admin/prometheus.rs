@@ -273,6 +273,11 @@ impl Numbers {
             "1 while the group has a proven master",
             each(|s| s.master.is_some().into()),
         )?;
+        let paused = groups.iter().enumerate().map(|(index, (name, _))| {
+            let paused = self.0.paused[index].left(self.0.started).is_some();
+            (vec![("group", Escaped(name))], paused.into())
+        });
+        gauge(out, "redan_group_paused", "1 while the operator has paused the group", paused)?;
         gauge(out, "redan_group_epoch", "Grows at each change of the master", each(|s| Value::Whole(s.epoch)))?;
         for (name, help, reading) in SENTINEL_GAUGES {
             let samples = groups.iter().filter_map(|(name, snapshot)| {
@@ -349,6 +354,7 @@ const NODE_GAUGES: &[NodeGauge] = &[
         Some(p.snapshot.master().is_some_and(|master| master.id == p.node.id).into())
     }),
     ("redan_node_readable", "1 if the node may serve reads", |p| Some(p.node.readable.is_ok().into())),
+    ("redan_node_drained", "1 while the operator wants no reads at the node", |p| Some(p.node.is_drained().into())),
     ("redan_node_lag_bytes", "Bytes of replication behind the master", |p| p.node.lag_bytes.map(Value::Whole)),
     ("redan_node_lag_seconds", "Seconds behind the master", |p| p.node.lag.map(Value::from)),
     ("redan_node_round_trip_seconds", "Smoothed round trip of probes", |p| p.node.round_trip.map(Value::from)),

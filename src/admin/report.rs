@@ -122,6 +122,8 @@ pub(crate) struct GroupReport {
     pub(crate) reason: String,
     pub(crate) clients: u64,
     pub(crate) held: u64,
+    /// The operator has paused it, for so long yet at most.
+    pub(crate) paused_seconds_left: Option<f64>,
     pub(crate) sentinels: Option<SentinelsReport>,
     pub(crate) nodes: Vec<NodeReport>,
 }
@@ -144,7 +146,9 @@ pub(crate) struct NodeReport {
     pub(crate) role: &'static str,
     /// It is the group's proven master.
     pub(crate) is_master: bool,
-    /// `master`, `ok`, `unreadable` (it answers, and serves no reads) or `down`.
+    /// The operator wants no reads there.
+    pub(crate) drained: bool,
+    /// `master`, `ok`, `drained`, `unreadable` (it answers, and serves no reads) or `down`.
     pub(crate) state: &'static str,
     /// Why it is not well.
     pub(crate) problem: Option<String>,

@@ -4,6 +4,7 @@
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
 mod confine;
+mod orders;
 mod start;
 mod thread;
 mod upgraded;
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use self::upgraded::{Beginning, Heir, listen};
 use crate::acceptor::{Adopter, descriptors};
-use crate::admin::{AdminState, Crowd, Promote, Resident, Since, Viewers};
+use crate::admin::{AdminState, Crowd, Orders, PausedUntil, Resident, SetLevel, Since, Visitors};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
@@ -41,6 +42,7 @@ use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{BindError, Listening, Shortcuts};
 use crate::renewal::Renewals;
+use crate::session::switchboard::Switchboard;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
@@ -63,6 +65,8 @@ enum StartError {
     Bind { listener: String, error: BindError },
     #[error("`admin`: {0}")]
     BindAdmin(BindError),
+    #[error("`admin_socket`: {0}")]
+    BindAdminSocket(BindError),
     #[error("{0}")]
     Confinement(String),
     #[error("the upgrade fails: {0}")]
@@ -81,6 +85,7 @@ impl StartError {
             Self::Bind { .. }
             | Self::BindLink { .. }
             | Self::BindAdmin(_)
+            | Self::BindAdminSocket(_)
             | Self::Confinement(_)
             | Self::Upgrade(_)
             | Self::Activation(_)
@@ -93,18 +98,25 @@ impl StartError {
 struct Bound {
     listeners: Vec<Bind>,
     admin: Option<Bind>,
+    admin_socket: Option<Bind>,
     running: Running,
     heir: Heir,
 }
 
+/// The log as it was set up: how to change what it says, and where the events of it are.
+pub(crate) struct Log {
+    pub(crate) level: SetLevel,
+    pub(crate) chronicle: Arc<Chronicle>,
+}
+
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config, chronicle: Arc<Chronicle>) -> ExitCode {
+pub(crate) fn run(config: Config, log: Log) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config, chronicle) {
+    match run_until_ended(config, log) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -113,7 +125,7 @@ pub(crate) fn run(config: Config, chronicle: Arc<Chronicle>) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     // Before anybody else reads standard input.
     let (mut predecessor, inherited) = match Predecessor::meet().map_err(StartError::Upgrade)? {
@@ -124,10 +136,12 @@ fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, Star
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
-        let mut signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let (beginning, teller) = Beginning::new(renew, inherited, predecessor.as_ref());
+        let (upgrade, asked) = mpsc::unbounded_channel();
+        let mut signals = Signals::new(Arc::clone(&renew), asked).map_err(refused("signal handlers"))?;
+        let (beginning, teller) = Beginning::new(renew, upgrade, inherited, predecessor.as_ref());
         let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
-        let Bound { listeners, admin, running, heir } = match understood.and_then(|()| start(config, beginning, chronicle)) {
+        let started = understood.and_then(|()| start(config, beginning, log));
+        let Bound { listeners, admin, admin_socket, running, heir } = match started {
             Ok(bound) => bound,
             Err(error) => {
                 if let Some(predecessor) = &mut predecessor {
@@ -136,7 +150,7 @@ fn run_until_ended(config: Config, chronicle: Arc<Chronicle>) -> Result<u8, Star
                 return Err(error);
             }
         };
-        tracing::debug!("bound {listeners:?}, admin {admin:?}");
+        tracing::debug!("bound {listeners:?}, admin {admin:?} and {admin_socket:?}");
         if let Some(predecessor) = predecessor {
             upgraded::take_over(predecessor, heir, teller, &mut signals).await?;
         }
@@ -152,6 +166,7 @@ struct Prepared {
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
     kept: Vec<Kept>,
+    admin_socket: Option<(Listening, Bind)>,
     resident: Resident,
 }
 
@@ -184,6 +199,8 @@ fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartE
     let links = config.links.iter().map(link).collect::<Result<_, _>>()?;
     let admin = config.admin.map(Bind::Tcp);
     let admin = admin.map(|bind| listen("admin", &bind, &StartError::BindAdmin)).transpose()?;
+    let bind = |at: &Bind| listen("admin_socket", at, &StartError::BindAdminSocket);
+    let admin_socket = orders::bind(&config.admin_socket, bind)?;
     for socket in inherited.rest() {
         tracing::warn!("closed a socket that was given to this process: {socket} is the `bind` or the name of nothing here");
     }
@@ -194,19 +211,22 @@ fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartE
         links,
         admin,
         kept,
+        admin_socket,
         resident: Resident::open(),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-fn start(config: Config, beginning: Beginning, chronicle: Arc<Chronicle>) -> Result<Bound, StartError> {
-    let Beginning { renew, inherited, open, settled, sandboxed } = beginning;
+fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartError> {
+    let Beginning { renew, upgrade, inherited, open, settled, sandboxed } = beginning;
     let config = Arc::new(config);
-    let Prepared { doors, keyrings, sockets, links, admin, kept, resident } = prepare(&config, inherited)?;
+    let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, resident } = prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
-    confine(&config, &keyrings, sandboxed)?;
+    let admin_socket_at = admin_socket.as_ref().map(|(_, at)| at.clone());
+    confine(&config, &keyrings, admin_socket_at.as_ref(), sandboxed)?;
+    let Log { level, chronicle } = log;
     let shared = Shared::new(&config, chronicle);
     let mut shortcuts = Shortcuts::default();
     let (links, arrivals) = start::doors(links, &mut shortcuts);
@@ -214,25 +234,20 @@ fn start(config: Config, beginning: Beginning, chronicle: Arc<Chronicle>) -> Res
     let views = shared.views(&config, &keyrings, &shortcuts);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
-    // A second switch is refused by whoever carries out the first.
-    let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
+    let switchboard = start::switchboard(&mailboxes);
+    let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
-    let admin = match admin {
-        Some(socket) => {
-            let state = shared.admin_state(&config, &doors, resident, start::promote(askers));
-            Some(start::admin(socket, state, open.clone())?)
-        }
-        None => None,
-    };
+    let orders = wires.orders(Arc::clone(&renew), level, upgrade);
+    let state = shared.admin_state(&config, &doors, resident, Arc::clone(&switchboard), orders);
+    let admin = start::admin(admin, admin_socket.map(|(socket, _)| socket), state, open.clone())?;
     let of_links = links;
     let link_keyrings: Vec<Arc<link::Keyring>> = of_links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let (links, fate) = watch::channel(link::Fate::Stays);
     let change = Change { fate, open: open.clone() };
     start::links(of_links, &shared.links, &change)?;
     drop(change);
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions, &shared)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, takers, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
-    let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -278,14 +293,20 @@ fn start(config: Config, beginning: Beginning, chronicle: Arc<Chronicle>) -> Res
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, running, heir })
+    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.
-fn confine(config: &Config, keyrings: &[Arc<Keyring>], sandboxed: bool) -> Result<(), StartError> {
+fn confine(
+    config: &Config,
+    keyrings: &[Arc<Keyring>],
+    admin_socket: Option<&Bind>,
+    sandboxed: bool,
+) -> Result<(), StartError> {
     let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
     if let Some(account) = &config.user {
-        confine::become_user(account, &binds).map_err(StartError::Confinement)?;
+        let owned: Vec<Bind> = binds.iter().chain(admin_socket).cloned().collect();
+        confine::become_user(account, &owned).map_err(StartError::Confinement)?;
     }
     // Rules are for good, and the number of their layers is bounded: who was born with them has them.
     if config.sandbox && !sandboxed {
@@ -381,7 +402,14 @@ impl Shared {
         config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Arc<Config>, doors: &[Door], resident: Resident, promote: Promote) -> AdminState {
+    fn admin_state(
+        &self,
+        config: &Arc<Config>,
+        doors: &[Door],
+        resident: Resident,
+        switchboard: Arc<Switchboard>,
+        orders: Orders,
+    ) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
         let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
         let holdings: Vec<_> = holdings.collect();
@@ -398,7 +426,7 @@ impl Shared {
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
             chronicle: Arc::clone(&self.chronicle),
-            viewers: Viewers::default(),
+            visitors: Visitors::default(),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
             since: self.since.clone(),
@@ -406,7 +434,9 @@ impl Shared {
             links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
-            promote,
+            paused: config.groups.iter().map(|_| PausedUntil::default()).collect(),
+            switchboard,
+            orders,
         }
     }
 }

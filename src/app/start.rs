@@ -12,12 +12,13 @@ use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::thread::vital;
+use super::orders::Taker;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
-use crate::admin::{self, AdminState, Ask, Promote};
+use crate::admin::{self, AdminState};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
-use crate::control::{self, GroupControl, Promotion};
+use crate::control::{self, GroupControl};
 use crate::events::{Moves, Tally};
 use crate::limits::LINK_THREADS;
 use crate::link::{self, Change, Doors, LinkCounters};
@@ -38,33 +39,49 @@ fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String>
     runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
 }
 
-/// Serves metrics, also during a drain, until the process ends or what is returned is dropped.
+/// Serves metrics and orders, also during a drain, until the process ends or what is returned is dropped.
 pub(super) fn admin(
-    socket: Listening,
+    http: Option<Listening>,
+    orders: Option<Listening>,
     state: AdminState,
     mut open: watch::Receiver<bool>,
-) -> Result<oneshot::Sender<()>, StartError> {
-    let (stop, stopped) = oneshot::channel::<()>();
+) -> Result<Option<watch::Sender<()>>, StartError> {
+    if http.is_none() && orders.is_none() {
+        return Ok(None);
+    }
+    let (stop, stopped) = watch::channel(());
     let serve = move || {
         drive(async move {
             // Before that another process answers. Without a sender nobody will ever ask this one.
             if open.wait_for(|open| *open).await.is_err() {
                 return Ok(());
             }
-            // `Config` has only TCP addresses for it.
-            let Listening::Tcp(socket) = socket else { return Ok(()) };
-            let socket = tokio::net::TcpListener::from_std(socket).map_err(|error| error.to_string())?;
-            tracing::info!("metrics: http://{}/metrics", socket.local_addr().map_err(|error| error.to_string())?);
-            let stop = async {
-                // Dropped, which is what it is for.
-                let _ = stopped.await;
+            let state = Arc::new(state);
+            let dropped = |mut stopped: watch::Receiver<()>| async move { while stopped.changed().await.is_ok() {} };
+            let metrics = async {
+                match http {
+                    // `Config` has only TCP addresses for it.
+                    Some(Listening::Tcp(socket)) => {
+                        let socket = tokio::net::TcpListener::from_std(socket)?;
+                        tracing::info!("metrics: http://{}/metrics", socket.local_addr()?);
+                        admin::serve(socket, Arc::clone(&state), dropped(stopped.clone())).await;
+                        Ok(())
+                    }
+                    _ => Ok::<_, io::Error>(()),
+                }
             };
-            admin::serve(socket, Arc::new(state), stop).await;
+            let orders = async {
+                match orders {
+                    Some(socket) => admin::socket::serve(socket, Arc::clone(&state), dropped(stopped.clone())).await,
+                    None => Ok(()),
+                }
+            };
+            tokio::try_join!(metrics, orders).map_err(|error| error.to_string())?;
             Ok(())
         })
     };
     vital("redan-admin".to_owned(), serve).map_err(refused)?;
-    Ok(stop)
+    Ok(Some(stop))
 }
 
 /// Where streams of another process go, by the names of their links.
@@ -110,10 +127,10 @@ pub(super) fn control(
     keyrings: &[Arc<Keyring>],
     shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
-    promotions: Vec<mpsc::Receiver<Promotion>>,
+    takers: Vec<Taker>,
     shared: &Shared,
 ) -> Result<(), StartError> {
-    let group = |index: usize, promotions| {
+    let group = |index: usize, taker: Taker| {
         let (view, workers) = (&views[index], workers.to_vec());
         let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
         let (moves, counters) = (RefCell::new(Moves::default()), shared.counters.clone());
@@ -133,14 +150,15 @@ pub(super) fn control(
                 }
                 workers.iter().for_each(|worker| worker.topology(index));
             }),
-            promotions,
+            promotions: taker.promotions,
+            drains: taker.drains,
         }
     };
     if config.groups.is_empty() {
         return Ok(());
     }
-    let promotions = promotions.into_iter().enumerate();
-    let groups: Vec<GroupControl> = promotions.map(|(index, promotions)| group(index, promotions)).collect();
+    let takers = takers.into_iter().enumerate();
+    let groups: Vec<GroupControl> = takers.map(|(index, taker)| group(index, taker)).collect();
     let watch = move || {
         drive(async {
             control::run(groups, pending()).await;
@@ -156,13 +174,6 @@ fn tally(workers: &[Arc<WorkerCounters>]) -> Tally {
         waits: sum.waits.wrapping_add(worker.holds_total.get()),
         expired: sum.expired.wrapping_add(worker.holds_expired.get()),
         in_doubt: sum.in_doubt.wrapping_add(worker.in_doubt.get()),
-    })
-}
-
-/// The way by which the admin endpoint hands a promotion to the group's watch.
-pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
-    Box::new(move |Ask { group, node, timeout, progress }| {
-        askers[group].try_send(Promotion { node, timeout, progress }).is_ok()
     })
 }
 

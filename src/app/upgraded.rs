@@ -21,7 +21,7 @@ use crate::handover::{Inherited, Kept, Ready};
 use crate::link::Moved;
 use crate::net::{self, BindError, Listening};
 use crate::topology::Snapshot;
-use crate::upgrade::{Legacy, Predecessor};
+use crate::upgrade::{Legacy, Predecessor, Told};
 
 /// EX_UNAVAILABLE: there is nobody to take over from.
 const ABANDONED: i32 = 69;
@@ -30,6 +30,8 @@ const ABANDONED: i32 = 69;
 pub(super) struct Beginning {
     /// Is told when the files of TLS shall be read anew.
     pub(super) renew: Arc<Notify>,
+    /// Is told that it shall be replaced.
+    pub(super) upgrade: mpsc::UnboundedSender<Told>,
     pub(super) inherited: Inherited,
     /// Nobody is accepted before this is true.
     pub(super) open: watch::Receiver<bool>,
@@ -49,13 +51,14 @@ impl Beginning {
     /// Of a process that is in charge from the first moment, or will be after `predecessor`.
     pub(super) fn new(
         renew: Arc<Notify>,
+        upgrade: mpsc::UnboundedSender<Told>,
         inherited: Inherited,
         predecessor: Option<&Predecessor>,
     ) -> (Self, Teller) {
         let alone = predecessor.is_none();
         let ((open_sender, open), (settled_sender, settled)) = (watch::channel(alone), watch::channel(alone));
         let sandboxed = predecessor.is_some_and(Predecessor::is_sandboxed);
-        (Self { renew, inherited, open, settled, sandboxed }, Teller { open: open_sender, settled: settled_sender })
+        (Self { renew, upgrade, inherited, open, settled, sandboxed }, Teller { open: open_sender, settled: settled_sender })
     }
 }
 

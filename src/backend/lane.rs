@@ -103,6 +103,16 @@ pub(crate) struct Lane {
     held: Cell<u64>,
 }
 
+/// What the operator is shown of a lane.
+pub(crate) struct Numbers {
+    pub(crate) open: bool,
+    /// Commands so far.
+    pub(crate) submitted: u64,
+    /// Since anything was in flight.
+    pub(crate) idle_seconds: u64,
+    pub(crate) bytes: u64,
+}
+
 pub(super) struct Inner {
     pub(super) log: Log,
     pub(super) flights: VecDeque<Flight>,
@@ -211,6 +221,16 @@ impl Lane {
         self.counters.commands.increment();
         drop(inner);
         self.wake();
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers {
+        let inner = self.inner.borrow();
+        Numbers {
+            open: inner.open,
+            submitted: inner.submitted,
+            idle_seconds: inner.idle_ticks,
+            bytes: inner.holds(),
+        }
     }
 
     /// Takes nothing new, and ends when everything is answered.

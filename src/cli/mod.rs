@@ -7,23 +7,18 @@ mod cert;
 pub(crate) mod check;
 mod demo;
 mod keygen;
-mod link;
 mod logging;
+mod operator;
 mod passwd;
-mod promote;
 mod top;
 mod verify;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app;
-use crate::chronicle::Chronicle;
 use crate::config::{self, Config};
 
 /// EX_CONFIG: the operator corrects the configuration; starting again before that is useless.
@@ -53,13 +48,10 @@ enum Command {
         /// The configuration file, proxy.toml by custom
         file: PathBuf,
     },
-    /// Make another node the master, through the running Redan: no write is lost and no client is told
-    Promote(Promote),
     /// Watch the running Redan in the terminal: groups, nodes, traffic, links, events
     Top(top::Top),
-    /// Tell the running Redan something about one of its links
-    #[command(subcommand)]
-    Link(LinkOrder),
+    #[command(flatten)]
+    Operator(operator::Order),
     /// Compare the data of a group's nodes, by counts and by a sample of the keys
     Verify(Verify),
     /// Start a small replication group on this machine with Redan in front of it, to try it out
@@ -102,43 +94,6 @@ pub(crate) struct Verify {
     json: bool,
 }
 
-/// The arguments of `redan promote`.
-#[derive(Debug, Args)]
-pub(crate) struct Promote {
-    /// The group's name
-    group: String,
-    /// The node that is to become the master, as Redan knows it: host:port, or link:NAME
-    node: String,
-    /// The configuration file of the running Redan, for its `admin` address
-    #[arg(long, default_value = "proxy.toml")]
-    config: PathBuf,
-    /// The address itself; the configuration file is not read then
-    #[arg(long, value_name = "IP:PORT")]
-    admin: Option<SocketAddr>,
-    /// Give up, and put everything back, after so long
-    #[arg(long, default_value = "10s", value_parser = config::duration)]
-    timeout: Duration,
-}
-
-/// The orders of `redan link`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum LinkOrder {
-    /// Let replicas have full syncs for a while from a master that came back empty: they lose their data
-    Allow {
-        /// The link's name
-        link: String,
-        /// For so long, an hour at most; replicas ask again every second
-        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = config::duration)]
-        time: Duration,
-        /// The configuration file of the running Redan, for its `admin` address
-        #[arg(long, default_value = "proxy.toml")]
-        config: PathBuf,
-        /// The address itself; the configuration file is not read then
-        #[arg(long, value_name = "IP:PORT")]
-        admin: Option<SocketAddr>,
-    },
-}
-
 /// The arguments of `redan demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -162,9 +117,8 @@ pub fn run() -> ExitCode {
         Command::Run { file } => serve(&file),
         Command::Check { file } => with_config(&file, check_configuration),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
-        Command::Promote(arguments) => promote::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
-        Command::Link(order) => link::run(&order),
+        Command::Operator(order) => operator::run(order),
         Command::Demo(demo) => demo::run(&demo),
         Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),
@@ -187,15 +141,17 @@ fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
 }
 
 fn run_proxy(config: Config) -> ExitCode {
-    let chronicle = Arc::new(Chronicle::default());
-    if let Err(why) = logging::init(&config.log, Arc::clone(&chronicle)) {
-        eprintln!("{why}");
-        return ExitCode::from(DEFECT);
-    }
+    let log = match logging::init(&config.log) {
+        Ok(log) => log,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(DEFECT);
+        }
+    };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config, chronicle)
+    app::run(config, log)
 }
 
 fn check_configuration(config: Config) -> ExitCode {

@@ -15,7 +15,10 @@ use super::group::Environment;
 use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values};
+use super::{
+    Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys, listener, token,
+    machine, settings, values,
+};
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
@@ -97,10 +100,14 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         listener_sections.into_iter().map(|section| listener::read(section, &known, &mut users_files)).collect();
     let used = |link: &str| groups.iter().flatten().any(|group| group.goes_over(link));
     let links: Vec<Option<Link>> = link_sections.into_iter().map(|section| link::read(section, &used)).collect();
-    let process = process.map_or_else(Process::default, Process::read);
+    let process = process.map_or_else(|| Process::default(path), |section| Process::read(section, path));
     Some(Config {
         workers: process.workers,
         admin: process.admin,
+        admin_socket: process.admin_socket,
+        admin_password: process.admin_password,
+        admin_token: process.admin_token,
+        settings: settings::list(table.get_ref(), text),
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         upgrade_timeout: process.upgrade_timeout,
@@ -135,6 +142,9 @@ fn distinct(sections: &[Section<'_>], key: &str, title: &str) {
 struct Process {
     workers: usize,
     admin: Option<SocketAddr>,
+    admin_socket: AdminSocket,
+    admin_password: Option<Secret>,
+    admin_token: Option<Secret>,
     log: Log,
     shutdown_timeout: Duration,
     upgrade_timeout: Duration,
@@ -144,13 +154,16 @@ struct Process {
     sandbox: bool,
 }
 
-impl Default for Process {
-    fn default() -> Self {
+impl Process {
+    fn default(file: &Path) -> Self {
         // Four workers saturate a single-threaded master many times over; more only make its pipelines shorter.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             workers: cores.min(4),
             admin: None,
+            admin_socket: AdminSocket::Somewhere(admin_socket::places(file)),
+            admin_password: None,
+            admin_token: None,
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
             upgrade_timeout: Duration::from_secs(30),
@@ -160,20 +173,20 @@ impl Default for Process {
             sandbox: false,
         }
     }
-}
 
-impl Process {
-    fn read(section: Section<'_>) -> Self {
-        let default = Self::default();
+    fn read(section: Section<'_>, file: &Path) -> Self {
+        let default = Self::default(file);
         let workers = section.integer("workers", 1..=WORKERS);
         let admin = section.parsed("admin", values::listen_address);
         if admin.is_some_and(|address| !address.ip().is_loopback()) {
             section
                 .warn("admin", "anyone who reaches this address reads the metrics; it has neither TLS nor passwords");
         }
+        let admin_token = token::read(&section, admin);
+        let (admin_socket, admin_password) = admin_socket::read(&section, file);
         let shutdown_timeout = section.duration("shutdown_timeout", Duration::ZERO..=Duration::from_secs(3600));
         let upgrade_timeout = section.duration("upgrade_timeout", Duration::from_secs(1)..=Duration::from_secs(3600));
-        let drain_timeout = section.duration("drain_timeout", Duration::ZERO..=Duration::from_secs(3600));
+        let drain_timeout = section.duration("drain_timeout", Duration::from_secs(1)..=Duration::from_secs(3600));
         let log = section.section("log", &keys::LOG).map(|log| {
             let format = log.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
             let filter = log.parsed("level", |text| values::log_filter(text).map(|()| text.to_owned()));
@@ -188,6 +201,9 @@ impl Process {
         Self {
             workers: workers.unwrap_or(default.workers),
             admin,
+            admin_socket,
+            admin_password,
+            admin_token,
             log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
             upgrade_timeout: upgrade_timeout.unwrap_or(default.upgrade_timeout),

@@ -153,6 +153,8 @@ pub(crate) struct Replica {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ReplicaPhase {
+    /// It may become one.
+    Greeting,
     /// The data of a full sync comes.
     Data {
         passed: u64,

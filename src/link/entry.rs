@@ -18,7 +18,7 @@ use super::counters::Open;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Guest, Keyring, Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
-use super::moving::{self, Arrivals, Moved, Self_};
+use super::moving::{self, Arrivals, Moved, Who};
 use super::pump::Pump;
 use super::repeats::Repeats;
 use super::replication::Replication;
@@ -245,7 +245,7 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, program: Program
     let who = from.rsplit_once(':').map_or(from.as_str(), |(host, _)| host).to_owned();
     let replication = watched.then(|| Replication::new(&context.link, &context.counters, from.clone(), who));
     let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
-    let stream = Self_ { id: redial.id, peer: fresh.wire.peer, from: &from, has_program: watched };
+    let stream = Who { id: redial.id, peer: fresh.wire.peer, from: &from, has_program: watched };
     life::live(&context, pump, Some(fresh), redial, guest, stream).await;
 }
 
@@ -268,7 +268,7 @@ fn go_on(context: &Context, dialer: &Dialer, moved: Moved) {
             let who = state.from.rsplit_once(':').map_or(state.from.as_str(), |(host, _)| host).to_owned();
             let replication = moving::replication(&context, &state, who);
             let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
-            let stream = Self_ { id, peer, from: &state.from, has_program: true };
+            let stream = Who { id, peer, from: &state.from, has_program: true };
             life::live(&context, pump, None, redial, guest, stream).await;
         })
     }));

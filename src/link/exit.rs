@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
-use super::moving::{self, Arrivals, Moved, Self_};
+use super::moving::{self, Arrivals, Moved, Who};
 use super::pump::{Policed, Pump, Refusals};
 use super::repeats::Repeats;
 use super::replication::Replication;
@@ -235,7 +235,7 @@ impl Exit {
         let replication = Replication::new(link, counters, whom.clone(), short(&wire.peer));
         let mut pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
         pump.police(self.refusals.as_ref().map(|refusals| Policed::new(refusals, &whom)));
-        let stream = Self_ { id: hello.id, peer: wire.peer, from: &whom, has_program: true };
+        let stream = Who { id: hello.id, peer: wire.peer, from: &whom, has_program: true };
         let first = Fresh { wire, position: hello.position, rest };
         life::live(&self.context, pump, Some(first), Called(calls), guest, stream).await;
     }
@@ -262,8 +262,8 @@ impl Exit {
                 let replication = moving::replication(context, &state, short(&peer));
                 let mut pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
                 let refusals = exit.refusals.as_ref();
-                pump.police(refusals.map(|refusals| Policed::resumed(refusals, &state.from, state.replica.is_some())));
-                let stream = Self_ { id, peer, from: &state.from, has_program: true };
+                pump.police(refusals.map(|refusals| Policed::resumed(refusals, &state.from, state.numbers.is_untouched())));
+                let stream = Who { id, peer, from: &state.from, has_program: true };
                 life::live(context, pump, None, Called(calls), guest, stream).await;
             })
         }));

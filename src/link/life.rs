@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Context;
 use super::frame::{Code, Control, Decoder, Event, Position};
 use super::keyring::{Guest, KeyChange};
-use super::moving::{self, Leave, Self_};
+use super::moving::{self, Leave, Who};
 use super::pump::{Pump, Stop};
 use super::wire::{Scratch, Wire};
 use crate::handover::Outbox;
@@ -102,7 +102,7 @@ pub(super) async fn live(
     first: Option<Fresh>,
     mut source: impl Renew,
     mut guest: Guest,
-    stream: Self_<'_>,
+    stream: Who<'_>,
 ) {
     let (name, from) = (&context.link.name, stream.from);
     let mut stopping = context.change.clone();
@@ -118,8 +118,9 @@ pub(super) async fn live(
             Ending::Given("Redan ends".to_owned(), Some((Code::Leaving, "the Redan at the other end is ending".to_owned())))
         }
     };
+    let peer = wire.as_ref().map_or(stream.peer, |wire| wire.peer);
     match ending {
-        Ending::Moves(outbox) if moving::depart(context, &stream, &pump, &outbox) => {}
+        Ending::Moves(outbox) if moving::depart(context, &stream, peer, &pump, &outbox) => {}
         Ending::Moves(_) => pump.local.reset_when_closed(),
         Ending::Finished => {
             if let Some(wire) = wire {
@@ -146,7 +147,7 @@ async fn until_it_ends<R: Renew>(
     first: Option<Fresh>,
     source: &mut R,
     mut change: KeyChange<'_>,
-    stream: &Self_<'_>,
+    stream: &Who<'_>,
 ) -> Ending {
     let mut leave = Leave::of(context, stream);
     let mut next = match first {
@@ -265,7 +266,7 @@ async fn detached<R: Renew>(
     pump: &mut Pump,
     source: &mut R,
     why: Option<&str>,
-    stream: &Self_<'_>,
+    stream: &Who<'_>,
     leave: &mut Leave,
 ) -> Result<Fresh, Ending> {
     let (name, patience, from) = (&context.link.name, context.link.resume, stream.from);

@@ -15,7 +15,7 @@ use super::life::{self, PackedLocal};
 use super::pump::Pump;
 use super::replication::Replication;
 use super::stream::Stream;
-use crate::handover::{self, Departure, Outbox};
+use crate::handover::{self, Departure, Outbox, ReplicaPhase};
 use crate::identity::Identity;
 use crate::net::Socket;
 
@@ -83,8 +83,9 @@ pub(crate) struct Moved {
 pub(crate) type Arrivals = mpsc::UnboundedReceiver<Moved>;
 
 /// Who a stream is.
-pub(super) struct Self_<'a> {
+pub(super) struct Who<'a> {
     pub(super) id: StreamId,
+    /// The key that the other end has shown first.
     pub(super) peer: Identity,
     /// For the log.
     pub(super) from: &'a str,
@@ -100,7 +101,7 @@ pub(super) struct Leave {
 }
 
 impl Leave {
-    pub(super) fn of(context: &Context, stream: &Self_<'_>) -> Self {
+    pub(super) fn of(context: &Context, stream: &Who<'_>) -> Self {
         // An other end that does not wait would reset the program.
         let possible = stream.has_program && !context.link.resume.is_zero();
         Self { change: context.change.clone(), possible, asked_before: false }
@@ -126,14 +127,14 @@ impl Leave {
     }
 }
 
-/// Puts the stream into the outbox. `false`: the system gives no descriptor for it.
-pub(super) fn depart(context: &Context, stream: &Self_<'_>, pump: &Pump, outbox: &Outbox) -> bool {
+/// Puts the stream into the outbox. `peer` is the key that was shown last. `false`: the system gives no descriptor for it.
+pub(super) fn depart(context: &Context, stream: &Who<'_>, peer: Identity, pump: &Pump, outbox: &Outbox) -> bool {
     let Ok(socket) = pump.local.as_fd().try_clone_to_owned() else { return false };
     let (numbers, buffers) = pump.stream.standing();
     let state = handover::Stream {
         link: context.link.name.clone(),
         id: stream.id.0,
-        peer: stream.peer.0,
+        peer: peer.0,
         from: stream.from.to_owned(),
         unix: matches!(pump.local, Socket::Unix(_)),
         numbers,
@@ -169,11 +170,10 @@ impl Moved {
 pub(super) fn replication(context: &Context, state: &handover::Stream, who: String) -> Option<Replication> {
     let (link, counters) = (&context.link, &context.counters);
     match &state.replica {
-        Some(replica) => Some(Replication::resumed(link, counters, state.from.clone(), replica, Instant::now())),
-        // Nothing was said yet.
-        None if state.numbers.is_untouched() => {
-            Some(Replication::new(link, counters, state.from.clone(), who))
-        }
+        Some(replica) if !matches!(replica.phase, ReplicaPhase::Greeting) => Some(Replication::resumed(link, counters, state.from.clone(), replica, Instant::now())),
+        // Nothing was said yet that counts.
+        Some(_) => Some(Replication::new(link, counters, state.from.clone(), who)),
+        None if state.numbers.is_untouched() => Some(Replication::new(link, counters, state.from.clone(), who)),
         None => None,
     }
 }

@@ -89,10 +89,10 @@ impl Pump {
     /// Whether all that is known of it can be told to another process now.
     pub(super) fn may_move(&self) -> bool {
         let replica = self.replication.as_ref();
-        let told = self.stream.is_untouched() || !replica.is_some_and(Replication::stands_between);
+        let known = replica.is_some_and(|replica| replica.carried().is_some());
+        let told = self.stream.is_untouched() || known || !replica.is_some_and(Replication::stands_between);
         let policed = self.policed.as_ref();
-        let judged =
-            self.stream.is_untouched() || policed.is_none_or(|policed| policed.is_replica() && self.replica().is_some());
+        let judged = self.stream.is_untouched() || policed.is_none_or(|policed| policed.is_replica() && known);
         told && judged && !self.stream.is_over()
     }
 

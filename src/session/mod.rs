@@ -43,6 +43,7 @@ mod plan;
 mod queued;
 mod recipient;
 mod reading;
+pub(crate) mod rows;
 mod replay;
 mod scripts;
 mod special;

@@ -19,5 +19,8 @@ pub(crate) fn files() -> Vec<std::path::PathBuf> {
     std::iter::once(program).chain(arguments).collect()
 }
 
+/// Who has asked for an upgrade and waits for its outcome: the number of the process that is in charge now, or a sentence.
+pub(crate) type Told = tokio::sync::oneshot::Sender<Result<u32, String>>;
+
 /// Tells the new process which one started it, besides its standard input, which is the talk between the two.
 const FROM: &str = "REDAN_UPGRADE_FROM";

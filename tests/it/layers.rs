@@ -49,7 +49,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 /// Downward and still wrong: these threads must not reach into the data path.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("acceptor", &["backend"]),
-    ("admin", &["backend", "session", "worker"]),
+    // It asks workers through the switchboard of sessions, and nobody else.
+    ("admin", &["backend", "worker"]),
     ("control", &["backend", "session", "worker"]),
     ("drain", &["backend", "session"]),
     ("renewal", &["backend", "session"]),

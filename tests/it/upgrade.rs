@@ -253,6 +253,28 @@ fn a_sandbox_goes_along() {
 }
 
 #[test]
+fn the_command_line_waits_for_the_outcome() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&toml("", "", &[&redis]));
+    wait_for_master(&proxy.address(1));
+    let order = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_redan"));
+        let output = command.args(["upgrade", "--config"]).arg(proxy.file()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), said)
+    };
+    let (done, said) = order();
+    let charge = format!("process {} is in charge now", proxy.in_charge());
+    assert!(done && said.contains(&charge), "{said}\n{}", proxy.said());
+    rewrite(&proxy.file(), |text| text.replace("workers", "wurkers"));
+    // The command line itself may stumble over the file; the process that is asked finds it wrong in any case.
+    let (done, said) = order();
+    assert!(!done, "{said}");
+    assert_eq!(Client::connect(&proxy.address(1)).ask(&["PING"]), "+PONG\r\n");
+    assert_eq!(proxy.successors().len(), 1);
+}
+
+#[test]
 fn the_new_process_obeys_the_new_configuration() {
     let redis = Redis::start();
     let proxy = Proxy::start(&toml("", "", &[&redis]));

@@ -100,9 +100,11 @@ const verdict = (kind, glyph, words) => {
 const showVerdict = (state) => {
   const process = state.process;
   const without = state.groups.filter((group) => group.master === null);
+  const paused = state.groups.filter((group) => (group.paused_seconds_left ?? null) !== null).length;
   const down = state.groups.flatMap((group) => group.nodes).filter((node) => node.state === "down").length;
   if (process.state === "draining") verdict("warn", "◔", "Shutting down");
   else if (without.length > 0) verdict("bad", "■", without.length === 1 ? `${without[0].name}: no master` : `${without.length} groups without a master`);
+  else if (paused > 0) verdict("warn", "‖", "Paused");
   else if (process.problems.length > 0) verdict("bad", "■", "Not ready");
   else if (down > 0) verdict("warn", "▲", `Serving, ${plural(down, "node")} down`);
   else verdict("", "●", "Serving");
@@ -113,9 +115,13 @@ const showVerdict = (state) => {
     const wait = group.held > 0 ? `; ${plural(group.held, "client")} ${group.held === 1 ? "waits" : "wait"}` : "";
     return [`Writes to '${group.name}' are held for ${seconds(group.since_seconds)}${wait}. `, group.reason];
   });
+  for (const group of state.groups.filter((group) => (group.paused_seconds_left ?? null) !== null)) {
+    const wait = `${plural(group.held, "client")} ${group.held === 1 ? "waits" : "wait"}`;
+    alarms.push([`'${group.name}' is paused by the operator, `, `for ${seconds(group.paused_seconds_left)} more at most; ${wait}.`]);
+  }
   process.problems.filter((problem) => !without.some((group) => problem.includes(`'${group.name}'`))).forEach((problem) => alarms.push(["Not ready. ", problem]));
   alarm.hidden = alarms.length === 0;
-  alarm.replaceChildren(...alarms.map(([strong, rest]) => make("div", {}, make("strong", {}, strong), rest.charAt(0).toUpperCase() + rest.slice(1))));
+  alarm.replaceChildren(...alarms.map(([strong, rest]) => make("div", {}, make("strong", {}, strong), strong.endsWith(". ") ? rest.charAt(0).toUpperCase() + rest.slice(1) : rest)));
 };
 
 const figure = (id, name) => {

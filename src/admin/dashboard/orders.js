@@ -36,9 +36,9 @@ export class Orders {
 
   ofNode(element, group, node) {
     element.hidden = !this.unlocked() || node.is_master || node.state === "down";
-    if (element.hidden || element.dataset.drained === String(node.drained ?? false)) return;
-    element.dataset.drained = String(node.drained ?? false);
-    const drained = node.drained === true;
+    if (element.hidden || element.dataset.state === node.state) return;
+    element.dataset.state = node.state;
+    const drained = node.state === "drained";
     element.replaceChildren(
       this.button("Promote", `Make ${node.address} the master of '${group.name}'? Writes wait meanwhile; none is lost.`, `PROMOTE ${node.address} GROUP ${group.name}`),
       drained
@@ -48,12 +48,12 @@ export class Orders {
 
   ofGroup(element, group) {
     element.hidden = !this.unlocked();
-    const paused = group.paused === true;
+    const paused = group.paused_seconds_left !== null && group.paused_seconds_left !== undefined;
     if (element.hidden || element.dataset.paused === String(paused)) return;
     element.dataset.paused = String(paused);
     element.replaceChildren(paused
       ? this.button("Resume", `Let the commands to '${group.name}' go on?`, `RESUME ${group.name}`)
-      : this.button("Pause", `Hold all commands to '${group.name}' until it is resumed? Clients wait and stay connected.`, `PAUSE ${group.name}`));
+      : this.button("Pause", `Hold all commands to '${group.name}' for a minute, or until it is resumed? Clients wait and stay connected.`, `PAUSE ${group.name}`));
   }
 
   button(name, question, order) {

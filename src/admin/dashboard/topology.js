@@ -56,7 +56,7 @@ export class Topology {
       say(row.children[1], name);
       say(row.children[2], where);
     });
-    this.hub.classList.toggle("held", group.master === null);
+    this.hub.classList.toggle("held", group.master === null || isPaused(group));
     say(this.waits, group.held > 0 ? `${plural(group.held, "client")} ${group.held === 1 ? "waits" : "wait"}` : "");
     this.waits.hidden = group.held === 0;
   }
@@ -78,7 +78,7 @@ export class Topology {
 
   fill(card, node, perSecond) {
     const silent = node.state === "down";
-    const unread = node.state === "unreadable";
+    const unread = node.state === "unreadable" || node.state === "drained";
     card.node = node;
     say(card.address, node.address);
     card.address.title = node.address;
@@ -89,7 +89,7 @@ export class Topology {
     if (perSecond !== null) card.spark.add(perSecond);
     card.rate.replaceChildren(perSecond === null ? "–" : rate(perSecond), make("small", {}, " /s"));
     const facts = [];
-    if (node.problem) facts.push(make("span", { class: "why" }, (silent ? "" : "no reads: ") + node.problem));
+    if (node.problem) facts.push(make("span", { class: "why" }, (silent || node.state === "drained" ? "" : "no reads: ") + node.problem));
     else if (!node.is_master && node.role === "replica") facts.push(behind(node));
     if (!silent) {
       facts.push(node.version ? `${node.server} ${node.version}` : node.server);
@@ -233,6 +233,8 @@ export class Topology {
   }
 }
 
+const isPaused = (group) => (group.paused_seconds_left ?? null) !== null;
+
 const mark = () => {
   const svg = draw("svg", { class: "mark", viewBox: "0 0 24 24", "aria-hidden": "true" });
   svg.append(draw("path", { d: "M3 17 12 5l9 12" }), draw("path", { d: "M3 21 12 13l9 8", class: "faint" }));
@@ -243,7 +245,7 @@ const roleWords = (node) => {
   if (node.state === "down") return "✕ no answer";
   if (node.is_master) return "● master";
   if (node.role === "master") return "○ says master";
-  if (node.drained) return "○ drained";
+  if (node.state === "drained") return "◌ drained";
   if (node.role === "replica") return node.state === "unreadable" ? "○ replica, not read" : "○ replica";
   return "○ unknown";
 };

@@ -54,6 +54,7 @@ fn group(state: &AdminState, index: usize, config: &Group, snapshot: &Snapshot) 
         reason: snapshot.reason.to_string(),
         clients: 0,
         held: 0,
+        paused_seconds_left: state.paused[index].left(state.started).map(|left| left.as_secs_f64()),
         sentinels,
         nodes: snapshot.nodes.iter().map(|node| self::node(state, index, config, snapshot, node)).collect(),
     }
@@ -70,12 +71,14 @@ fn node(state: &AdminState, group: usize, config: &Group, snapshot: &Snapshot, n
         (None, _) if node.role == Role::Unknown => ("down", node.readable.as_ref().err().map(ToString::to_string)),
         (None, _) if is_master => ("master", None),
         (None, Ok(())) => ("ok", None),
+        (None, Err(why)) if node.is_drained() => ("drained", Some(why.to_string())),
         (None, Err(why)) => ("unreadable", Some(why.to_string())),
     };
     NodeReport {
         address: node.address.to_string(),
         role: role(node.role),
         is_master,
+        drained: node.is_drained(),
         state,
         problem,
         replicates: node.parent.and_then(|id| snapshot.node(id)).map(|parent| parent.address.to_string()),

@@ -12,6 +12,9 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
     let config = Config {
         workers: 1,
         admin: None,
+        admin_socket: crate::config::AdminSocket::Off,
+        admin_password: None,
+        settings: Default::default(),
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
         upgrade_timeout: Duration::from_secs(1),

@@ -12,7 +12,7 @@ mod view;
 mod words;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,10 +20,11 @@ use std::time::Duration;
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::promote::with_admin;
+use super::{DEFECT, UNAVAILABLE, WRONG_CONFIGURATION, with_config};
 use feed::News;
 use model::{Key, Model};
 
@@ -50,26 +51,60 @@ const KEYS: Duration = Duration::from_millis(40);
 const PAGE: usize = 10;
 
 pub(super) fn run(arguments: &Top) -> ExitCode {
-    with_admin(&arguments.config, arguments.admin, |admin| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // Before the terminal is changed: an address where nothing listens is told in the ordinary way.
-        let (news, stream) = mpsc::channel(16);
-        let first = runtime.block_on(async {
-            tokio::spawn(feed::follow(admin, news));
-            let mut stream = stream;
-            (stream.recv().await, stream)
-        });
-        let (first, stream) = match first {
-            (Some(News::Lost(why)), _) => return Err(io::Error::other(why)),
-            (Some(first), stream) => (first, stream),
-            (None, _) => return Ok(false),
-        };
-        // From here on a panic puts the terminal back too.
-        let mut terminal = ratatui::try_init()?;
-        let shown = runtime.block_on(show(&mut terminal, admin, first, stream));
-        ratatui::try_restore()?;
-        shown.map(|()| true)
+    if let Some(admin) = arguments.admin {
+        return watch(admin);
+    }
+    with_config(&arguments.config, |config| match config.admin {
+        Some(admin) => watch(admin),
+        None => {
+            let file = arguments.config.display();
+            eprintln!("{file} has no `admin` address, by which the running Redan could be watched: add it");
+            ExitCode::from(WRONG_CONFIGURATION)
+        }
     })
+}
+
+fn watch(mut admin: SocketAddr) -> ExitCode {
+    if admin.ip().is_unspecified() {
+        // It listens everywhere, so also here.
+        admin.set_ip(if admin.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the system refuses an event loop: {error}");
+            return ExitCode::from(DEFECT);
+        }
+    };
+    runtime.block_on(async {
+        let (news, mut stream) = mpsc::channel(16);
+        tokio::spawn(feed::follow(admin, news));
+        // Before the terminal is changed: an address where nothing listens is told in the ordinary way.
+        let first = match stream.recv().await {
+            Some(News::Lost(why)) => {
+                eprintln!("the Redan at {admin} cannot be watched: {why}");
+                return ExitCode::from(UNAVAILABLE);
+            }
+            Some(first) => first,
+            None => return ExitCode::from(DEFECT),
+        };
+        match on_screen(admin, first, stream).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the terminal cannot be used: {error}");
+                ExitCode::from(UNAVAILABLE)
+            }
+        }
+    })
+}
+
+/// The terminal is the page's, and put back as it was.
+async fn on_screen(admin: SocketAddr, first: News, stream: mpsc::Receiver<News>) -> io::Result<()> {
+    // From here on a panic puts it back too.
+    let mut terminal = ratatui::try_init()?;
+    let shown = show(&mut terminal, admin, first, stream).await;
+    ratatui::try_restore()?;
+    shown
 }
 
 async fn show(

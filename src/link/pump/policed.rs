@@ -71,9 +71,9 @@ impl Policed {
     }
 
     /// Of a stream that has come from another process: nothing was said yet, or it is a replica's.
-    pub(in crate::link) fn resumed(refusals: &Arc<Refusals>, whom: &str, is_replica: bool) -> Box<Self> {
+    pub(in crate::link) fn resumed(refusals: &Arc<Refusals>, whom: &str, is_untouched: bool) -> Box<Self> {
         let mut policed = Self::new(refusals, whom);
-        if is_replica {
+        if !is_untouched {
             policed.talk.become_replica();
         }
         policed

@@ -1,6 +1,6 @@
 //! What is known of a replica's connection, for another process that goes on with it; and the same there.
 //!
-//! Only behind the beginning of the data: what is said before that is not carried. It must never carry what it knows in part.
+//! Only behind the beginning of the data, or before anything was said that counts: what is said in between is not carried. It must never carry what it knows in part.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,8 @@ use crate::link::desk::Begin;
 
 impl Replication {
     pub(in crate::link) fn carried(&self) -> Option<Replica> {
-        if self.handshake.channel() != Channel::Main {
+        let idle = self.to_master.is_empty() && self.to_replica.is_empty();
+        if self.handshake.channel() != Channel::Main || !idle {
             return None;
         }
         let phase = match &self.phase {
@@ -32,6 +33,7 @@ impl Replication {
                 let (offset, backlog) = lag.standing();
                 ReplicaPhase::Stream { offset, backlog }
             }
+            Phase::Greeting if self.owed == 0 && self.handshake.is_fresh() => ReplicaPhase::Greeting,
             _ => return None,
         };
         let name = self.handshake.name(&self.who);
@@ -51,6 +53,7 @@ impl Replication {
             resumed.desk().follows(replica.name.clone(), history.clone());
         }
         resumed.phase = match &replica.phase {
+            ReplicaPhase::Greeting => Phase::Greeting,
             ReplicaPhase::Stream { offset, backlog } => {
                 Phase::Stream(Lag::new(Arc::clone(&resumed.progress), *offset, *backlog, now), None)
             }

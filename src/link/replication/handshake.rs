@@ -81,6 +81,11 @@ impl Handshake {
         }
     }
 
+    /// Nothing was said that another one would have to know.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.held.is_empty() && self.address.is_none() && self.port.is_none() && self.channel == Channel::Main
+    }
+
     pub(super) fn channel(&self) -> Channel {
         self.channel
     }
