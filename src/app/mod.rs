@@ -12,10 +12,10 @@ mod upgraded;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
@@ -172,8 +172,9 @@ struct Prepared {
 
 fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartError> {
     let mut kept = Vec::new();
-    let mut listen =
-        |name: &str, bind: &Bind, failed: &dyn Fn(BindError) -> StartError| listen(&mut inherited, &mut kept, name, bind, failed);
+    let mut listen = |name: &str, bind: &Bind, failed: &dyn Fn(BindError) -> StartError| {
+        listen(&mut inherited, &mut kept, name, bind, failed)
+    };
     let door = |listener: &Arc<Listener>| {
         let tls = listener.tls.as_ref().map(server::load).transpose();
         let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
@@ -202,7 +203,9 @@ fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartE
     let bind = |at: &Bind| listen("admin_socket", at, &StartError::BindAdminSocket);
     let admin_socket = orders::bind(&config.admin_socket, bind)?;
     for socket in inherited.rest() {
-        tracing::warn!("closed a socket that was given to this process: {socket} is the `bind` or the name of nothing here");
+        tracing::warn!(
+            "closed a socket that was given to this process: {socket} is the `bind` or the name of nothing here"
+        );
     }
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
@@ -220,7 +223,8 @@ fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartE
 fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartError> {
     let Beginning { renew, upgrade, inherited, open, settled, sandboxed } = beginning;
     let config = Arc::new(config);
-    let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, resident } = prepare(&config, inherited)?;
+    let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, resident } =
+        prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));

@@ -11,8 +11,8 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::thread::vital;
 use super::orders::Taker;
+use super::thread::vital;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
 use crate::admin::{self, AdminState};

@@ -58,7 +58,10 @@ impl Beginning {
         let alone = predecessor.is_none();
         let ((open_sender, open), (settled_sender, settled)) = (watch::channel(alone), watch::channel(alone));
         let sandboxed = predecessor.is_some_and(Predecessor::is_sandboxed);
-        (Self { renew, upgrade, inherited, open, settled, sandboxed }, Teller { open: open_sender, settled: settled_sender })
+        (
+            Self { renew, upgrade, inherited, open, settled, sandboxed },
+            Teller { open: open_sender, settled: settled_sender },
+        )
     }
 }
 
@@ -158,7 +161,9 @@ fn inherit(mut predecessor: Predecessor, heir: Heir, teller: &Teller) {
     stir();
     teller.settled.send_replace(true);
     match ended {
-        Ok(()) => tracing::info!("process {id} has ended; it handed over {clients} clients and {streams} connections of links"),
+        Ok(()) => tracing::info!(
+            "process {id} has ended; it handed over {clients} clients and {streams} connections of links"
+        ),
         Err(error) => tracing::error!("the talk with process {id} broke: {error}"),
     }
 }

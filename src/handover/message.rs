@@ -165,5 +165,8 @@ pub(crate) enum ReplicaPhase {
         begins: Option<(String, u64)>,
         backlog: u64,
     },
-    Stream { offset: u64, backlog: u64 },
+    Stream {
+        offset: u64,
+        backlog: u64,
+    },
 }

@@ -27,7 +27,11 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(sender: Sender<Departure>, ready: Ready) -> Self {
         let Ready { listeners, links } = ready;
-        Self { sender, listeners: Arc::new(listeners.into_iter().collect()), links: Arc::new(links.into_iter().collect()) }
+        Self {
+            sender,
+            listeners: Arc::new(listeners.into_iter().collect()),
+            links: Arc::new(links.into_iter().collect()),
+        }
     }
 
     /// Whether the next process takes clients of this listener.

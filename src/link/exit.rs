@@ -262,7 +262,9 @@ impl Exit {
                 let replication = moving::replication(context, &state, short(&peer));
                 let mut pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
                 let refusals = exit.refusals.as_ref();
-                pump.police(refusals.map(|refusals| Policed::resumed(refusals, &state.from, state.numbers.is_untouched())));
+                pump.police(
+                    refusals.map(|refusals| Policed::resumed(refusals, &state.from, state.numbers.is_untouched())),
+                );
                 let stream = Who { id, peer, from: &state.from, has_program: true };
                 life::live(context, pump, None, Called(calls), guest, stream).await;
             })

@@ -170,7 +170,9 @@ impl Moved {
 pub(super) fn replication(context: &Context, state: &handover::Stream, who: String) -> Option<Replication> {
     let (link, counters) = (&context.link, &context.counters);
     match &state.replica {
-        Some(replica) if !matches!(replica.phase, ReplicaPhase::Greeting) => Some(Replication::resumed(link, counters, state.from.clone(), replica, Instant::now())),
+        Some(replica) if !matches!(replica.phase, ReplicaPhase::Greeting) => {
+            Some(Replication::resumed(link, counters, state.from.clone(), replica, Instant::now()))
+        }
         // Nothing was said yet that counts.
         Some(_) => Some(Replication::new(link, counters, state.from.clone(), who)),
         None if state.numbers.is_untouched() => Some(Replication::new(link, counters, state.from.clone(), who)),

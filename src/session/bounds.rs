@@ -35,8 +35,10 @@ impl Session {
         // Nothing is lost with a watch: its client begins again elsewhere, as it does when a watched key has changed.
         let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
         let workspace = &self.context.workspace;
-        let waits_for_client =
-            matches!(inner.mode, Mode::Plain) && workspace.patient.get() && inner.owes_nothing() && inner.output.is_empty();
+        let waits_for_client = matches!(inner.mode, Mode::Plain)
+            && workspace.patient.get()
+            && inner.owes_nothing()
+            && inner.output.is_empty();
         if quiet
             && workspace.draining.get()
             && (inner.mode.only_watches() || waits_for_client)

@@ -71,9 +71,11 @@ impl Plan {
     /// Starts the new process and waits until it is ready. Dropped before that, or failed, it leaves nothing behind.
     pub(crate) async fn start(&self) -> Result<Successor, String> {
         if std::process::id() == 1 {
-            return Err("Redan is process 1 here, whose end is the end of the container: replace the container, or start \
+            return Err(
+                "Redan is process 1 here, whose end is the end of the container: replace the container, or start \
                         Redan under an init (docker run --init)"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let (program, arguments) = program().map_err(|error| format!("its own program is not found: {error}"))?;
         tracing::info!("upgrade: starting {}", program.display());
@@ -96,7 +98,8 @@ impl Plan {
         };
         let limit = self.patience;
         let said = tokio::time::timeout(limit, talk).await;
-        let said = said.map_err(|_| format!("the new process was not ready within {limit:?}, the `upgrade_timeout`"))?;
+        let said =
+            said.map_err(|_| format!("the new process was not ready within {limit:?}, the `upgrade_timeout`"))?;
         match said.map_err(|_| "a defect of Redan, please report it".to_owned())? {
             Ok(Message::Ready(ready)) => Ok(Successor { child, channel, ready }),
             Ok(Message::Failed { why }) => Err(format!("the new process says: {why}")),

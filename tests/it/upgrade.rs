@@ -245,7 +245,9 @@ fn a_sandbox_goes_along() {
     let elsewhere = tempfile::tempdir().expect("a folder");
     let users = elsewhere.path().join("users.toml");
     std::fs::write(&users, "[[user]]\nname = \"ann\"\n").expect("writable");
-    rewrite(&proxy.file(), |text| text.replace("sandbox = \"on\"", "").replace("name = \"app\"", &format!("name = \"app\"\nusers = {users:?}")));
+    rewrite(&proxy.file(), |text| {
+        text.replace("sandbox = \"on\"", "").replace("name = \"app\"", &format!("name = \"app\"\nusers = {users:?}"))
+    });
     proxy.signal("USR2");
     wait_for(&proxy, "the upgrade is given up");
     assert!(proxy.said().contains("users.toml cannot be read: Permission denied"), "{}", proxy.said());

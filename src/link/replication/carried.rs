@@ -1,6 +1,7 @@
 //! What is known of a replica's connection, for another process that goes on with it; and the same there.
 //!
-//! Only behind the beginning of the data, or before anything was said that counts: what is said in between is not carried. It must never carry what it knows in part.
+//! Only behind the beginning of the data, or before anything was said that counts: what is said in between is not carried. It must
+//! never carry what it knows in part.
 
 use std::sync::Arc;
 use std::time::Instant;

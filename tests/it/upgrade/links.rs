@@ -127,5 +127,9 @@ fn clients_over_a_link_go_on_as_well() {
     }
     number += 1;
     assert_eq!(silent.ask(&["INCR", "key"]), format!(":{number}\r\n"));
-    assert!(scene.entry.said().contains("handed over 0 clients and 21 connections over links"), "{}", scene.entry.said());
+    assert!(
+        scene.entry.said().contains("handed over 0 clients and 21 connections over links"),
+        "{}",
+        scene.entry.said()
+    );
 }

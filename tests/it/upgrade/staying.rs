@@ -72,8 +72,11 @@ fn ask(client: &mut TlsStream, command: &str) -> Option<String> {
 #[test]
 fn clients_over_tls_lose_no_command() {
     let (redis, certs) = (Redis::start(), Certs::make());
-    let listener =
-        format!("tls = {{ cert = {:?}, key = {:?} }}", certs.cert().display().to_string(), certs.key().display().to_string());
+    let listener = format!(
+        "tls = {{ cert = {:?}, key = {:?} }}",
+        certs.cert().display().to_string(),
+        certs.key().display().to_string()
+    );
     let proxy = Proxy::start(&toml("drain_timeout = \"4s\"", &listener, &[&redis]));
     let address = proxy.address(1);
     let trust = TlsClient::new(&certs, None);
