@@ -151,8 +151,10 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
             }
         };
         tracing::debug!("bound {listeners:?}, admin {admin:?} and {admin_socket:?}");
-        if let Some(predecessor) = predecessor {
-            upgraded::take_over(predecessor, heir, teller, &mut signals).await?;
+        match predecessor {
+            Some(predecessor) => upgraded::take_over(predecessor, heir, teller, &mut signals).await?,
+            // By that links know that nothing will come of another process.
+            None => drop(heir),
         }
         Ok(drain::until_ended(running, signals).await)
     })
