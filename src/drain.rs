@@ -1,4 +1,5 @@
-//! The end of the process: a signal, no new clients, time for the others to finish, then the end in any case.
+//! The end of the process: a signal, no new clients, time for the others to finish, then the end in any case. Or another
+//! process takes its place, and its clients with it.
 //!
 //! Called by `app` on the main thread, which does nothing else. Control goes on meanwhile, because a failover during a
 //! drain must not cost answers. Nothing in here may wait without a limit.
@@ -10,12 +11,18 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
+use crate::link::Fate;
 use crate::notify;
+use crate::upgrade::{Leaving, Plan, Told};
 use crate::worker::{Mailbox, Seats};
 
 /// A worker closes its sessions in milliseconds. One that does not answer for so long is stuck, and ends with the process.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether anything still comes over links, once they are all that is left.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a drain needs of a running process.
 pub(crate) struct Running {
@@ -27,10 +34,20 @@ pub(crate) struct Running {
     pub(crate) workers: Vec<Mailbox>,
     /// One message from each worker when it ends: how many sessions it cut off.
     pub(crate) workers_ended: mpsc::UnboundedReceiver<usize>,
+    /// Workers that have not.
+    pub(crate) working: usize,
     pub(crate) seats: Arc<Seats>,
-    /// Turned true when nobody needs the links any more.
-    pub(crate) links: watch::Sender<bool>,
+    pub(crate) links: watch::Sender<Fate>,
+    /// Connections over links.
+    pub(crate) linked: Box<dyn Fn() -> u64>,
     pub(crate) shutdown_timeout: Duration,
+    /// The same where another process has taken the place.
+    pub(crate) drain_timeout: Duration,
+    pub(crate) plan: Plan,
+    /// Closes the admin endpoint, when dropped.
+    pub(crate) admin: Option<watch::Sender<()>>,
+    /// True when the process that this one has replaced, if any, has nothing left to hand over.
+    pub(crate) settled: watch::Receiver<bool>,
 }
 
 /// A request to end.
@@ -57,32 +74,45 @@ impl Signal {
     }
 }
 
+/// What a signal asks for.
+enum Request {
+    End(Signal),
+    /// By a signal, or by somebody who waits for the outcome.
+    Upgrade(Option<Told>),
+}
+
 /// The signals of the process. From its making on they no longer kill.
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    upgrade: tokio::signal::unix::Signal,
     /// Told of SIGHUP.
     renew: Arc<Notify>,
+    /// Whoever asks for an upgrade in another way.
+    asked: mpsc::UnboundedReceiver<Told>,
 }
 
 impl Signals {
     /// Must be called on a runtime.
-    pub(crate) fn new(renew: Arc<Notify>) -> io::Result<Self> {
+    pub(crate) fn new(renew: Arc<Notify>, asked: mpsc::UnboundedReceiver<Told>) -> io::Result<Self> {
         Ok(Self {
             renew,
+            asked,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// The next request to end.
-    pub(crate) async fn next(&mut self) -> Signal {
+    async fn next(&mut self) -> Request {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return Signal::Terminate,
-                _ = self.interrupt.recv() => return Signal::Interrupt,
+                _ = self.terminate.recv() => return Request::End(Signal::Terminate),
+                _ = self.interrupt.recv() => return Request::End(Signal::Interrupt),
+                _ = self.upgrade.recv() => return Request::Upgrade(None),
+                Some(told) = self.asked.recv() => return Request::Upgrade(Some(told)),
                 _ = self.hangup.recv() => {
                     // The end of it is told by whoever reads the files.
                     notify::reading_anew();
@@ -91,11 +121,32 @@ impl Signals {
             }
         }
     }
+
+    /// The next request to end. Others are answered with `why` they are not followed.
+    pub(crate) async fn end(&mut self, why: &str) -> Signal {
+        loop {
+            match self.next().await {
+                Request::End(signal) => return signal,
+                Request::Upgrade(None) => tracing::info!("SIGUSR2: {why}"),
+                // Whoever does not wait any more does not need it.
+                Request::Upgrade(Some(told)) => drop(told.send(Err(why.to_owned()))),
+            }
+        }
+    }
 }
 
 /// Waits for a signal, ends what runs, returns the exit code of the process.
-pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
-    let first = signals.next().await;
+pub(crate) async fn until_ended(mut running: Running, mut signals: Signals) -> u8 {
+    let first = loop {
+        match signals.next().await {
+            Request::End(signal) => break signal,
+            Request::Upgrade(told) => match replace(&mut running, &mut signals, told).await {
+                Ok(leaving) => return leave(running, signals, leaving).await,
+                Err(Stays::Refused) => {}
+                Err(Stays::Ends(signal)) => break signal,
+            },
+        }
+    };
     notify::stopping();
     let limit = running.shutdown_timeout.as_secs_f64();
     let clients = running.seats.taken();
@@ -106,10 +157,7 @@ pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
     let seats = Arc::clone(&running.seats);
     tokio::select! {
         biased;
-        second = signals.next() => {
-            tracing::warn!("{}: stopped at once, with {} clients cut off", second.name(), seats.taken());
-            second.exit_code()
-        }
+        second = signals.end("this process is ending") => cut_off(second, &seats),
         closed = drain(running) => {
             match closed {
                 0 => tracing::info!("stopped; every client had finished"),
@@ -120,42 +168,163 @@ pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
     }
 }
 
+fn cut_off(signal: Signal, seats: &Seats) -> u8 {
+    tracing::warn!("{}: stopped at once, with {} clients cut off", signal.name(), seats.taken());
+    signal.exit_code()
+}
+
+/// Why the process was not replaced.
+enum Stays {
+    /// And goes on.
+    Refused,
+    Ends(Signal),
+}
+
+/// Starts another process, until that is in charge.
+async fn replace(running: &mut Running, signals: &mut Signals, told: Option<Told>) -> Result<Leaving, Stays> {
+    if !*running.settled.borrow() {
+        tracing::info!("upgrade: it begins when the process before this one has handed over its last client");
+        tokio::select! {
+            // Whoever sends it keeps it for as long as the process lives.
+            _ = running.settled.wait_for(|settled| *settled) => {}
+            signal = signals.end("an upgrade is waiting already") => return Err(Stays::Ends(signal)),
+        }
+    }
+    let started = tokio::select! {
+        started = running.plan.start() => started,
+        signal = signals.end("an upgrade is under way already") => {
+            tracing::info!("{}: the upgrade is given up, its process is killed", signal.name());
+            return Err(Stays::Ends(signal));
+        }
+    };
+    let begun = started.and_then(|successor| successor.begin(&running.plan));
+    if let Some(told) = told {
+        // As in `Signals::end`.
+        let _ = told.send(begun.as_ref().map(|leaving| leaving.successor).map_err(Clone::clone));
+    }
+    begun.map_err(|why| {
+        tracing::error!("the upgrade is given up, and this process goes on as before: {why}");
+        Stays::Refused
+    })
+}
+
+/// Hands over whoever can be handed over, and lets the others finish.
+async fn leave(mut running: Running, mut signals: Signals, leaving: Leaving) -> u8 {
+    let (successor, limit) = (leaving.successor, running.drain_timeout);
+    let (clients, streams) = (running.seats.taken(), (running.linked)());
+    tracing::info!(
+        "upgrade: process {successor} is in charge; {clients} clients and {streams} connections over links are handed over, or may \
+         finish here within {:.1} s",
+        limit.as_secs_f64()
+    );
+    let seats = Arc::clone(&running.seats);
+    let left = async {
+        let until = Instant::now() + limit;
+        let closed = hand_over(&mut running, &leaving, limit).await;
+        while (running.linked)() > 0 && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+        let cut = (running.linked)();
+        end_links(&running, true).await;
+        (closed, cut, leaving.end().await)
+    };
+    tokio::select! {
+        biased;
+        signal = signals.end("this process has been replaced and is ending; ask the one that is in charge") => {
+            cut_off(signal, &seats)
+        }
+        (closed, cut, (clients, streams, trouble)) = left => {
+            let handed = format!("handed over {clients} clients and {streams} connections over links");
+            if let Err(error) = trouble {
+                tracing::error!("process {successor} broke off the talk ({error}): some clients were closed instead");
+            }
+            match closed + usize::try_from(cut).unwrap_or(usize::MAX) {
+                0 => tracing::info!("replaced: {handed}, all others had finished"),
+                _ => tracing::warn!("replaced: {handed}, closed {closed} clients and {cut} connections that had not finished"),
+            }
+            0
+        }
+    }
+}
+
+/// Returns how many sessions were cut off.
+async fn hand_over(running: &mut Running, leaving: &Leaving, limit: Duration) -> usize {
+    stop_accepting(running).await;
+    let _ = running.links.send(Fate::Moves(leaving.outbox.clone()));
+    for worker in &running.workers {
+        worker.hand_over(leaving.outbox.clone());
+    }
+    // Whoever has asked for this is still to be answered.
+    tokio::time::sleep(LOOK).await;
+    drop(running.admin.take());
+    // In the first half clients that stay are closed when they have been silent for a moment, in the second between two commands.
+    let patience = limit / 2;
+    match wait_for_workers(running, patience).await {
+        Ok(closed) => closed,
+        Err(so_far) => {
+            for worker in &running.workers {
+                worker.drain();
+            }
+            so_far + end_workers(running, limit.saturating_sub(patience)).await
+        }
+    }
+}
+
 /// Ends what runs; returns how many sessions were cut off.
 pub(crate) async fn drain(mut running: Running) -> usize {
-    let closed = end_sessions(&mut running).await;
+    stop_accepting(&mut running).await;
+    for worker in &running.workers {
+        worker.drain();
+    }
+    let limit = running.shutdown_timeout;
+    let closed = end_workers(&mut running, limit).await;
     // Links last: sessions may be using them. Those at the other ends learn of it instead of waiting for this one.
-    let _ = running.links.send(true);
-    let _ = tokio::time::timeout(LAST_WORDS, running.links.closed()).await;
+    end_links(&running, false).await;
     closed
 }
 
-async fn end_sessions(running: &mut Running) -> usize {
+async fn stop_accepting(running: &mut Running) {
     running.draining.store(true, Relaxed);
     // Each of the two fails only when the acceptor has ended already, which is what they are for.
     if let Some(stop) = running.stop_accepting.take() {
         let _ = stop.send(());
     }
     let _ = (&mut running.accepting_ended).await;
-    for worker in &running.workers {
-        worker.drain();
-    }
-    let mut working = running.workers.len();
+}
+
+async fn end_links(running: &Running, replaced: bool) {
+    let _ = running.links.send(Fate::Ends { replaced });
+    let _ = tokio::time::timeout(LAST_WORDS, running.links.closed()).await;
+}
+
+/// Until all have ended, or `limit`; how many sessions those that ended cut off. Those that ended are forgotten.
+async fn wait_for_workers(running: &mut Running, limit: Duration) -> Result<usize, usize> {
     let mut closed = 0;
-    let limits = [running.shutdown_timeout, LAST_WORDS];
-    for limit in limits {
-        let all_ended = async {
-            while working > 0 {
-                closed += running.workers_ended.recv().await.unwrap_or_default();
-                working -= 1;
-            }
-        };
-        if tokio::time::timeout(limit, all_ended).await.is_ok() {
-            return closed;
+    let all_ended = async {
+        while running.working > 0 {
+            closed += running.workers_ended.recv().await.unwrap_or_default();
+            running.working -= 1;
+        }
+    };
+    match tokio::time::timeout(limit, all_ended).await {
+        Ok(()) => Ok(closed),
+        Err(_) => Err(closed),
+    }
+}
+
+/// The same, and stops them then.
+async fn end_workers(running: &mut Running, limit: Duration) -> usize {
+    let mut closed = 0;
+    for limit in [limit, LAST_WORDS] {
+        match wait_for_workers(running, limit).await {
+            Ok(more) => return closed + more,
+            Err(more) => closed += more,
         }
         for worker in &running.workers {
             worker.stop();
         }
     }
+    let working = running.working;
     tracing::error!("{working} workers did not stop within {LAST_WORDS:?}: a defect of Redan");
     closed
 }

@@ -26,6 +26,7 @@ mod chronicle;
 mod memory;
 mod net;
 mod notify;
+mod handover;
 mod tls;
 mod link;
 mod transport;
@@ -36,6 +37,7 @@ mod worker;
 mod acceptor;
 // Around it.
 mod renewal;
+mod upgrade;
 mod control;
 mod admin;
 mod drain;

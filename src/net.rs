@@ -7,6 +7,7 @@ mod socket;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -110,9 +111,9 @@ pub(crate) fn tune_link(stream: &TcpStream, dead_after: Duration) -> io::Result<
 
 /// What a client's connection gets. `after` is the listener's `tcp_keepalive`; further questions come after a third of it,
 /// as Redis has it.
-pub(crate) fn tune_client(stream: &TcpStream, after: Option<Duration>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+pub(crate) fn tune_client(stream: &impl AsFd, after: Option<Duration>) -> io::Result<()> {
     let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
     match after {
         None => socket.set_keepalive(false)?,
         // Systems count in whole seconds.
@@ -132,6 +133,25 @@ fn keepalive(idle: Duration, interval: Duration) -> TcpKeepalive {
 pub(crate) enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Listening {
+    /// A second handle of the same socket, which goes on listening as long as either lives.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What the service manager is told: ready, reading files anew, ending, and still alive, as sd_notify(3) has it.
 //!
-//! Used by `app`, `drain` and `renewal`; a few messages in a process's life, and nothing where no service manager asks for
+//! Used by `app`, `drain`, `upgrade` and `renewal`; a few messages in a process's life, and nothing where no service manager asks for
 //! them. It must never fail the process: a manager that cannot be told is one line of the log.
 
 use std::env;
@@ -24,6 +24,12 @@ pub(crate) fn reading_anew() {
 
 pub(crate) fn stopping() {
     tell("STOPPING=1\nSTATUS=No new clients; the others may finish");
+}
+
+/// Another process is the service's main one from now on. Must be said by the one that was it before: `NotifyAccess=main` believes
+/// no other.
+pub(crate) fn main_process(id: u32) {
+    tell(&format!("MAINPID={id}"));
 }
 
 /// Whoever says it in every interval of `watchdog` is not restarted.

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::CertificateDer;
@@ -89,6 +89,21 @@ impl Stream {
             Socket::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
             Socket::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Both),
         };
+    }
+
+    /// Without TLS, whose state belongs to this process.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// A second handle of the socket.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Says that nothing more will be written; reading goes on.
+    pub(crate) fn end(&self) -> io::Result<()> {
+        self.socket.end()
     }
 
     /// As the system numbers it.

@@ -3,6 +3,7 @@
 //! Runs on a thread of its own, so that a storm of new clients delays neither commands nor probes. It must never read
 //! from a client or wait for one.
 
+mod adopter;
 pub(crate) mod descriptors;
 
 use std::cell::Cell;
@@ -11,13 +12,15 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 
+pub(crate) use self::adopter::Adopter;
 use crate::config::{Bind, Listener};
 use crate::memory::Memory;
 use crate::metrics::AcceptorCounters;
@@ -46,6 +49,10 @@ pub(crate) struct Setup {
     pub(crate) memory: Arc<Memory>,
     /// Set once every listener accepts.
     pub(crate) listening: Arc<AtomicBool>,
+    /// What CLIENT ID answers the next client.
+    pub(crate) next_id: Arc<AtomicU64>,
+    /// Nobody is accepted before this is true: another process may still be in charge.
+    pub(crate) open: watch::Receiver<bool>,
 }
 
 /// A bound listener, in the order of `Config::listeners`.
@@ -59,11 +66,20 @@ pub(crate) struct Entrance {
 pub(crate) fn run(setup: Setup, stop: impl Future<Output = ()>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        let Setup { entrances, workers, seats, counters, memory, listening } = setup;
-        let (last, next_id, tickets) = (Cell::new(0), Cell::new(1), Tickets::default());
+        let Setup { entrances, workers, seats, counters, memory, listening, next_id, mut open } = setup;
+        tokio::pin!(stop);
+        tokio::select! {
+            () = &mut stop => return Ok(()),
+            opened = open.wait_for(|open| *open) => {
+                if opened.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        let (last, tickets) = (Cell::new(0), Tickets::default());
         let desk = Rc::new(Desk { workers, seats, counters, memory, tickets, last, next_id });
         for (index, entrance) in entrances.into_iter().enumerate() {
-            open(index, entrance, Rc::clone(&desk))?;
+            begin(index, entrance, Rc::clone(&desk))?;
         }
         listening.store(true, Relaxed);
         stop.await;
@@ -72,7 +88,7 @@ pub(crate) fn run(setup: Setup, stop: impl Future<Output = ()>) -> io::Result<()
 }
 
 /// Starts to accept on one listener, and says so: from here on a client gets through.
-fn open(index: usize, entrance: Entrance, desk: Rc<Desk>) -> io::Result<()> {
+fn begin(index: usize, entrance: Entrance, desk: Rc<Desk>) -> io::Result<()> {
     let Entrance { socket, listener, group } = entrance;
     let (name, kind) = (&listener.name, if listener.tls.is_some() { "TLS" } else { "plaintext" });
     match socket {
@@ -117,7 +133,7 @@ struct Desk {
     tickets: Tickets,
     /// The worker that got the last socket.
     last: Cell<usize>,
-    next_id: Cell<u64>,
+    next_id: Arc<AtomicU64>,
 }
 
 /// One listener's rules.
@@ -217,10 +233,10 @@ impl Gate {
         let loads = (0..desk.workers.len()).map(|worker| desk.seats.of_worker(worker)).collect::<Vec<_>>();
         let worker = least_loaded(&loads, desk.last.get());
         desk.last.set(worker);
-        let id = desk.next_id.replace(desk.next_id.get() + 1);
+        let id = desk.next_id.fetch_add(1, Relaxed);
         let source = self.listener.max_clients_per_source.map(|_| source);
         let seat = desk.seats.take(self.index, worker, source);
-        desk.workers[worker].accepted(Arrival { id, socket, peer, listener: self.index, seat });
+        desk.workers[worker].accepted(Arrival { id, socket, peer, listener: self.index, seat, was: None });
     }
 
     async fn failed(&self, error: &io::Error) {

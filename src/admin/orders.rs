@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::resp::value::Value;
+use crate::upgrade::Told;
 
 /// A wish, on its way to control.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Orders {
     /// What SIGHUP does.
     pub(crate) reload: Arc<Notify>,
     pub(crate) level: SetLevel,
+    /// What SIGUSR2 does.
+    pub(crate) upgrade: mpsc::UnboundedSender<Told>,
 }
 
 impl fmt::Debug for Orders {

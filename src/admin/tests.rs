@@ -278,6 +278,7 @@ fn orders(promote: impl Fn(Ask) -> bool + Send + Sync + 'static) -> Orders {
         }),
         reload: Arc::default(),
         level: Arc::new(|level| Err(format!("no level is called {level}"))),
+        upgrade: tokio::sync::mpsc::unbounded_channel().0,
     }
 }
 

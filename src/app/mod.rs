@@ -7,24 +7,27 @@ mod confine;
 mod orders;
 mod start;
 mod thread;
+mod upgraded;
 
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::acceptor::descriptors;
+use self::upgraded::{Beginning, Heir, listen};
+use crate::acceptor::{Adopter, descriptors};
 use crate::admin::{self, AdminState, Crowd, OpenFiles, Orders, PausedUntil, Resident, SetLevel, Since, Visitors};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
@@ -35,10 +38,11 @@ use crate::chronicle::Chronicle;
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
-use crate::link::{self, LinkCounters};
+use crate::handover::{Inherited, Kept};
+use crate::link::{self, Change, LinkCounters};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
-use crate::net::{self, BindError, Listening, Shortcuts};
+use crate::net::{BindError, Listening, Shortcuts};
 use crate::notify;
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
@@ -46,7 +50,8 @@ use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
 use crate::topology::Snapshot;
-use crate::worker::{self, Door, Seats, mailbox};
+use crate::upgrade::{self, Plan, Predecessor};
+use crate::worker::{self, Door, Mailbox, Seats, mailbox};
 
 /// Why Redan did not start. The operator can do something about each.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +72,10 @@ enum StartError {
     BindAdminSocket(BindError),
     #[error("{0}")]
     Confinement(String),
+    #[error("the upgrade fails: {0}")]
+    Upgrade(String),
+    #[error("{0}")]
+    Activation(String),
     #[error("the system refuses {what}: {error}; raise the limits of this process")]
     System { what: &'static str, error: io::Error },
 }
@@ -81,6 +90,8 @@ impl StartError {
             | Self::BindAdmin(_)
             | Self::BindAdminSocket(_)
             | Self::Confinement(_)
+            | Self::Upgrade(_)
+            | Self::Activation(_)
             | Self::System { .. } => 71,
         }
     }
@@ -92,6 +103,7 @@ struct Bound {
     admin: Option<Bind>,
     admin_socket: Option<Bind>,
     running: Running,
+    heir: Heir,
     pulse: Pulse,
 }
 
@@ -141,13 +153,35 @@ pub(crate) fn run(config: Config, log: Log) -> ExitCode {
 
 fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
+    // Before anybody else reads standard input.
+    let (mut predecessor, inherited) = match Predecessor::meet().map_err(StartError::Upgrade)? {
+        Some((predecessor, inherited)) => (Some(predecessor), inherited),
+        None => (None, Inherited::from_system().map_err(StartError::Activation)?),
+    };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
-        let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, admin_socket, running, pulse } = start(config, renew, log)?;
+        let (upgrade, asked) = mpsc::unbounded_channel();
+        let mut signals = Signals::new(Arc::clone(&renew), asked).map_err(refused("signal handlers"))?;
+        let (beginning, teller) = Beginning::new(renew, upgrade, inherited, predecessor.as_ref());
+        let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
+        let started = understood.and_then(|()| start(config, beginning, log));
+        let Bound { listeners, admin, admin_socket, running, heir, pulse } = match started {
+            Ok(bound) => bound,
+            Err(error) => {
+                if let Some(predecessor) = &mut predecessor {
+                    predecessor.fail(&error.to_string());
+                }
+                return Err(error);
+            }
+        };
         tracing::debug!("bound {listeners:?}, admin {admin:?} and {admin_socket:?}");
+        match predecessor {
+            Some(predecessor) => upgraded::take_over(predecessor, heir, teller, &mut signals).await?,
+            // By that links know that nothing will come of another process.
+            None => drop(heir),
+        }
         notify::ready();
         tokio::select! {
             code = drain::until_ended(running, signals) => Ok(code),
@@ -163,11 +197,16 @@ struct Prepared {
     sockets: Vec<Listening>,
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
+    kept: Vec<Kept>,
     admin_socket: Option<(Listening, Bind)>,
     seen: (Resident, OpenFiles),
 }
 
-fn prepare(config: &Config) -> Result<Prepared, StartError> {
+fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartError> {
+    let mut kept = Vec::new();
+    let mut listen = |name: &str, bind: &Bind, failed: &dyn Fn(BindError) -> StartError| {
+        listen(&mut inherited, &mut kept, name, bind, failed)
+    };
     let door = |listener: &Arc<Listener>| {
         let tls = listener.tls.as_ref().map(server::load).transpose();
         let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
@@ -180,40 +219,53 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
     };
     let bound = |listener: &Arc<Listener>| {
         let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
-        net::bind(&listener.bind).map_err(failed)
+        listen(&listener.name, &listener.bind, &failed)
     };
+    let sockets = config.listeners.iter().map(bound).collect::<Result<_, _>>()?;
     let link = |link: &Arc<Link>| {
         let name = || link.name.clone();
         let keyring = link::Keyring::load(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
-        let socket = link.bind.as_ref().map(net::bind).transpose();
-        let socket = socket.map_err(|error| StartError::BindLink { link: name(), error })?;
+        let failed = |error| StartError::BindLink { link: name(), error };
+        let socket = link.bind.as_ref().map(|bind| listen(&link.name, bind, &failed)).transpose()?;
         Ok((Arc::new(keyring), socket))
     };
+    let links = config.links.iter().map(link).collect::<Result<_, _>>()?;
+    let admin = config.admin.map(Bind::Tcp);
+    let admin = admin.map(|bind| listen("admin", &bind, &StartError::BindAdmin)).transpose()?;
+    let bind = |at: &Bind| listen("admin_socket", at, &StartError::BindAdminSocket);
+    let admin_socket = orders::bind(&config.admin_socket, bind)?;
+    for socket in inherited.rest() {
+        tracing::warn!(
+            "closed a socket that was given to this process: {socket} is the `bind` or the name of nothing here"
+        );
+    }
     Ok(Prepared {
         doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
         keyrings: config.groups.iter().map(keyring).collect::<Result<_, _>>()?,
-        sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
-        links: config.links.iter().map(link).collect::<Result<_, _>>()?,
-        admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
-        admin_socket: orders::bind(&config.admin_socket).map_err(StartError::BindAdminSocket)?,
+        sockets,
+        links,
+        admin,
+        kept,
+        admin_socket,
         seen: (Resident::open(), OpenFiles::open()),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-/// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartError> {
+fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartError> {
+    let Beginning { renew, upgrade, inherited, open, settled, sandboxed } = beginning;
     let config = Arc::new(config);
-    let Prepared { doors, keyrings, sockets, links, admin, admin_socket, seen } = prepare(&config)?;
+    let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, seen } =
+        prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     let admin_socket_at = admin_socket.as_ref().map(|(_, at)| at.clone());
-    confine(&config, &keyrings, admin_socket_at.as_ref())?;
+    confine(&config, &keyrings, admin_socket_at.as_ref(), sandboxed)?;
     let Log { level, chronicle } = log;
     let shared = Shared::new(&config, chronicle);
     let mut shortcuts = Shortcuts::default();
-    let links = start::doors(links, &mut shortcuts);
+    let (links, arrivals) = start::doors(links, &mut shortcuts);
     let shortcuts = Arc::new(shortcuts);
     let views = shared.views(&config, &keyrings, &shortcuts);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
@@ -224,11 +276,15 @@ fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartErr
         tracing::info!("orders: {at}");
     }
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
-    let orders = wires.orders(Arc::clone(&renew), level);
+    let orders = wires.orders(Arc::clone(&renew), level, upgrade);
     let state = shared.admin_state(&config, &doors, seen, Arc::clone(&switchboard), orders);
-    start::admin(admin, admin_socket.map(|(socket, _)| socket), state)?;
-    let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
-    let links = start::links(links, &shared.links)?;
+    let admin = start::admin(admin, admin_socket.map(|(socket, _)| socket), state, open.clone())?;
+    let of_links = links;
+    let link_keyrings: Vec<Arc<link::Keyring>> = of_links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
+    let (links, fate) = watch::channel(link::Fate::Stays);
+    let change = Change { fate, open: open.clone() };
+    start::links(of_links, &shared.links, &change)?;
+    drop(change);
     start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, takers, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     for (index, letters) in letters.into_iter().enumerate() {
@@ -249,11 +305,27 @@ fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartErr
     }
     start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
-    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
-    let pulse = Pulse { started: shared.started, workers: shared.counters };
+    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop, open)?;
+    let heir = shared.heir(&config, &views, &mailboxes, arrivals);
+    let plan = Plan {
+        kept: kept.into(),
+        groups: heir.groups.clone(),
+        sandboxed: config.sandbox || sandboxed,
+        patience: config.upgrade_timeout,
+        next_id: Arc::clone(&shared.next_id),
+    };
+    let of_links = shared.links.clone();
+    let linked = Box::new(move || of_links.iter().map(|(_, counters)| counters.numbers().open).sum());
+    let pulse = Pulse { started: shared.started, workers: shared.counters.clone() };
     let (draining, seats) = (shared.draining, shared.seats);
-    let shutdown_timeout = config.shutdown_timeout;
+    let (shutdown_timeout, drain_timeout) = (config.shutdown_timeout, config.drain_timeout);
     let running = Running {
+        working: mailboxes.len(),
+        linked,
+        drain_timeout,
+        plan,
+        admin,
+        settled,
         draining,
         stop_accepting: Some(stop_accepting),
         accepting_ended,
@@ -263,23 +335,31 @@ fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartErr
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, pulse })
+    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir, pulse })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.
-fn confine(config: &Config, keyrings: &[Arc<Keyring>], admin_socket: Option<&Bind>) -> Result<(), StartError> {
+fn confine(
+    config: &Config,
+    keyrings: &[Arc<Keyring>],
+    admin_socket: Option<&Bind>,
+    sandboxed: bool,
+) -> Result<(), StartError> {
     let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
     if let Some(account) = &config.user {
         let owned: Vec<Bind> = binds.iter().chain(admin_socket).cloned().collect();
         confine::become_user(account, &owned).map_err(StartError::Confinement)?;
     }
-    if config.sandbox {
+    // Rules are for good, and the number of their layers is bounded: who was born with them has them.
+    if config.sandbox && !sandboxed {
         let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
         let of_nodes = keyrings.iter().flat_map(|keyring| keyring.settings()).flat_map(client::files);
         let of_sentinels = config.groups.iter().filter_map(|group| group.sentinel.as_ref()?.access.tls.as_ref());
         let of_sentinels = of_sentinels.flat_map(client::files);
         let of_links = config.links.iter().flat_map(|link| link::files(link));
+        let of_an_upgrade = upgrade::files();
         let files = of_listeners.chain(of_nodes).chain(of_sentinels).chain(of_links);
+        let files = files.chain(of_an_upgrade.iter().map(|file| file.as_path()));
         confine::sandbox(files, &binds).map_err(StartError::Confinement)?;
     }
     Ok(())
@@ -309,6 +389,8 @@ struct Shared {
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
+    /// What CLIENT ID answers the next client.
+    next_id: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -330,6 +412,24 @@ impl Shared {
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
+            next_id: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    fn heir(&self, config: &Config, views: &[GroupView], workers: &[Mailbox], links: start::Arrivals) -> Heir {
+        let groups = config.groups.iter().zip(&self.snapshots);
+        Heir {
+            adopter: Adopter {
+                listeners: config.listeners.clone(),
+                workers: workers.to_vec(),
+                seats: Arc::clone(&self.seats),
+                last: Cell::new(0),
+            },
+            links: links.into_iter().collect(),
+            groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            acknowledged: views.iter().map(|view| view.acknowledged.clone()).collect(),
+            next_id: Arc::clone(&self.next_id),
+            ready: upgraded::ready(config),
         }
     }
 

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+use super::StartError;
 use crate::admin::{Ask, Orders, SetLevel};
 use crate::config::{AdminSocket, Bind, Config};
 use crate::control::{Drain, Promotion, direct};
-use crate::net::{self, BindError, Listening, Shortcuts};
+use crate::net::{Listening, Shortcuts};
 use crate::tls::keyring::Keyring;
+use crate::upgrade::Told;
 
 /// A node's answer to an operator's command. SAVE of a large data set takes longer, and says so in the node's log.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +55,7 @@ pub(super) fn wires(
 }
 
 impl Wires {
-    pub(super) fn orders(self, reload: Arc<Notify>, level: SetLevel) -> Orders {
+    pub(super) fn orders(self, reload: Arc<Notify>, level: SetLevel, upgrade: mpsc::UnboundedSender<Told>) -> Orders {
         let Self { promotions, drains, config, keyrings, shortcuts } = self;
         Orders {
             promote: Box::new(move |Ask { group, node, timeout, progress }| {
@@ -69,26 +71,27 @@ impl Wires {
             }),
             reload,
             level,
+            upgrade,
         }
     }
 }
 
 /// Binds the admin socket. Where nobody says where it shall be, its absence is no reason not to serve.
-pub(super) fn bind(wanted: &AdminSocket) -> Result<Option<(Listening, Bind)>, BindError> {
+pub(super) fn bind(
+    wanted: &AdminSocket,
+    mut listen: impl FnMut(&Bind) -> Result<Listening, StartError>,
+) -> Result<Option<(Listening, Bind)>, StartError> {
     match wanted {
         AdminSocket::Off => Ok(None),
-        AdminSocket::At(at) => net::bind(at).map(|socket| Some((socket, at.clone()))),
+        AdminSocket::At(at) => listen(at).map(|socket| Some((socket, at.clone()))),
         AdminSocket::Somewhere(places) => {
             let mut refusals = Vec::new();
             for place in places {
                 let at = AdminSocket::unix(place.clone());
-                if let Some(Err(why)) = place.parent().map(private) {
-                    refusals.push(why);
-                    continue;
-                }
-                match net::bind(&at) {
+                let bound = place.parent().map_or(Ok(()), private);
+                match bound.and_then(|()| listen(&at).map_err(|error| error.to_string())) {
                     Ok(socket) => return Ok(Some((socket, at))),
-                    Err(error) => refusals.push(error.to_string()),
+                    Err(why) => refusals.push(why),
                 }
             }
             let why = refusals.join("; ");

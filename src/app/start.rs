@@ -21,7 +21,7 @@ use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl};
 use crate::events::{Moves, Tally};
 use crate::limits::LINK_THREADS;
-use crate::link::{self, Doors, LinkCounters};
+use crate::link::{self, Change, Doors, LinkCounters};
 use crate::metrics::{LastMaster, WorkerCounters};
 use crate::net::{Listening, Shortcuts};
 use crate::renewal;
@@ -39,57 +39,74 @@ fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String>
     runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
 }
 
-/// Serves metrics and orders until the process ends, also during a drain.
-pub(super) fn admin(http: Option<Listening>, orders: Option<Listening>, state: AdminState) -> Result<(), StartError> {
+/// Serves metrics and orders, also during a drain, until the process ends or what is returned is dropped.
+pub(super) fn admin(
+    http: Option<Listening>,
+    orders: Option<Listening>,
+    state: AdminState,
+    mut open: watch::Receiver<bool>,
+) -> Result<Option<watch::Sender<()>>, StartError> {
     if http.is_none() && orders.is_none() {
-        return Ok(());
+        return Ok(None);
     }
+    let (stop, stopped) = watch::channel(());
     let serve = move || {
         drive(async move {
+            // Before that another process answers. Without a sender nobody will ever ask this one.
+            if open.wait_for(|open| *open).await.is_err() {
+                return Ok(());
+            }
             let state = Arc::new(state);
+            let dropped = |mut stopped: watch::Receiver<()>| async move { while stopped.changed().await.is_ok() {} };
             let metrics = async {
                 match http {
                     // `Config` has only TCP addresses for it.
                     Some(Listening::Tcp(socket)) => {
                         let socket = tokio::net::TcpListener::from_std(socket)?;
                         tracing::info!("metrics: http://{}/metrics", socket.local_addr()?);
-                        admin::serve(socket, Arc::clone(&state), pending()).await;
+                        admin::serve(socket, Arc::clone(&state), dropped(stopped.clone())).await;
                         Ok(())
                     }
-                    _ => pending::<io::Result<()>>().await,
+                    _ => Ok::<_, io::Error>(()),
                 }
             };
             let orders = async {
                 match orders {
-                    Some(socket) => admin::socket::serve(socket, Arc::clone(&state), pending()).await,
-                    None => pending().await,
+                    Some(socket) => admin::socket::serve(socket, Arc::clone(&state), dropped(stopped.clone())).await,
+                    None => Ok(()),
                 }
             };
             tokio::try_join!(metrics, orders).map_err(|error| error.to_string())?;
             Ok(())
         })
     };
-    vital("redan-admin".to_owned(), serve).map_err(refused)
+    vital("redan-admin".to_owned(), serve).map_err(refused)?;
+    Ok(Some(stop))
 }
 
-/// Gives groups a way into each entry.
+/// Where streams of another process go, by the names of their links.
+pub(super) type Arrivals = Vec<(String, mpsc::UnboundedSender<link::Moved>)>;
+
+/// Gives groups a way into each entry, and streams of another process one to each end.
 pub(super) fn doors(
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     shortcuts: &mut Shortcuts,
-) -> Vec<(Arc<link::Keyring>, Doors)> {
-    let mut doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
+) -> (Vec<(Arc<link::Keyring>, Doors)>, Arrivals) {
+    let doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
         let callers = (!keyring.link.is_exit()).then(|| shortcuts.lead_to(&keyring.link.name));
-        (keyring, Doors { socket, callers })
+        let (sender, arrivals) = mpsc::unbounded_channel();
+        let name = keyring.link.name.clone();
+        ((keyring, Doors { socket, callers, arrivals }), (name, sender))
     };
-    links.into_iter().map(&mut doors).collect()
+    links.into_iter().map(doors).unzip()
 }
 
-/// Starts the threads of links, if there are any links. What is returned ends them when it turns true.
+/// Starts the threads of links, if there are any links. `change` says what becomes of them.
 pub(super) fn links(
     links: Vec<(Arc<link::Keyring>, Doors)>,
     counters: &[(String, Arc<LinkCounters>)],
-) -> Result<watch::Sender<bool>, StartError> {
-    let (stop, stopping) = watch::channel(false);
+    change: &Change,
+) -> Result<(), StartError> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let count = if links.is_empty() { 0 } else { cores.min(LINK_THREADS) };
     let (threads, letters) = link::Threads::new(count);
@@ -98,9 +115,9 @@ pub(super) fn links(
         vital(format!("redan-link-{index}"), serve).map_err(refused)?;
     }
     for ((keyring, doors), (_, counters)) in links.into_iter().zip(counters) {
-        link::open(keyring, doors, Arc::clone(counters), &threads, stopping.clone());
+        link::open(keyring, doors, Arc::clone(counters), &threads, change.clone());
     }
-    Ok(stop)
+    Ok(())
 }
 
 /// Watches the groups until the process ends: a failover during a drain must not cost answers.
@@ -229,6 +246,7 @@ pub(super) fn acceptor(
     workers: &[Mailbox],
     shared: &Shared,
     stop: oneshot::Receiver<()>,
+    open: watch::Receiver<bool>,
 ) -> Result<oneshot::Receiver<()>, StartError> {
     let entrance = |(socket, listener): (Listening, &Arc<Listener>)| Entrance {
         socket,
@@ -242,6 +260,8 @@ pub(super) fn acceptor(
         counters: Arc::clone(&shared.accepts),
         memory: Arc::clone(&shared.memory),
         listening: Arc::clone(&shared.listening),
+        next_id: Arc::clone(&shared.next_id),
+        open,
     };
     let (ended, accepting_ended) = oneshot::channel();
     let accept = move || {

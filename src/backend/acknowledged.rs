@@ -33,6 +33,11 @@ impl Acknowledged {
         turns
     }
 
+    /// As if a write were acknowledged now: another process may have done so.
+    pub(crate) fn stir(&self) {
+        self.join().note();
+    }
+
     /// Grows whenever a write may have been acknowledged. Locked by new sessions only.
     pub(super) fn sum(&self) -> u64 {
         self.all().iter().map(|turns| turns.0.get()).fold(0, u64::wrapping_add)

@@ -119,7 +119,7 @@ pub(super) fn lend(links: &[Arc<Link>], groups: &[&Group], wrong: &mut Vec<Strin
     (Arc::new(shortcuts), links, expiries)
 }
 
-type Lent = (Arc<Shortcuts>, watch::Sender<bool>, Vec<(String, Vec<Expiry>)>);
+type Lent = (Arc<Shortcuts>, watch::Sender<link::Fate>, Vec<(String, Vec<Expiry>)>);
 
 /// A group after the last round.
 pub(super) struct Seen {

@@ -200,6 +200,11 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
+    /// Have another process take the place of the running one, as SIGUSR2 does, and wait until it is in charge
+    Upgrade {
+        #[command(flatten)]
+        running: Running,
+    },
     /// Log more or less until the next start
     LogLevel {
         /// error, warn, info, debug, trace, off, or parts such as redan::control=debug,info
@@ -283,6 +288,7 @@ impl Order {
                 (running, [words(&["EVENTS"]), Vec::from_iter(number.map(|number| number.to_string()))].concat())
             }
             Self::Reload { running } => (running, words(&["RELOAD"])),
+            Self::Upgrade { running } => (running, words(&["UPGRADE"])),
             Self::Nodes { group, running } => (running, [words(&["NODES"]), Vec::from_iter(group)].concat()),
             Self::Config { word, running } => (running, [words(&["CONFIG"]), Vec::from_iter(word)].concat()),
             Self::Sessions { options, running } => (running, [words(&["SESSIONS"]), options].concat()),

@@ -31,6 +31,8 @@ pub(super) static REDAN: Kind = Kind {
         "admin_token_file",
         "log",
         "shutdown_timeout",
+        "upgrade_timeout",
+        "drain_timeout",
         "max_memory",
         "user",
         "sandbox",

@@ -67,6 +67,10 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// How long SIGTERM lets sessions finish before they are closed.
     pub(crate) shutdown_timeout: Duration,
+    /// How long another process may take to be ready to take the place of this one.
+    pub(crate) upgrade_timeout: Duration,
+    /// How long sessions that cannot be handed over may finish then.
+    pub(crate) drain_timeout: Duration,
     /// Bytes that buffers of clients may hold in the whole process; `None` is no limit.
     pub(crate) max_memory: Option<u64>,
     /// What is remembered of single commands.

@@ -123,6 +123,8 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
         settings: settings::list(table.get_ref(), text),
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
+        upgrade_timeout: process.upgrade_timeout,
+        drain_timeout: process.drain_timeout,
         max_memory: process.max_memory,
         insight: process.insight,
         user: process.user,
@@ -159,6 +161,8 @@ struct Process {
     admin_token: Option<Secret>,
     log: Log,
     shutdown_timeout: Duration,
+    upgrade_timeout: Duration,
+    drain_timeout: Duration,
     max_memory: Option<u64>,
     insight: insight::Settings,
     user: Option<Account>,
@@ -177,6 +181,8 @@ impl Process {
             admin_token: None,
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
+            upgrade_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(60),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
             insight: insight::Settings::default(),
             user: None,
@@ -195,6 +201,8 @@ impl Process {
         let admin_token = token::read(&section, admin);
         let (admin_socket, admin_password) = admin_socket::read(&section, file);
         let shutdown_timeout = section.duration("shutdown_timeout", Duration::ZERO..=Duration::from_secs(3600));
+        let upgrade_timeout = section.duration("upgrade_timeout", Duration::from_secs(1)..=Duration::from_secs(3600));
+        let drain_timeout = section.duration("drain_timeout", Duration::from_secs(1)..=Duration::from_secs(3600));
         let log = section.section("log", &keys::LOG).map(|log| {
             let format = log.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
             let filter = log.parsed("level", |text| values::log_filter(text).map(|()| text.to_owned()));
@@ -215,6 +223,8 @@ impl Process {
             admin_token,
             log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
+            upgrade_timeout: upgrade_timeout.unwrap_or(default.upgrade_timeout),
+            drain_timeout: drain_timeout.unwrap_or(default.drain_timeout),
             user,
             sandbox: sandbox.unwrap_or(default.sandbox),
             insight,

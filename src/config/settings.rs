@@ -62,6 +62,8 @@ pub(super) const REDAN: &[Known] = &[
     ("user", "stays who it is", Restart),
     ("sandbox", "off", Restart),
     ("shutdown_timeout", "10s", Restart),
+    ("upgrade_timeout", "30s", Restart),
+    ("drain_timeout", "60s", Restart),
 ];
 
 pub(super) const LISTENER: &[Known] = &[

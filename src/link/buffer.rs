@@ -85,6 +85,16 @@ impl Buffer {
         [first, &self.pieces[at / CHUNK + 1][..rest]]
     }
 
+    pub(super) fn copy_to(&self, out: &mut Vec<u8>) {
+        let mut from = 0;
+        while from < self.length {
+            for slice in self.slices(from, self.length) {
+                out.extend_from_slice(slice);
+                from += slice.len();
+            }
+        }
+    }
+
     /// Gives back the memory of a buffer that is empty.
     pub(super) fn release(&mut self) {
         self.spare = Vec::new();

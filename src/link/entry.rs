@@ -18,6 +18,7 @@ use super::counters::Open;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Guest, Keyring, Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
+use super::moving::{self, Arrivals, Moved, Who};
 use super::pump::Pump;
 use super::repeats::Repeats;
 use super::replication::Replication;
@@ -26,6 +27,7 @@ use super::threads::Shared;
 use super::wire::Wire;
 use super::{Context, accept_failed, plain};
 use crate::config::link::{End, Trust};
+use crate::identity::Identity;
 use crate::limits::{LINK_DIALS, LINK_HANDSHAKE};
 use crate::net::{self, Caller, Callers, Listening, Socket};
 use crate::rarely::Rarely;
@@ -93,7 +95,7 @@ pub(super) struct Dialer {
 }
 
 /// Without a socket only groups of this process connect.
-pub(super) async fn accept(context: Context, socket: Option<Listening>, mut callers: Callers) {
+pub(super) async fn accept(context: Context, socket: Option<Listening>, mut callers: Callers, mut arrivals: Arrivals) {
     let End::Entry { to, service, .. } = &context.link.end else { return };
     let timeout = context.link.connect_timeout;
     let name = match &context.link.trust {
@@ -109,15 +111,32 @@ pub(super) async fn accept(context: Context, socket: Option<Listening>, mut call
         turns: Arc::new(Semaphore::new(LINK_DIALS)),
         refusals: Arc::default(),
     };
-    let mut stopping = context.stopping.clone();
+    let (mut opening, mut closing, mut stopping) =
+        (context.change.clone(), context.change.clone(), context.change.clone());
     let accepting = async {
         let full = Rarely::default();
-        let Ok(door) = Door::open(socket) else { return };
+        let Ok(mut door) = Door::open(socket) else { return };
+        let (mut open, mut closed) = (false, false);
         loop {
             let arrived = tokio::select! {
-                arrived = door.next() => arrived,
+                opens = opening.opens(), if !open && !closed => {
+                    (open, closed) = (opens, !opens);
+                    continue;
+                }
+                // Groups of this process go on as long as it does.
+                () = closing.closes(), if !closed => {
+                    (open, closed, door) = (false, true, Door::None);
+                    continue;
+                }
+                Some(moved) = arrivals.recv() => {
+                    go_on(&context, &dialer, moved);
+                    continue;
+                }
+                arrived = door.next(), if open => arrived,
                 Some(Caller { socket, told }) = callers.recv() => UnixStream::from_std(socket)
                     .map(|local| (Socket::Unix(local), Program { from: "this Redan".to_owned(), told: Some(told) })),
+                // Nobody will come any more.
+                else => std::future::pending().await,
             };
             match arrived {
                 Ok((local, program)) => begin(&context, &dialer, local, program, &full),
@@ -127,7 +146,7 @@ pub(super) async fn accept(context: Context, socket: Option<Listening>, mut call
     };
     tokio::select! {
         () = accepting => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
+        () = stopping.ends() => {}
     }
 }
 
@@ -226,7 +245,33 @@ async fn serve(context: Context, dialer: Dialer, local: Socket, program: Program
     let who = from.rsplit_once(':').map_or(from.as_str(), |(host, _)| host).to_owned();
     let replication = watched.then(|| Replication::new(&context.link, &context.counters, from.clone(), who));
     let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
-    life::live(&context, pump, fresh, redial, guest, &from).await;
+    let stream = Who { id: redial.id, peer: fresh.wire.peer, from: &from, has_program: watched };
+    life::live(&context, pump, Some(fresh), redial, guest, stream).await;
+}
+
+/// A stream of another process, whose other end waits.
+fn go_on(context: &Context, dialer: &Dialer, moved: Moved) {
+    let (id, peer) = (StreamId(moved.stream.id), Identity(moved.stream.peer));
+    // It was let in before.
+    let Some(open) = context.counters.open(usize::MAX) else { return };
+    let guest = match context.keyring.admit(Proof::Key(peer)) {
+        Ok(guest) => guest,
+        Err(why) => return moved.refuse(context, &why),
+    };
+    let (context, dialer) = (context.clone(), dialer.clone());
+    let threads = context.threads.clone();
+    threads.spawn(Box::new(move |shared| {
+        Box::pin(async move {
+            let _open = open;
+            let Ok((stream, local, state)) = moved.unpack(&context) else { return };
+            let redial = Redial { dialer, id, peer: Some(guest.known()), began: true };
+            let who = state.from.rsplit_once(':').map_or(state.from.as_str(), |(host, _)| host).to_owned();
+            let replication = moving::replication(&context, &state, who);
+            let pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
+            let stream = Who { id, peer, from: &state.from, has_program: true };
+            life::live(&context, pump, None, redial, guest, stream).await;
+        })
+    }));
 }
 
 /// Makes the wire again.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::frame::{Code, Control, Hello, Position, Reset, StreamId, short};
 use super::keyring::{Known, Proof};
 use super::life::{self, Fresh, Greeting, NoMore, Renew};
+use super::moving::{self, Arrivals, Moved, Who};
 use super::pump::{Policed, Pump, Refusals};
 use super::repeats::Repeats;
 use super::replication::Replication;
@@ -24,6 +26,7 @@ use super::threads::Shared;
 use super::wire::{Packed, Wire};
 use super::{Context, accept_failed, lock, plain};
 use crate::config::link::{End, Target, Trust};
+use crate::identity::Identity;
 use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
 use crate::net::{self, Listening, Socket};
 use crate::rarely::Rarely;
@@ -42,6 +45,8 @@ struct Exit {
     refusals: Option<Arc<Refusals>>,
     /// The line about a target that cannot be reached: probes through a link come many times a second while it is down.
     unreached: Repeats,
+    /// Streams of the process that this one has replaced may still come.
+    expects: AtomicBool,
 }
 
 /// Where a new wire for a stream goes.
@@ -57,30 +62,46 @@ struct Call {
     rest: Vec<u8>,
 }
 
-pub(super) async fn accept(context: Context, socket: Listening) {
+pub(super) async fn accept(context: Context, socket: Listening, mut arrivals: Arrivals) {
     let Listening::Tcp(socket) = socket else { return };
     let Ok(listener) = TcpListener::from_std(socket) else { return };
-    let mut stopping = context.stopping.clone();
+    let (mut opening, mut closing) = (context.change.clone(), context.change.clone());
     let exit = Exit {
         refusals: Refusals::new(&context.link, &context.counters),
         context,
         strangers: Mutex::default(),
         streams: Mutex::default(),
         unreached: Repeats::default(),
+        expects: AtomicBool::new(true),
     };
     let exit = Arc::new(exit);
     let accepting = async {
         let crowded = Rarely::default();
+        let mut open = false;
         loop {
-            match listener.accept().await {
-                Ok((stream, from)) => exit.begin(stream, from, &crowded),
-                Err(error) => accept_failed(&exit.context.link.name, &error).await,
+            tokio::select! {
+                opens = opening.opens(), if !open => {
+                    if !opens {
+                        return;
+                    }
+                    open = true;
+                }
+                moved = arrivals.recv(), if exit.expects.load(Relaxed) => match moved {
+                    Some(moved) => exit.go_on(moved),
+                    // Those that came have their seats.
+                    None => exit.expects.store(false, Relaxed),
+                },
+                accepted = listener.accept(), if open => match accepted {
+                    Ok((stream, from)) => exit.begin(stream, from, &crowded),
+                    Err(error) => accept_failed(&exit.context.link.name, &error).await,
+                },
             }
         }
     };
     tokio::select! {
         () = accepting => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
+        // Those that came go on without the listener.
+        () = closing.closes() => {}
     }
 }
 
@@ -214,8 +235,40 @@ impl Exit {
         let replication = Replication::new(link, counters, whom.clone(), short(&wire.peer));
         let mut pump = Pump::new(stream, local, Arc::clone(counters), shared.0, Some(replication));
         pump.police(self.refusals.as_ref().map(|refusals| Policed::new(refusals, &whom)));
+        let stream = Who { id: hello.id, peer: wire.peer, from: &whom, has_program: true };
         let first = Fresh { wire, position: hello.position, rest };
-        life::live(&self.context, pump, first, Called(calls), guest, &whom).await;
+        life::live(&self.context, pump, Some(first), Called(calls), guest, stream).await;
+    }
+
+    /// A stream of another process, whose other end will call.
+    fn go_on(self: &Arc<Self>, moved: Moved) {
+        let (id, peer) = (StreamId(moved.stream.id), Identity(moved.stream.peer));
+        // It was let in before.
+        let Some(open) = self.context.counters.open(usize::MAX) else { return };
+        let guest = match self.context.keyring.admit(Proof::Key(peer)) {
+            Ok(guest) => guest,
+            Err(why) => return moved.refuse(&self.context, &why),
+        };
+        // At once, before the other end may ask for it.
+        let (to, calls) = mpsc::unbounded_channel();
+        let Some(seat) = self.seat(id, Seat { peer: guest.known(), to }) else {
+            return moved.refuse(&self.context, "it is here already");
+        };
+        let exit = Arc::clone(self);
+        self.context.threads.spawn(Box::new(move |shared| {
+            Box::pin(async move {
+                let (_open, _seat, context) = (open, seat, &exit.context);
+                let Ok((stream, local, state)) = moved.unpack(context) else { return };
+                let replication = moving::replication(context, &state, short(&peer));
+                let mut pump = Pump::new(stream, local, Arc::clone(&context.counters), shared.0, replication);
+                let refusals = exit.refusals.as_ref();
+                pump.police(
+                    refusals.map(|refusals| Policed::resumed(refusals, &state.from, state.numbers.is_untouched())),
+                );
+                let stream = Who { id, peer, from: &state.from, has_program: true };
+                life::live(context, pump, None, Called(calls), guest, stream).await;
+            })
+        }));
     }
 
     async fn resume(&self, hello: Hello, wire: Wire, rest: Vec<u8>, from: SocketAddr) {
@@ -231,6 +284,8 @@ impl Exit {
                 Err(_) => return,
             },
             Some(Err(())) => "it asks for another peer's stream",
+            // It asks again in a moment, here or at the process that takes this one's place.
+            None if self.expects.load(Relaxed) || self.context.change.is_under_way() => return,
             None => "there is no such stream any more; this end has restarted or given it up",
         };
         self.send_away(wire, from, Code::Unknown, refusal.to_owned()).await;

@@ -12,8 +12,10 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Context;
 use super::frame::{Code, Control, Decoder, Event, Position};
 use super::keyring::{Guest, KeyChange};
+use super::moving::{self, Leave, Who};
 use super::pump::{Pump, Stop};
 use super::wire::{Scratch, Wire};
+use crate::handover::Outbox;
 use crate::net::Socket;
 use crate::tls::pinned;
 
@@ -88,32 +90,38 @@ enum Ending {
     Finished,
     /// For the log, and what the other end is to be told.
     Given(String, Option<(Code, String)>),
+    /// Another process goes on with it.
+    Moves(Outbox),
 }
 
-/// Until the stream ends, and then ends it at both sides. `from` is the program or the peer, for the log.
+/// Until the stream ends, and then ends it at both sides; or until another process goes on with it. Without a `first` wire it waits
+/// for one.
 pub(super) async fn live(
     context: &Context,
     mut pump: Pump,
-    first: Fresh,
+    first: Option<Fresh>,
     mut source: impl Renew,
     mut guest: Guest,
-    from: &str,
+    stream: Who<'_>,
 ) {
-    let name = &context.link.name;
-    let mut stopping = context.stopping.clone();
+    let (name, from) = (&context.link.name, stream.from);
+    let mut stopping = context.change.clone();
     let mut wire = None;
     let (expelled, change) = guest.watch();
     let ending = tokio::select! {
-        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, change, from) => ending,
+        ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, change, &stream) => ending,
         why = expelled.happens() => {
             context.counters.untrusted();
             Ending::Given(why, Some((Code::Untrusted, "the other end does not believe this one any more".to_owned())))
         }
-        _ = stopping.wait_for(|stop| *stop) => {
+        () = stopping.ends() => {
             Ending::Given("Redan ends".to_owned(), Some((Code::Leaving, "the Redan at the other end is ending".to_owned())))
         }
     };
+    let peer = wire.as_ref().map_or(stream.peer, |wire| wire.peer);
     match ending {
+        Ending::Moves(outbox) if moving::depart(context, &stream, peer, &pump, &outbox) => {}
+        Ending::Moves(_) => pump.local.reset_when_closed(),
         Ending::Finished => {
             if let Some(wire) = wire {
                 wire.close();
@@ -136,24 +144,29 @@ async fn until_it_ends<R: Renew>(
     context: &Context,
     pump: &mut Pump,
     wire: &mut Option<Wire>,
-    first: Fresh,
+    first: Option<Fresh>,
     source: &mut R,
     mut change: KeyChange<'_>,
-    from: &str,
+    stream: &Who<'_>,
 ) -> Ending {
-    let mut next = first;
+    let mut leave = Leave::of(context, stream);
+    let mut next = match first {
+        Some(first) => first,
+        None => match detached(context, pump, source, None, stream, &mut leave).await {
+            Ok(fresh) => fresh,
+            Err(ending) => return ending,
+        },
+    };
     loop {
         if let Err(ending) = attach::<R>(pump, wire, next).await {
             return ending;
         }
-        let Some(current) = wire.as_mut() else { return Ending::Finished };
-        let shown = current.peer;
-        let stop = tokio::select! {
-            biased;
-            stop = pump.run(Some(current)) => stop,
-            why = change.replaces(shown) => Stop::Broken(why),
-            fresh = source.interrupted() => {
+        let stop = match over_a_wire(context, pump, wire, source, &mut change, &mut leave).await {
+            Pumped::Stopped(stop) => stop,
+            Pumped::Moves(outbox) => return Ending::Moves(outbox),
+            Pumped::Interrupted(fresh) => {
                 next = fresh;
+                let from = stream.from;
                 tracing::info!("link '{}': the other end of {from} has begun a new connection", context.link.name);
                 context.counters.resumed();
                 continue;
@@ -168,9 +181,41 @@ async fn until_it_ends<R: Renew>(
         if pump.stream.has_arrived() {
             return Ending::Finished;
         }
-        match detached(context, pump, source, &why, from).await {
+        match detached(context, pump, source, Some(&why), stream, &mut leave).await {
             Ok(fresh) => next = fresh,
             Err(ending) => return ending,
+        }
+    }
+}
+
+/// What happened while there was a wire.
+enum Pumped {
+    Stopped(Stop),
+    Interrupted(Fresh),
+    Moves(Outbox),
+}
+
+async fn over_a_wire<R: Renew>(
+    context: &Context,
+    pump: &mut Pump,
+    wire: &mut Option<Wire>,
+    source: &mut R,
+    change: &mut KeyChange<'_>,
+    leave: &mut Leave,
+) -> Pumped {
+    loop {
+        let Some(current) = wire.as_mut() else { return Pumped::Stopped(Stop::Finished) };
+        let shown = current.peer;
+        tokio::select! {
+            biased;
+            stop = pump.run(Some(current)) => return Pumped::Stopped(stop),
+            why = change.replaces(shown) => return Pumped::Stopped(Stop::Broken(why)),
+            fresh = source.interrupted() => return Pumped::Interrupted(fresh),
+            outbox = leave.is_due(&context.link.name) => {
+                if pump.may_move() {
+                    return Pumped::Moves(outbox);
+                }
+            }
         }
     }
 }
@@ -214,21 +259,26 @@ async fn attach<R: Renew>(pump: &mut Pump, wire: &mut Option<Wire>, fresh: Fresh
     })
 }
 
-/// Waits for another wire. The program's side goes on meanwhile as far as it can.
+/// Waits for another wire. The program's side goes on meanwhile as far as it can. `why` there is none; `None`: it has come from
+/// another process.
 async fn detached<R: Renew>(
     context: &Context,
     pump: &mut Pump,
     source: &mut R,
-    why: &str,
-    from: &str,
+    why: Option<&str>,
+    stream: &Who<'_>,
+    leave: &mut Leave,
 ) -> Result<Fresh, Ending> {
-    let (name, patience) = (&context.link.name, context.link.resume);
+    let (name, patience, from) = (&context.link.name, context.link.resume, stream.from);
     let _detached = context.counters.detached();
     let given = |words: String| Ending::Given(words, None);
     if patience.is_zero() {
-        return Err(given(format!("the link broke: {why}")));
+        return Err(given(format!("the link broke: {}", why.unwrap_or("this process has been replaced"))));
     }
-    tracing::warn!("link '{name}': the link of {from} broke: {why}; both sides are kept for {patience:?}");
+    if let Some(why) = why {
+        tracing::warn!("link '{name}': the link of {from} broke: {why}; both sides are kept for {patience:?}");
+    }
+    let why = why.unwrap_or("this end has been replaced by another process");
     let broke = Instant::now();
     let until = broke + patience;
     let position = pump.stream.position();
@@ -238,7 +288,12 @@ async fn detached<R: Renew>(
         tokio::pin!(renewing);
         loop {
             tokio::select! {
-                renewed = &mut renewing => return renewed,
+                renewed = &mut renewing => return Ok(renewed),
+                outbox = leave.is_due(name), if local_broke.is_none() => {
+                    if pump.may_move() {
+                        return Err(outbox);
+                    }
+                }
                 stop = pump.run(None), if local_broke.is_none() => {
                     // The other end must learn of it all the same.
                     local_broke = judge(stop).err();
@@ -248,7 +303,12 @@ async fn detached<R: Renew>(
     };
     let renewed = tokio::time::timeout_at(until.into(), renewed).await;
     let late = || NoMore { why: format!("not resumed within {patience:?}"), unknown: false };
-    match renewed.map_err(|_| late()).and_then(|renewed| renewed) {
+    let renewed = match renewed {
+        Ok(Err(outbox)) => return Err(Ending::Moves(outbox)),
+        Ok(Ok(renewed)) => renewed,
+        Err(_) => Err(late()),
+    };
+    match renewed {
         Ok(mut fresh) => match local_broke {
             None => {
                 context.counters.resumed();

@@ -16,6 +16,7 @@ pub(crate) mod frame;
 pub(crate) mod fuzz;
 mod keyring;
 mod life;
+mod moving;
 mod pace;
 mod pack;
 mod plain;
@@ -32,12 +33,13 @@ mod wire;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 pub(crate) use counters::{LinkCounters, LinkNumbers};
 pub(crate) use desk::Watched;
 pub(crate) use keyring::{Keyring, Ring, files, own_certificate};
+pub(crate) use moving::{Arrivals, Change, Fate, Moved};
 pub(crate) use threads::{Threads, work};
 
 use crate::config::link::{End, Link, Target};
@@ -50,8 +52,7 @@ struct Context {
     keyring: Arc<Keyring>,
     counters: Arc<LinkCounters>,
     threads: Threads,
-    /// Turns true when the process ends.
-    stopping: watch::Receiver<bool>,
+    change: Change,
 }
 
 /// What a link takes connections from.
@@ -61,21 +62,23 @@ pub(crate) struct Doors {
     pub(crate) socket: Option<Listening>,
     /// Groups of this process; an entry has them.
     pub(crate) callers: Option<Callers>,
+    /// Streams of the process that this one has replaced.
+    pub(crate) arrivals: Arrivals,
 }
 
-/// Starts to accept what comes to a link; to be called for each. Ends when `stopping` turns true.
+/// Starts to accept what comes to a link, as soon as `change` says so; to be called for each.
 pub(crate) fn open(
     keyring: Arc<Keyring>,
     doors: Doors,
     counters: Arc<LinkCounters>,
     threads: &Threads,
-    stopping: watch::Receiver<bool>,
+    change: Change,
 ) {
     let link = Arc::clone(&keyring.link);
     let who = keyring.identity().map_or_else(String::new, |identity| format!(" as {identity}"));
-    let context = Context { link, keyring, counters, threads: threads.clone(), stopping };
+    let context = Context { link, keyring, counters, threads: threads.clone(), change };
     let name = context.link.name.clone();
-    let Doors { socket, callers } = doors;
+    let Doors { socket, callers, arrivals } = doors;
     let bind = || context.link.bind.as_ref().map_or_else(String::new, ToString::to_string);
     let at = match &socket {
         Some(Listening::Tcp(socket)) => socket.local_addr().map_or_else(|_| bind(), |at| at.to_string()),
@@ -85,7 +88,7 @@ pub(crate) fn open(
     match (&context.link.end, socket, callers) {
         (End::Entry { to, service, .. }, socket, Some(callers)) => {
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
-            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers))));
+            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers, arrivals))));
         }
         (End::Exit { services, .. }, Some(socket), _) => {
             let at_targets = |(service, targets): (&String, &Vec<Target>)| {
@@ -94,7 +97,7 @@ pub(crate) fn open(
             };
             let services: Vec<String> = services.iter().map(at_targets).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));
-            threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket))));
+            threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket, arrivals))));
         }
         // The configuration makes no other pairs.
         _ => {}
@@ -103,20 +106,20 @@ pub(crate) fn open(
 
 /// Entries for whoever asks nodes and is not `redan run`: on the calling thread, whose event loop must be one for tasks that
 /// stay on it, and without sockets that listen. They end with the event loop.
-pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, watch::Sender<bool>) {
-    let (stop, stopping) = watch::channel(false);
+pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, watch::Sender<Fate>) {
+    let (decide, fate) = watch::channel(Fate::Stays);
     let mut shortcuts = Shortcuts::default();
     let (threads, letters) = Threads::new(1);
     let any = !links.is_empty();
     for keyring in links {
         let callers = shortcuts.lead_to(&keyring.link.name);
-        let doors = Doors { socket: None, callers: Some(callers) };
-        open(keyring, doors, Arc::default(), &threads, stopping.clone());
+        let doors = Doors { socket: None, callers: Some(callers), arrivals: mpsc::unbounded_channel().1 };
+        open(keyring, doors, Arc::default(), &threads, Change::none(fate.clone()));
     }
     for letters in letters.into_iter().filter(|_| any) {
         spawn_local(threads::serve(letters));
     }
-    (shortcuts, stop)
+    (shortcuts, decide)
 }
 
 /// For what never panics halfway while it is held.

@@ -30,10 +30,10 @@ pub(super) async fn join(
     mut guest: Guest,
     from: &str,
 ) {
-    let mut stopping = context.stopping.clone();
+    let mut stopping = context.change.clone();
     let ended = tokio::select! {
         ended = both_ways(&mut stream, &mut local) => ended,
-        _ = stopping.wait_for(|stop| *stop) => Err(io::Error::other("Redan ends")),
+        () = stopping.ends() => Err(io::Error::other("Redan ends")),
         why = guest.watch().0.happens() => {
             context.counters.untrusted();
             Err(io::Error::other(why))

@@ -26,6 +26,7 @@ use super::frame::Reset;
 use super::replication::Replication;
 use super::stream::{Stream, Violation};
 use super::wire::{Scratch, Wire};
+use crate::handover::Replica;
 use crate::limits::{LINK_AHEAD, LINK_CHUNK};
 use crate::net::Socket;
 use crate::tls::pinned;
@@ -83,6 +84,21 @@ impl Pump {
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep_until(stream.deadline().into()));
         Self { stream, local, counters, scratch, timer, replication, paused: None, policed: None, counted: 0 }
+    }
+
+    /// Whether all that is known of it can be told to another process now.
+    pub(super) fn may_move(&self) -> bool {
+        let replica = self.replication.as_ref();
+        let known = replica.is_some_and(|replica| replica.carried().is_some());
+        let told = self.stream.is_untouched() || known || !replica.is_some_and(Replication::stands_between);
+        let policed = self.policed.as_ref();
+        let judged = self.stream.is_untouched() || policed.is_none_or(|policed| policed.is_replica() && known);
+        told && judged && !self.stream.is_over()
+    }
+
+    /// What is known of the program as a replica.
+    pub(super) fn replica(&self) -> Option<Replica> {
+        self.replication.as_ref().and_then(Replication::carried)
     }
 
     /// Goes on until something ends it. It may be dropped and called again.

@@ -6,6 +6,7 @@
 //! not one byte of data or stream is changed, held back or added. Pure: `pump` moves the bytes and reads the clock.
 
 mod answer;
+mod carried;
 mod guard;
 pub(super) mod handshake;
 mod inquiry;

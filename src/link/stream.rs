@@ -5,6 +5,8 @@
 //! peer has not acknowledged stays in `replay`. When the network connection breaks, the machine is detached; a new
 //! connection attaches it where both ends say that they stand.
 
+mod carrying;
+
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::context::Context;
+use super::pinned::Mode;
 use super::{Inner, Session};
 use crate::config::ClientClass;
 use crate::limits;
@@ -33,7 +34,16 @@ impl Session {
         }
         // Nothing is lost with a watch: its client begins again elsewhere, as it does when a watched key has changed.
         let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
-        if quiet && self.context.workspace.draining.get() && inner.mode.only_watches() && inner.input.is_empty() {
+        let workspace = &self.context.workspace;
+        let waits_for_client = matches!(inner.mode, Mode::Plain)
+            && workspace.patient.get()
+            && inner.owes_nothing()
+            && inner.output.is_empty();
+        if quiet
+            && workspace.draining.get()
+            && (inner.mode.only_watches() || waits_for_client)
+            && inner.input.is_empty()
+        {
             inner.closing = true;
             self.wake();
         }

@@ -13,6 +13,7 @@ use super::holding::Holding;
 use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
+use crate::handover::Outbox;
 use crate::insight::Insight;
 use crate::limits;
 use crate::memory::Account;
@@ -41,6 +42,9 @@ pub(crate) struct Workspace {
     pub(super) switchboard: Arc<Switchboard>,
     /// Sessions end when they have nothing in flight.
     pub(crate) draining: Cell<bool>,
+    /// Or go to another process; those that cannot may wait until their clients are silent, for as long as this is patient.
+    pub(super) outbox: RefCell<Option<Outbox>>,
+    pub(super) patient: Cell<bool>,
     /// The worker's sessions past their handshake, by id.
     pub(crate) live: Live,
     /// What all buffers hold, against the bound of the process.
@@ -80,12 +84,30 @@ impl Workspace {
             throttle,
             switchboard,
             draining: Cell::new(false),
+            outbox: RefCell::default(),
+            patient: Cell::new(false),
             live: Live::default(),
             account,
             traces: Cell::new(insight.is_tracing()),
             insight: RefCell::new(insight),
             relieved: Rarely::default(),
         }
+    }
+
+    /// Another process has taken the place of this one.
+    pub(crate) fn hand_over(&self, outbox: Outbox) {
+        *self.outbox.borrow_mut() = Some(outbox);
+        self.draining.set(true);
+        self.patient.set(true);
+    }
+
+    pub(crate) fn is_patient(&self) -> bool {
+        self.patient.get()
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.patient.set(false);
     }
 
     /// An empty buffer.

@@ -167,7 +167,7 @@ impl Session {
         hello::reply(out, inner.dialect.resp3, self.id, self.context.pool.snapshot().spokesman());
     }
 
-    fn becomes(&self, inner: &mut Inner, who: Who) {
+    pub(super) fn becomes(&self, inner: &mut Inner, who: Who) {
         match who {
             Who::Same => {}
             Who::User(name) => {

@@ -15,6 +15,7 @@ mod bounds;
 pub(crate) mod clients;
 pub(crate) mod context;
 mod cursor;
+mod departing;
 mod doubt;
 mod elements;
 mod end;
@@ -382,6 +383,11 @@ impl Session {
         if self.tracks_again(inner, cx) {
             return Flow::Again;
         }
+        if self.context.workspace.draining.get()
+            && let Some(flow) = self.departs(inner, cx)
+        {
+            return flow;
+        }
         self.read(inner, cx)
     }
 
@@ -394,7 +400,7 @@ impl Session {
             Poll::Pending if workspace.draining.get() && inner.input.is_empty() => {
                 // A drain ends a session where it would wait for its client with nothing owed; until then, whoever
                 // brings the last reply must wake it.
-                inner.closing |= inner.owes_nothing();
+                inner.closing |= inner.owes_nothing() && !workspace.patient.get();
                 return inner.wait_until_at_most(0);
             }
             Poll::Pending => return Flow::Wait,

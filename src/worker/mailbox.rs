@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::farewell::Refused;
 use super::seat::Seat;
+use crate::handover::{Client, Outbox};
 use crate::session::Peer;
 use crate::session::switchboard::Question;
 use crate::tls::server::Serving;
@@ -27,6 +28,8 @@ pub(crate) struct Arrival {
     /// Index into `Config::listeners`.
     pub(crate) listener: usize,
     pub(crate) seat: Seat,
+    /// What it was in the process that this one has replaced, and what it had sent.
+    pub(crate) was: Option<Box<(Client, Vec<u8>)>>,
 }
 
 /// Non-blocking, and registered with no runtime.
@@ -50,6 +53,8 @@ pub(crate) enum Mail {
     Serving(usize, Arc<Serving>),
     /// Other nodes of this group are believed now.
     Keyring(usize),
+    /// Put each session into the outbox when nothing is owed to its client, or end it when that is silent, then end.
+    HandOver(Outbox),
     /// End each session when nothing is owed to its client, then end.
     Drain,
     /// Close every session and end.
@@ -103,6 +108,10 @@ impl Mailbox {
 
     pub(crate) fn keyring(&self, group: usize) {
         self.send(Mail::Keyring(group));
+    }
+
+    pub(crate) fn hand_over(&self, outbox: Outbox) {
+        self.send(Mail::HandOver(outbox));
     }
 
     pub(crate) fn drain(&self) {

@@ -6,6 +6,7 @@
 mod certificate;
 mod farewell;
 mod handshake;
+mod lingering;
 mod mailbox;
 mod seat;
 mod trust;
@@ -13,7 +14,7 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -27,11 +28,13 @@ use tokio::time::MissedTickBehavior;
 use self::certificate::Standing;
 pub(crate) use self::farewell::{Refused, Tickets};
 use self::handshake::{Failure, Handshakes};
+use self::lingering::Lingerer;
 use self::mailbox::Mail;
 pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
+use crate::handover::{Client, Outbox};
 use crate::insight::{self, Insight};
 use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
@@ -109,6 +112,8 @@ struct Worker {
     handshakes: Handshakes,
     /// Sessions past their handshake, by id.
     live: Live,
+    /// Clients that were told of the end and may not know it yet.
+    lingering: Cell<usize>,
     /// While draining: a session ended.
     ended: Notify,
 }
@@ -138,7 +143,8 @@ impl Worker {
         };
         let doors = doors.into_iter().enumerate().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
-        Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, ended })
+        let lingering = Cell::new(0);
+        Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, lingering, ended })
     }
 
     async fn serve(self: Rc<Self>, mut letters: Letters) -> usize {
@@ -146,7 +152,7 @@ impl Worker {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let draining = self.workspace.draining.get();
-            if draining && self.live.borrow().is_empty() {
+            if draining && self.has_nobody() {
                 return 0;
             }
             tokio::select! {
@@ -158,6 +164,7 @@ impl Worker {
                     Some(Mail::Ask(question)) => self.answer(question),
                     Some(Mail::Serving(listener, serving)) => self.present(listener, serving),
                     Some(Mail::Keyring(group)) => self.keyring(group),
+                    Some(Mail::HandOver(outbox)) => self.hand_over(outbox),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
@@ -166,6 +173,12 @@ impl Worker {
                 () = self.ended.notified(), if draining => {}
             }
         }
+    }
+
+    /// Where another process has taken the place, nobody may be left in a handshake either: a client that was accepted is served.
+    fn has_nobody(&self) -> bool {
+        let shaking = self.workspace.is_patient() && self.counters.sessions_open.get() > 0;
+        self.live.borrow().is_empty() && !shaking && self.lingering.get() == 0
     }
 
     fn beat(&self) {
@@ -213,9 +226,18 @@ impl Worker {
         answer::answer(question, self.number, &self.pools[group], live.values().filter(of_group), one);
     }
 
+    fn hand_over(&self, outbox: Outbox) {
+        self.workspace.hand_over(outbox);
+        self.wake_all();
+    }
+
     /// Handshakes that are under way get no answer any more: nothing is owed to those clients.
     fn drain(&self) {
-        self.workspace.draining.set(true);
+        self.workspace.drain();
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for session in self.live.borrow().values() {
             session.wake();
         }
@@ -223,7 +245,7 @@ impl Worker {
 
     /// A socket from the acceptor becomes a session, through a handshake where the listener has TLS.
     fn admit(self: &Rc<Self>, arrival: Arrival) {
-        let Arrival { id, socket, peer, listener, seat } = arrival;
+        let Arrival { id, socket, peer, listener, seat, was } = arrival;
         self.counters.sessions_total.increment();
         self.counters.sessions_open.increment();
         let presence = Presence { worker: Rc::clone(self), id, _seat: seat };
@@ -235,10 +257,10 @@ impl Worker {
                 spawn_local(Self::shake(presence, listener, serving, tcp, peer));
             }),
             (Socket::Tcp(tcp), None) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
-                presence.open(tcp.into(), peer, context, None);
+                presence.open(tcp.into(), peer, context, None, was);
             }),
             (Socket::Unix(unix), _) => tokio::net::UnixStream::from_std(unix).map(|unix| {
-                presence.open(unix.into(), peer, context, None);
+                presence.open(unix.into(), peer, context, None, was);
             }),
         };
         if let Err(error) = admitted {
@@ -279,7 +301,7 @@ impl Worker {
                         return worker.handshakes.complain(&listener.name, "closed client", &peer, &why);
                     }
                 };
-                presence.open(stream.into(), peer, context, user);
+                presence.open(stream.into(), peer, context, user, None);
             }
             Err(Failure::Silent) => {}
             Err(Failure::Refused(why)) => {
@@ -298,11 +320,22 @@ struct Presence {
 }
 
 impl Presence {
-    /// `user` is whom the client's certificate has named.
-    fn open(self, stream: Stream, peer: Peer, context: Rc<Context>, user: Option<&User>) {
+    /// `user` is whom the client's certificate has named, `was` what the client was in another process.
+    fn open(
+        self,
+        stream: Stream,
+        peer: Peer,
+        context: Rc<Context>,
+        user: Option<&User>,
+        was: Option<Box<(Client, Vec<u8>)>>,
+    ) {
         let session = Session::new(self.id, stream, peer, context);
         if let Some(user) = user {
             session.recognise(user);
+        }
+        if let Some(was) = was {
+            let (client, sent) = *was;
+            session.goes_on(client, sent);
         }
         self.worker.live.borrow_mut().insert(self.id, Rc::clone(&session));
         spawn_local(live(self, session));
@@ -311,8 +344,13 @@ impl Presence {
 
 /// The task of a session. It lives as long as the client, mostly idle, so it must stay small.
 async fn live(presence: Presence, session: Rc<Session>) {
-    session.run().await;
-    drop(presence);
+    Rc::clone(&session).run().await;
+    let (worker, socket) = (Rc::clone(&presence.worker), session.lingers());
+    drop((session, presence));
+    if let Some(socket) = socket {
+        // Its state is freed with it; a session's task stays small.
+        spawn_local(lingering::linger(Lingerer::new(worker), socket));
+    }
 }
 
 impl Drop for Presence {

@@ -81,7 +81,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 fn arrival(id: u64, socket: TcpStream, seats: &Arc<Seats>) -> Arrival {
     let (remote, local) = (socket.peer_addr().expect("connected"), socket.local_addr().expect("bound"));
     let socket = Socket::Tcp(socket.into_std().expect("a socket"));
-    Arrival { id, socket, peer: Peer::Tcp { remote, local }, listener: 0, seat: seats.take(0, 0, None) }
+    Arrival { id, socket, peer: Peer::Tcp { remote, local }, listener: 0, seat: seats.take(0, 0, None), was: None }
 }
 
 #[test]

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     // The shell, bottom.
     &["chronicle", "config", "metrics"],
     &["memory", "net", "notify"],
+    &["handover"],
     &["tls"],
     &["link"],
     &["transport"],
@@ -25,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["session"],
     &["worker"],
     // Around it.
-    &["renewal"],
+    &["renewal", "upgrade"],
     &["acceptor", "admin", "control", "drain"],
     &["app"],
     &["cli"],

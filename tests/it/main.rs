@@ -56,5 +56,6 @@ mod shutdown;
 mod support;
 mod tracking;
 mod transactions;
+mod upgrade;
 mod verify;
 mod versions;

@@ -1,6 +1,8 @@
-//! Verbs about the process and its links: RELOAD, LOG LEVEL, LINK ALLOW.
+//! Verbs about the process and its links: RELOAD, UPGRADE, LOG LEVEL, LINK ALLOW.
 
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use super::{Call, Doing, Verb, time};
 
@@ -11,6 +13,13 @@ pub(super) const VERBS: &[Verb] = &[
         help: "reads the files of TLS anew at once, as SIGHUP does",
         arity: (0, 0),
         run: reload,
+    },
+    Verb {
+        name: "UPGRADE",
+        usage: "",
+        help: "has another process take the place of this one, as SIGUSR2 does, and waits for it",
+        arity: (0, 0),
+        run: upgrade,
     },
     Verb {
         name: "LOG LEVEL",
@@ -32,6 +41,16 @@ fn reload(call: Call) -> Doing {
     Box::pin(async move {
         call.state.orders.reload.notify_one();
         call.said("the files of TLS are read anew; the log says what came of it")
+    })
+}
+
+fn upgrade(call: Call) -> Doing {
+    Box::pin(async move {
+        let (told, outcome) = oneshot::channel();
+        let gone = || "this process is ending".to_owned();
+        call.state.orders.upgrade.send(told).map_err(|_| gone())?;
+        let successor = outcome.await.map_err(|_| gone())??;
+        call.said(format!("process {successor} is in charge now"))
     })
 }
 

@@ -18,6 +18,8 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         settings: Default::default(),
         log: Log { format: LogFormat::Text, filter: "off".to_owned() },
         shutdown_timeout: Duration::from_secs(1),
+        upgrade_timeout: Duration::from_secs(1),
+        drain_timeout: Duration::from_secs(1),
         max_memory: None,
         insight: crate::insight::Settings::default(),
         user: None,

@@ -109,6 +109,21 @@ impl Conversation {
         }
     }
 
+    /// Goes on as a replica's, as [`Self::is_idle_replica`] has found it.
+    pub(in crate::link) fn become_replica(&mut self) {
+        self.phase = Phase::Replica;
+    }
+
+    /// The target sends data, and no word to it is under way.
+    pub(in crate::link) fn is_idle_replica(&self) -> bool {
+        self.phase == Phase::Replica
+            && self.held.is_empty()
+            && self.rest == Rest::Undecided
+            && self.refusal.is_none()
+            && self.broken.is_none()
+            && !self.hurries
+    }
+
     // ---- From the program to the target ----
 
     /// Takes some of the program's bytes, says how many, and appends to `out` what the target may read. None are taken as

@@ -70,6 +70,20 @@ impl Policed {
         Box::new(Self { refusals, whom: whom.to_owned(), talk, out: Vec::new(), sent: 0, ends_since: None })
     }
 
+    /// Of a stream that has come from another process: nothing was said yet, or it is a replica's.
+    pub(in crate::link) fn resumed(refusals: &Arc<Refusals>, whom: &str, is_untouched: bool) -> Box<Self> {
+        let mut policed = Self::new(refusals, whom);
+        if !is_untouched {
+            policed.talk.become_replica();
+        }
+        policed
+    }
+
+    /// A replica's, of which nothing is under way.
+    pub(super) fn is_replica(&self) -> bool {
+        self.talk.is_idle_replica() && self.waiting().is_empty() && self.ends_since.is_none()
+    }
+
     /// Judges what came over the wire; says how much of it was taken.
     fn take(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let taken = self.talk.take(&self.refusals.policy, bytes, &mut self.out);

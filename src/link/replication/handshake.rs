@@ -22,6 +22,8 @@ pub(in crate::link) struct Handshake {
     /// As it calls itself.
     address: Option<String>,
     port: Option<String>,
+    /// As another process has known it.
+    pub(super) known_as: Option<String>,
     channel: Channel,
     /// An exit hears what an entry asks the master.
     asked_before: bool,
@@ -73,9 +75,15 @@ impl Handshake {
             held: Vec::new(),
             address: None,
             port: None,
+            known_as: None,
             channel: Channel::Main,
             asked_before,
         }
+    }
+
+    /// Nothing was said that another one would have to know.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.held.is_empty() && self.address.is_none() && self.port.is_none() && self.channel == Channel::Main
     }
 
     pub(super) fn channel(&self) -> Channel {
@@ -84,6 +92,9 @@ impl Handshake {
 
     /// By what the replica is known, on whichever connection it comes. `who` is where it comes from, without a port.
     pub(super) fn name(&self, who: &str) -> String {
+        if let Some(name) = &self.known_as {
+            return name.clone();
+        }
         if let Some(Announced { host, port }) = &self.announced {
             return format!("{host}:{port}");
         }

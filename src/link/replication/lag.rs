@@ -55,6 +55,11 @@ impl Lag {
         }
     }
 
+    /// The number of the byte that follows, and what the master keeps.
+    pub(super) fn standing(&self) -> (u64, u64) {
+        (self.sent, self.backlog)
+    }
+
     /// So many bytes of the stream have passed.
     pub(super) fn passed(&mut self, bytes: usize, now: Instant) {
         self.sent += bytes as u64;

@@ -32,9 +32,14 @@ impl Proxy {
     /// it listens on all of them. Panics with what it printed when it does not. Files that `toml` names
     /// must be absolute paths.
     pub(crate) fn start(toml: &str) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_redan")), toml)
+    }
+
+    /// The same with a copy of the program.
+    pub(crate) fn start_program(program: &Path, toml: &str) -> Self {
         let mut tries = 1;
         loop {
-            match Self::try_start(toml) {
+            match Self::try_start(program, toml) {
                 Ok(proxy) => return proxy,
                 // A free port may be taken by someone else between finding it and using it.
                 Err(said) if tries < 3 && said.contains("in use") => tries += 1,
@@ -63,10 +68,27 @@ impl Proxy {
         read(&self.log)
     }
 
-    /// Sends it a signal by name, `TERM` for instance.
+    /// Sends it a signal by name, `TERM` for instance; after an upgrade to the process that is in charge.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let status = Command::new("kill").args(["-s", name, &self.in_charge().to_string()]).status();
         assert!(status.expect("kill exists").success(), "it has ended already:\n{}", self.said());
+    }
+
+    /// The process that serves now.
+    pub(crate) fn in_charge(&self) -> u32 {
+        self.successors().last().copied().unwrap_or_else(|| self.child.id())
+    }
+
+    /// The processes that have taken its place, the last one at the end.
+    pub(crate) fn successors(&self) -> Vec<u32> {
+        let said = self.said();
+        let lines = said.lines().filter_map(|line| line.split_once("upgrade: process ")?.1.split_once(" is in charge"));
+        lines.map(|(id, _)| id.parse().expect("a number")).collect()
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self._folder.path().join("proxy.toml")
     }
 
     /// Its exit code, once it has ended by itself; `None` after a signal that killed it.
@@ -79,14 +101,14 @@ impl Proxy {
         status.and_then(|status| status.code())
     }
 
-    fn try_start(toml: &str) -> Result<Self, String> {
+    fn try_start(program: &Path, toml: &str) -> Result<Self, String> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (text, ports) = fill_in_ports(toml);
         let file = folder.path().join("proxy.toml");
         fs::write(&file, text).expect("a configuration in a fresh folder");
         let log = folder.path().join("redan.log");
         let output = File::create(&log).expect("a log in a fresh folder");
-        let child = Command::new(env!("CARGO_BIN_EXE_redan"))
+        let child = Command::new(program)
             .arg("run")
             .arg(&file)
             .stdin(Stdio::null())
@@ -125,6 +147,9 @@ impl Drop for Proxy {
         // Both fail only when it is already gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for id in self.successors() {
+            let _ = Command::new("kill").args(["-s", "KILL", &id.to_string()]).stderr(Stdio::null()).status();
+        }
         if thread::panicking() {
             eprintln!("Redan printed:\n{}", self.said());
         }
