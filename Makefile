@@ -1,5 +1,6 @@
 # make test    everything that must pass, after installing what is missing on a fresh Debian with Rust
 # make test-matrix   the end-to-end tests against other servers too, which .ci/servers fetches from Debian's archive
+# make deb     a Debian package, in target/debian
 # make suites  the tests of client libraries themselves, beside a server (some minutes; needs the network once)
 # make demo    a replication group with Redan in front of it, to look at
 # make bench   Redan beside Redis, HAProxy and twemproxy; writes docs/benchmarks.md (BENCH=quick: a first look)
@@ -27,19 +28,26 @@ BENCH ?=
 # What `make test-matrix` tests against, beside the redis-server of this machine.
 SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 
+# Where what makes and checks packages lives; tests/it/packages.rs and kubernetes.rs look for it here.
+TOOLS := $(CARGO_TARGET_DIR)/tools
+CARGO_DEB := 3.8.0
+KUBERNETES_VALIDATE := 1.37.0
+
 # Which drills `make drill` runs: empty is all of them; DRILL=help lists the words.
 DRILL ?=
 
 # How long `make soak` takes, and which events it has: SOAK="5m kill-master"; SOAK=help lists them.
 SOAK ?= 30m
 
-.PHONY: test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-bench
+.PHONY: deb packager kubernetes-schemas test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-packages needs-bench
 
-test: needs-build needs-redis needs-tunnels clients
+# Containers are tested where the machine can run them (root, Debian); elsewhere their tests say NOT TESTED and why.
+test: needs-build needs-redis needs-tunnels needs-browser needs-packages clients packager kubernetes-schemas
+	@[ "$$(id -u)" -ne 0 ] || .ci/install containers || echo "containers will not be tested" >&2
 	cargo test --no-fail-fast
 
 # One after the other, and all of them also when one fails: a report of one server says nothing of the next.
-test-matrix: needs-build needs-redis needs-tunnels clients
+test-matrix: needs-build needs-redis needs-tunnels needs-browser clients
 	cargo build --tests
 	.ci/servers $(SERVERS)
 	@failed=; for name in redis-server $(SERVERS); do \
@@ -65,6 +73,11 @@ bench: needs-build needs-redis needs-bench
 bench-link: needs-build needs-redis needs-bench
 	cargo bench --bench link -- $(BENCH)
 
+deb: needs-build packager
+	cargo build --release --locked
+	packaging/prepare $(CARGO_TARGET_DIR)/release/redan
+	$(TOOLS)/bin/cargo-deb deb --no-build --strip --output $(CURDIR)/target/debian/
+
 lint: needs-build
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
@@ -85,7 +98,10 @@ clean:
 	cargo clean
 
 # Stamps, so that a second `make test` needs neither root nor a registry.
-clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready $(CLIENTS)/hiredis
+clients: $(CLIENTS)/venv/.ready $(CLIENTS)/node/.ready $(CLIENTS)/hiredis $(CLIENTS)/promtool
+
+$(CLIENTS)/promtool:
+	@.ci/promtool $@
 
 $(CLIENTS)/venv/.ready: $(SCRIPTS)/requirements.txt | needs-clients
 	rm -rf $(@D)
@@ -107,6 +123,24 @@ $(CLIENTS)/hiredis: $(SCRIPTS)/hiredis.c | needs-clients
 	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -O1 -o $@ $< \
 	  $$(pkg-config --cflags --libs $$(pkg-config --exists hiredis_ssl && echo hiredis_ssl) hiredis openssl)
 
+packager: $(TOOLS)/.ready-$(CARGO_DEB)
+
+# It runs for a second: building it well would take longer than all of its runs.
+$(TOOLS)/.ready-$(CARGO_DEB): | needs-build
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo install --quiet --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deb@$(CARGO_DEB)
+	rm -rf $(TOOLS)/build
+	touch $@
+
+kubernetes-schemas: $(TOOLS)/kubernetes/.ready-$(KUBERNETES_VALIDATE)
+
+$(TOOLS)/kubernetes/.ready-$(KUBERNETES_VALIDATE): | needs-clients
+	rm -rf $(@D)
+	mkdir -p $(TOOLS)
+	python3 -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check kubernetes-validate==$(KUBERNETES_VALIDATE)
+	touch $@
+
 $(SUITES)/.ready-$(REDIS_PY): tests/suites/requirements.txt | needs-clients
 	rm -rf $(@D)/venv $(@D)/redis-$(REDIS_PY)
 	mkdir -p $(@D)
@@ -125,8 +159,14 @@ needs-redis:
 needs-clients:
 	@.ci/install clients
 
+needs-packages:
+	@.ci/install packages
+
 needs-tunnels:
 	@.ci/install tunnels
+
+needs-browser:
+	@.ci/install browser
 
 needs-bench:
 	@.ci/install bench tunnels

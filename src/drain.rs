@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::notify;
 use crate::worker::{Mailbox, Seats};
 
 /// A worker closes its sessions in milliseconds. One that does not answer for so long is stuck, and ends with the process.
@@ -82,7 +83,11 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return Signal::Terminate,
                 _ = self.interrupt.recv() => return Signal::Interrupt,
-                _ = self.hangup.recv() => self.renew.notify_one(),
+                _ = self.hangup.recv() => {
+                    // The end of it is told by whoever reads the files.
+                    notify::reading_anew();
+                    self.renew.notify_one();
+                }
             }
         }
     }
@@ -91,6 +96,7 @@ impl Signals {
 /// Waits for a signal, ends what runs, returns the exit code of the process.
 pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
     let first = signals.next().await;
+    notify::stopping();
     let limit = running.shutdown_timeout.as_secs_f64();
     let clients = running.seats.taken();
     tracing::info!(

@@ -8,9 +8,15 @@ use std::time::Duration;
 /// this belong into several processes, where one cannot starve the other.
 pub(crate) const GROUPS: usize = 64;
 
-/// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 56 bytes per
-/// worker, and at most 63 series per worker for whoever scrapes.
+/// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 250 bytes per
+/// worker, and at most 63 of each series for whoever scrapes, whatever the number of workers.
 pub(crate) const NODE_COUNTERS: usize = 64;
+
+/// Cells for commands: every row of the command table, and a last one for all that has none. 24 bytes each.
+pub(crate) const COMMANDS: usize = 512;
+
+/// Listeners that are counted apart; those beyond share the last place. 64 × 200 bytes per worker.
+pub(crate) const LISTENER_COUNTERS: usize = 64;
 
 /// Bytes one worker reads from a client at a time. One buffer serves all sessions of a worker, so it costs
 /// nothing per client; 64 KiB holds a pipeline of 16 commands of 4 KiB.
@@ -162,6 +168,13 @@ pub(crate) const LINK_AHEAD: usize = 128 * 1024;
 
 /// Replay buffers grow in pieces of so many bytes; an idle connection has none.
 pub(crate) const LINK_CHUNK: usize = 64 * 1024;
+
+/// What is on its way over a link, at least, before it is known how much the path takes: a thousandth of a second at half a
+/// gigabyte a second, and no more than what stays in a core's second-level cache.
+pub(crate) const LINK_FLIGHT: u64 = 512 * 1024;
+
+/// So many delivered bytes are acknowledged at once: a quarter of the above, so that the other end never has to stop.
+pub(crate) const LINK_ACK: u64 = 128 * 1024;
 
 /// A link's handshake and its first frame: what takes longer is nobody who means it.
 pub(crate) const LINK_HANDSHAKE: Duration = Duration::from_secs(10);

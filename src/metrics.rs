@@ -4,176 +4,21 @@
 //! plain load and store, no locked instruction, and no cache line moves between cores on the request path. What
 //! a block must never get is a second writer: increments would be lost, silently.
 
-use std::marker::PhantomData;
-use std::ops::Deref;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+mod cell;
+mod command;
+mod group;
+mod label;
+mod node;
+mod time;
 
 use crate::limits;
-use crate::topology::NodeId;
 
-/// A number that only grows. One thread writes it, any thread reads it.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Load and store, not fetch_add: with one writer nothing can come between, and it costs no bus lock.
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    pub(crate) fn increment(&self) {
-        self.add(1);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    fn clear(&self) {
-        self.0.store(0, Relaxed);
-    }
-}
-
-/// A number that rises and falls. One thread writes it, any thread reads it.
-#[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicU64);
-
-impl Gauge {
-    pub(crate) fn increment(&self) {
-        self.set(self.get().saturating_add(1));
-    }
-
-    /// Stays at zero where it would go below: a wrong 2^64 - 1 would trip every alarm, a zero none.
-    pub(crate) fn decrement(&self) {
-        debug_assert!(self.get() > 0, "a gauge is decremented once for each increment");
-        self.set(self.get().saturating_sub(1));
-    }
-
-    /// A part of it was `before` and is `now`.
-    pub(crate) fn moved(&self, before: u64, now: u64) {
-        debug_assert!(self.get() >= before, "what is taken away was added before");
-        self.set(self.get().saturating_add(now).saturating_sub(before));
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// What buffers of clients are for. `ALL` and `name` are the metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MemoryKind {
-    /// Commands read from clients and not yet routed.
-    Input,
-    /// Replies and messages that clients have not taken.
-    Output,
-    /// Answers whose turn has not come, and commands to be sent again.
-    Stash,
-    /// What sessions with a connection of their own have for it, and from it.
-    Pins,
-    /// Unanswered commands and partial replies of shared connections.
-    Lanes,
-    /// Kept to be used again.
-    Spare,
-}
-
-impl MemoryKind {
-    pub(crate) const ALL: [Self; 6] = [Self::Input, Self::Output, Self::Stash, Self::Pins, Self::Lanes, Self::Spare];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::Stash => "stash",
-            Self::Pins => "pins",
-            Self::Lanes => "lanes",
-            Self::Spare => "spare",
-        }
-    }
-}
-
-/// Bytes that buffers of clients hold, by kind.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryGauges([Gauge; MemoryKind::ALL.len()]);
-
-impl MemoryGauges {
-    pub(crate) fn of(&self, kind: MemoryKind) -> &Gauge {
-        // `ALL` lists the variants in the order of their discriminants, which a test holds it to.
-        &self.0[kind as usize]
-    }
-
-    pub(crate) fn sum(&self) -> u64 {
-        self.0.iter().map(Gauge::get).sum()
-    }
-}
-
-/// Why a session was lent a connection of its own. `ALL` and `name` are the metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PinReason {
-    /// MULTI whose EXEC did not stand in the same buffer.
-    Multi,
-    Watch,
-    Blocking,
-    /// WAIT and WAITAOF.
-    Wait,
-    Tracking,
-    /// A command that changes its connection in a way no other session may see.
-    Stateful,
-    /// SCRIPT KILL and the like, which must not queue behind what they end.
-    Script,
-    Admin,
-    /// A command too long to gather, streamed as it comes.
-    Large,
-    /// A command Redan does not know.
-    Unknown,
-}
-
-impl PinReason {
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Multi,
-        Self::Watch,
-        Self::Blocking,
-        Self::Wait,
-        Self::Tracking,
-        Self::Stateful,
-        Self::Script,
-        Self::Admin,
-        Self::Large,
-        Self::Unknown,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Multi => "multi",
-            Self::Watch => "watch",
-            Self::Blocking => "blocking",
-            Self::Wait => "wait",
-            Self::Tracking => "tracking",
-            Self::Stateful => "stateful",
-            Self::Script => "script",
-            Self::Admin => "admin",
-            Self::Large => "large",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Pins taken, by reason.
-#[derive(Debug, Default)]
-pub(crate) struct PinCounters([Counter; PinReason::ALL.len()]);
-
-impl PinCounters {
-    pub(crate) fn of(&self, reason: PinReason) -> &Counter {
-        // `ALL` lists the variants in the order of their discriminants, which a test holds it to.
-        &self.0[reason as usize]
-    }
-}
+pub(crate) use cell::{BUCKETS, Counter, Gauge, Histogram, Times};
+pub(crate) use command::{CommandTable, OTHERS, ServedCounters, ServedTable};
+pub(crate) use group::{GroupCounters, LastMaster, MasterEvent};
+pub(crate) use label::{ERROR_CODES, ErrorCounters, MemoryGauges, MemoryKind, PinCounters, PinReason};
+pub(crate) use node::{NodeCounters, NodeHandle, NodeTable};
+pub(crate) use time::{Notable, Stamp, Tag};
 
 /// What one worker counts. Written by that worker's thread only.
 ///
@@ -216,6 +61,8 @@ pub(crate) struct WorkerCounters {
 
     /// Sessions that wait for a master now.
     pub(crate) holds_now: Gauge,
+    /// Microseconds that sessions have waited for a master, in total.
+    pub(crate) hold_us: Counter,
     /// Waits for a master that began.
     pub(crate) holds_total: Counter,
     /// Of `holds_total`: ended by the listener's `hold` with an error.
@@ -282,6 +129,15 @@ pub(crate) struct WorkerCounters {
     pub(crate) memory_clients_closed: Counter,
     /// What buffers of clients hold now, by kind.
     pub(crate) memory: MemoryGauges,
+    /// Errors that nodes answered clients' commands with, and that Redan did.
+    pub(crate) node_errors: ErrorCounters,
+    pub(crate) own_errors: ErrorCounters,
+    /// Answers that took longer than the threshold of the slow log.
+    pub(crate) slow_commands: Counter,
+    /// Answers of more bytes than `big_reply`.
+    pub(crate) big_replies: Counter,
+    /// Which answers those are. Nothing is counted here: the worker keeps it where its lanes read it anyway.
+    pub(crate) notable: Notable,
     /// Session tasks that panicked: a defect of Redan, each one worth a report.
     pub(crate) panics: Counter,
 
@@ -290,16 +146,31 @@ pub(crate) struct WorkerCounters {
     /// Milliseconds since the process started, written by the worker's timer at least once a second. A value
     /// that stands still is a worker that is stuck.
     pub(crate) heartbeat_ms: Gauge,
-    /// Per node.
+    /// Per command, per listener and per node.
+    pub(crate) commands: CommandTable,
+    pub(crate) listeners: ServedTable,
     pub(crate) nodes: NodeTable,
 }
 
 impl WorkerCounters {
-    /// The counters of one node, for the lane or pool that talks to it. Look it up once and keep it.
-    pub(crate) fn node(self: &Arc<Self>, group: usize, node: NodeId) -> NodeHandle {
-        let slot = self.nodes.claim(group, node);
-        self.nodes.slots[slot].holders.increment();
-        NodeHandle { block: Arc::clone(self), slot, not_send: PhantomData }
+    /// A node has answered a command of a client. Inlined into the one place where lanes take an answer: six stores into this
+    /// worker's own lines and no clock, for the lane reads that once for everything that came with one read.
+    #[inline]
+    pub(crate) fn answered(&self, tag: &Tag, node: &NodeCounters, now: Stamp) {
+        let at_node = now.since(tag.submitted);
+        let command = self.commands.of(tag.row);
+        command.calls.increment();
+        command.micros.add(at_node.into());
+        node.latency.record(at_node);
+        self.listeners.of(tag.listener).latency.record(now.since(tag.arrived));
+    }
+
+    /// The answer was an error.
+    #[cold]
+    pub(crate) fn answered_with_error(&self, tag: &Tag, node: &NodeCounters, reply: &[u8]) {
+        self.node_errors.note(reply);
+        self.commands.of(tag.row).errors.increment();
+        node.errors.increment();
     }
 }
 
@@ -320,114 +191,6 @@ impl Default for EpochsSeen {
     }
 }
 
-/// What one worker counts about one node.
-#[derive(Debug, Default)]
-pub(crate) struct NodeCounters {
-    /// Commands written to the node, over lanes and pins.
-    pub(crate) commands: Counter,
-    /// Connections to the node that could not be opened, or broke.
-    pub(crate) failures: Counter,
-    /// Reads of clients sent to the node over lanes.
-    pub(crate) reads: Counter,
-    /// Reads that the node owed for too long, asked elsewhere.
-    pub(crate) late_reads: Counter,
-    /// Times the node was taken out of this worker's reads.
-    pub(crate) ejections: Counter,
-    /// Which node: `NodeTable::key`, or 0 while nobody has claimed the slot.
-    key: Gauge,
-    /// Handles alive.
-    holders: Gauge,
-}
-
-/// A bounded table of nodes, claimed and written by one worker, read by admin.
-///
-/// Nodes come and go for as long as the process lives (a container platform gives each restart a new address),
-/// so a slot without holders is given to the next newcomer when no slot is free. When all are held, the last
-/// slot is shared by whoever is left over, and is reported for no node.
-#[derive(Debug)]
-pub(crate) struct NodeTable {
-    slots: [NodeCounters; limits::NODE_COUNTERS],
-}
-
-impl Default for NodeTable {
-    fn default() -> Self {
-        Self { slots: std::array::from_fn(|_| NodeCounters::default()) }
-    }
-}
-
-impl NodeTable {
-    const OVERFLOW: usize = limits::NODE_COUNTERS - 1;
-
-    /// Never 0, which marks a free slot. Groups number their nodes independently, so both are in the key.
-    fn key(group: usize, node: NodeId) -> u64 {
-        (group as u64 + 1) << 32 | u64::from(node.0)
-    }
-
-    fn claim(&self, group: usize, node: NodeId) -> usize {
-        let key = Self::key(group, node);
-        let ordinary = &self.slots[..Self::OVERFLOW];
-        let of_key = |wanted| ordinary.iter().position(|slot| slot.key.get() == wanted);
-        if let Some(mine) = of_key(key) {
-            return mine;
-        }
-        let free = of_key(0).or_else(|| ordinary.iter().position(|slot| slot.holders.get() == 0));
-        let Some(free) = free else { return Self::OVERFLOW };
-        let slot = &self.slots[free];
-        // A reader between these stores may see the old numbers under the new key once; it asks again later.
-        slot.key.set(0);
-        slot.commands.clear();
-        slot.failures.clear();
-        slot.reads.clear();
-        slot.late_reads.clear();
-        slot.ejections.clear();
-        slot.key.set(key);
-        free
-    }
-
-    /// The node's counters, if this worker has talked to it.
-    pub(crate) fn find(&self, group: usize, node: NodeId) -> Option<&NodeCounters> {
-        let key = Self::key(group, node);
-        self.slots[..Self::OVERFLOW].iter().find(|slot| slot.key.get() == key)
-    }
-}
-
-/// A node's counters, held by whoever talks to the node. It cannot leave the thread that made it, which keeps
-/// the block's one-writer rule.
-#[derive(Debug)]
-pub(crate) struct NodeHandle {
-    block: Arc<WorkerCounters>,
-    slot: usize,
-    not_send: PhantomData<Rc<()>>,
-}
-
-impl NodeHandle {
-    /// Of the worker that the handle belongs to.
-    pub(crate) fn worker(&self) -> &WorkerCounters {
-        &self.block
-    }
-}
-
-impl Deref for NodeHandle {
-    type Target = NodeCounters;
-
-    fn deref(&self) -> &NodeCounters {
-        &self.block.nodes.slots[self.slot]
-    }
-}
-
-impl Clone for NodeHandle {
-    fn clone(&self) -> Self {
-        self.holders.increment();
-        Self { block: Arc::clone(&self.block), slot: self.slot, not_send: PhantomData }
-    }
-}
-
-impl Drop for NodeHandle {
-    fn drop(&mut self) {
-        self.holders.decrement();
-    }
-}
-
 /// What the acceptor counts. Written by the acceptor's thread only.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -438,6 +201,39 @@ pub(crate) struct AcceptorCounters {
     pub(crate) rejected: Counter,
     /// `accept` itself failed (out of file descriptors, for instance).
     pub(crate) accept_errors: Counter,
+    /// The first two of each listener, in the order of `Config::listeners`.
+    listeners: Box<[ListenerCounters]>,
+}
+
+/// What the acceptor counts of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCounters {
+    pub(crate) accepted: Counter,
+    pub(crate) rejected: Counter,
+}
+
+impl AcceptorCounters {
+    pub(crate) fn new(listeners: usize) -> Self {
+        Self { listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn listener(&self, index: usize) -> Option<&ListenerCounters> {
+        self.listeners.get(index)
+    }
+
+    pub(crate) fn accepted(&self, listener: usize) {
+        self.accepted.increment();
+        if let Some(of_listener) = self.listener(listener) {
+            of_listener.accepted.increment();
+        }
+    }
+
+    pub(crate) fn rejected(&self, listener: usize) {
+        self.rejected.increment();
+        if let Some(of_listener) = self.listener(listener) {
+            of_listener.rejected.increment();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -456,61 +252,25 @@ mod tests {
     }
 
     #[test]
-    fn every_pin_reason_has_its_own_counter_and_name() {
-        let pins = PinCounters::default();
-        for (index, reason) in PinReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
-            pins.of(reason).add(index as u64 + 1);
-        }
-        for (index, reason) in PinReason::ALL.into_iter().enumerate() {
-            assert_eq!(pins.of(reason).get(), index as u64 + 1);
-        }
-        let names: std::collections::BTreeSet<_> = PinReason::ALL.map(PinReason::name).into();
-        assert_eq!(names.len(), PinReason::ALL.len());
-    }
-
-    #[test]
-    fn every_kind_of_memory_has_its_own_gauge_and_name() {
-        let memory = MemoryGauges::default();
-        for (index, kind) in MemoryKind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, index);
-            memory.of(kind).moved(0, index as u64 + 1);
-        }
-        assert_eq!(memory.sum(), 1 + 2 + 3 + 4 + 5 + 6);
-        memory.of(MemoryKind::Spare).moved(6, 2);
-        assert_eq!(memory.of(MemoryKind::Spare).get(), 2);
-        let names: std::collections::BTreeSet<_> = MemoryKind::ALL.map(MemoryKind::name).into();
-        assert_eq!(names.len(), MemoryKind::ALL.len());
-    }
-
-    #[test]
     fn blocks_of_two_workers_share_no_cache_line() {
         assert_eq!(align_of::<WorkerCounters>(), 128);
         assert_eq!(size_of::<WorkerCounters>() % 128, 0);
     }
 
     #[test]
-    fn nodes_of_two_groups_are_kept_apart() {
-        let block = Arc::new(WorkerCounters::default());
-        block.node(0, NodeId(7)).commands.add(3);
-        block.node(1, NodeId(7)).commands.add(4);
-        assert_eq!(block.nodes.find(0, NodeId(7)).map(|node| node.commands.get()), Some(3));
-        assert_eq!(block.nodes.find(1, NodeId(7)).map(|node| node.commands.get()), Some(4));
-        assert!(block.nodes.find(2, NodeId(7)).is_none());
-    }
-
-    #[test]
-    fn a_full_table_reuses_what_nobody_holds_and_never_what_somebody_does() {
-        let block = Arc::new(WorkerCounters::default());
-        let mut held: Vec<_> = (0..NodeTable::OVERFLOW as u32).map(|id| block.node(0, NodeId(id))).collect();
-        block.node(0, NodeId(1000)).commands.add(9);
-        assert!(block.nodes.find(0, NodeId(1000)).is_none(), "the overflow slot is reported for no node");
-        held[5].commands.add(2);
-        let gone = held.remove(5);
-        drop(gone);
-        let newcomer = block.node(0, NodeId(1001));
-        assert_eq!(newcomer.commands.get(), 0, "a reused slot starts at zero");
-        assert!(block.nodes.find(0, NodeId(5)).is_none());
-        assert!(block.nodes.find(0, NodeId(1001)).is_some());
+    fn an_answer_is_counted_for_its_command_its_node_and_its_listener() {
+        let block = std::sync::Arc::new(WorkerCounters::default());
+        let node = block.node(0, crate::topology::NodeId(1));
+        let start = Stamp::now();
+        let tag = Tag { row: 7, listener: 2, arrived: start, submitted: start.later(100), traced: false };
+        block.answered(&tag, &node, start.later(5_100));
+        block.answered_with_error(&tag, &node, b"-WRONGTYPE no\r\n");
+        let command = block.commands.of(7);
+        assert_eq!((command.calls.get(), command.micros.get(), command.errors.get()), (1, 5_000, 1));
+        let (mut at_node, mut seen) = (Times::default(), Times::default());
+        node.latency.add_to(&mut at_node);
+        block.listeners.of(2).latency.add_to(&mut seen);
+        assert_eq!((at_node.micros, seen.micros), (5_000, 5_100));
+        assert_eq!(node.errors.get(), 1);
     }
 }

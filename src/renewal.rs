@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::config::Listener;
 use crate::link;
 use crate::metrics::Counter;
+use crate::notify;
 use crate::tls::TlsError;
 use crate::tls::client::{self, Reaching};
 use crate::tls::contents::{Contents, Digest};
@@ -124,6 +125,7 @@ pub(crate) async fn run(setup: Setup) {
         };
         let used = renewal.look(urgent);
         if urgent {
+            notify::ready();
             tracing::info!(
                 "SIGHUP: read all files of TLS again; {used} settings have changed. Other settings need a restart"
             );

@@ -206,7 +206,7 @@ fn rolling(group: &mut Group, _: Contender) -> Result<(), String> {
 fn promote(group: &mut Group, _: Contender) -> Result<(), String> {
     let address = group.nodes[1].address();
     let mut command = Command::new(env!("CARGO_BIN_EXE_redan"));
-    let output = command.args(["promote", "main", &address, "--admin", "127.0.0.1:9180"]).output();
+    let output = command.args(["promote", "main", &address, "--config"]).arg(group.config()).output();
     let output = output.map_err(|error| format!("redan promote: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

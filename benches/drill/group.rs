@@ -223,10 +223,15 @@ pub(crate) struct Group {
     pub(crate) network: Network,
     log: PathBuf,
     // Last: what stands above writes into it.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Group {
+    /// Of Redan.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("redan.toml")
+    }
+
     pub(crate) fn start(contender: Contender, watch: Watch, applications: Side) -> Result<Self, String> {
         let scratch = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
         let folder = scratch.path();
@@ -256,7 +261,7 @@ impl Group {
                 Process::start(Command::new(in_sbin("haproxy")).arg("-db").arg("-f").arg(file), &log)?
             }
         };
-        let group = Self { nodes, proxy, network, log, _folder: scratch };
+        let group = Self { nodes, proxy, network, log, folder: scratch };
         let serves =
             || ask(PROXY, &["SET", "ready", "yes"], Duration::from_millis(500)).is_ok_and(|r| r.code().is_none());
         wait("the proxy serves", serves).map_err(|error| format!("{error}; it printed: {}", group.said()))?;

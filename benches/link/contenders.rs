@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::machine;
 use crate::proc;
 use crate::process::{Server, free_ports};
 
@@ -21,6 +22,7 @@ impl Contender {
             "redan" => redan(folder, entry, exit, target)?,
             "stunnel" => stunnel(folder, entry, exit, target)?,
             "spiped" => spiped(folder, entry, exit, target)?,
+            "plaintext" => plaintext(folder, entry, exit, target)?,
             _ => return Ok(Self { port: target, servers: Vec::new() }),
         };
         Ok(Self { port: entry, servers })
@@ -103,6 +105,20 @@ fn spiped(folder: &Path, entry: u16, exit: u16, target: u16) -> Result<Vec<Serve
         Server::start(&format!("spiped-{name}"), &mut command, folder, from)
     };
     Ok(vec![start("exit", "-d", exit, target)?, start("entry", "-e", entry, exit)?])
+}
+
+/// HAProxy twice, which encrypts nothing: it reads and writes.
+fn plaintext(folder: &Path, entry: u16, exit: u16, target: u16) -> Result<Vec<Server>, String> {
+    let start = |name: &str, from: u16, to: u16| {
+        let text = format!(
+            "global\n    nbthread 1\ndefaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1m\n    \
+             timeout server 1m\nlisten link\n    bind 127.0.0.1:{from}\n    server target 127.0.0.1:{to}\n"
+        );
+        let file = write(folder, &format!("haproxy-{name}.cfg"), &text)?;
+        let mut command = Command::new(machine::in_sbin("haproxy"));
+        Server::start(&format!("haproxy-{name}"), command.args(["-db", "-f"]).arg(file), folder, from)
+    };
+    Ok(vec![start("exit", exit, target)?, start("entry", entry, exit)?])
 }
 
 pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, String> {

@@ -27,10 +27,10 @@ use contenders::Contender;
 use report::{Figures, Row};
 
 const USAGE: &str = "\
-words narrow it down: direct, redan, stunnel, spiped, redis-tls (contenders); bulk, small, sync (measurements); quick: one \
+words narrow it down: direct, plaintext, redan, stunnel, spiped, redis-tls (contenders); bulk, small, sync (measurements); quick: one \
 round; without any everything is measured three times and docs/benchmarks-link.md is written";
 
-const CONTENDERS: [&str; 5] = ["direct", "redan", "stunnel", "spiped", "redis-tls"];
+const CONTENDERS: [&str; 6] = ["direct", "plaintext", "redan", "stunnel", "spiped", "redis-tls"];
 const MEASUREMENTS: [&str; 3] = ["bulk", "small", "sync"];
 
 fn main() -> ExitCode {

@@ -184,7 +184,7 @@ impl Gate {
     /// Why one more client is not served, in the words that it is told.
     fn refusal(&self, source: Source, client: &dyn fmt::Display) -> Option<&'static [u8]> {
         let counters = &self.desk.counters;
-        counters.accepted.increment();
+        counters.accepted(self.index);
         let limit = self.listener.max_clients;
         let full = self.desk.seats.of_listener(self.index) >= limit;
         let greedy =
@@ -192,7 +192,7 @@ impl Gate {
         if !full && greedy.is_none() && !self.desk.memory.is_over() {
             return None;
         }
-        counters.rejected.increment();
+        counters.rejected(self.index);
         if let Some(more) = self.full.allow(Instant::now()) {
             let (name, refused) = (&self.listener.name, more + 1);
             let why = if full {

@@ -3,21 +3,32 @@
 //! Healthy: the process works, restarting it would not help. Ready: sending it clients makes sense now. A group
 //! without a master is not ready and not unhealthy: killing Redan would not bring the master back.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::AdminState;
+use crate::metrics::WorkerCounters;
 
 /// Workers beat once a second; one that was silent for five seconds stalled its clients for as long.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// What keeps the process from being healthy, one sentence each; none when it is.
 pub(super) fn unhealthy(state: &AdminState) -> Vec<String> {
-    let stalled = (0..state.workers.len()).map(|index| (index, state.heartbeat_age(index)));
-    stalled
-        .filter(|(_, age)| *age > STALLED_AFTER)
+    stalled(state.started, &state.workers)
+}
+
+/// The workers that stand still, one sentence each. `started` is when the process started.
+pub(crate) fn stalled(started: Instant, workers: &[Arc<WorkerCounters>]) -> Vec<String> {
+    let ages = workers.iter().map(|worker| age(started, worker)).enumerate();
+    ages.filter(|(_, age)| *age > STALLED_AFTER)
         .map(|(index, age)| format!("worker {index} has not run for {:.1} s: a defect of Redan", age.as_secs_f64()))
         .collect()
+}
+
+/// How long ago the worker's timer last ran.
+pub(super) fn age(started: Instant, worker: &WorkerCounters) -> Duration {
+    started.elapsed().saturating_sub(Duration::from_millis(worker.heartbeat_ms.get()))
 }
 
 /// What keeps the process from being ready, one sentence each; none when it is.

@@ -1,14 +1,24 @@
-//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/status`, `/healthz`, `/readyz` and the page at `/` with its streams over HTTP/1.1, which
+//! change nothing, save for `POST /order` of who has the token; and the admin socket, where the operator gives orders
+//! (`socket`, `verbs`).
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
-//! command. It reads what other threads publish and must never change it; what `redan promote` and `redan link` ask for it
-//! hands on.
+//! command. It reads what other threads publish and must never change it; orders it hands on to who carries them out.
 
-mod allow;
+mod body;
+mod dashboard;
 mod exposition;
 mod health;
+mod live;
+mod open_files;
+mod order;
+mod orders;
 mod prometheus;
-mod promote;
+mod report;
+mod since;
+pub(crate) mod socket;
+mod table;
+mod verbs;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +26,6 @@ mod tests;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -32,14 +41,22 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::chronicle::Chronicle;
+use crate::config::Config;
 use crate::link::LinkCounters;
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::renewal::Renewals;
+use crate::session::switchboard::Switchboard;
 use crate::topology::Snapshot;
 
-pub(crate) use promote::{Ask, Promote};
-use promote::{LONGEST, Told};
+use body::Body;
+pub(crate) use health::stalled;
+pub(crate) use live::Visitors;
+pub(crate) use open_files::OpenFiles;
+pub(crate) use orders::{Ask, Orders, PausedUntil, SetLevel};
+pub(crate) use report::{Crowd, Resident};
+pub(crate) use since::Since;
 
 /// What the endpoint reads. Made once by `app`.
 pub(crate) struct AdminState {
@@ -47,20 +64,33 @@ pub(crate) struct AdminState {
     pub(crate) started: Instant,
     /// The same moment as the world counts it.
     pub(crate) started_at: SystemTime,
+    pub(crate) config: Arc<Config>,
+    pub(crate) resident: Resident,
+    pub(crate) open_files: OpenFiles,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) chronicle: Arc<Chronicle>,
+    pub(crate) visitors: Visitors,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
+    /// Of each group, in the same order.
+    pub(crate) since: Vec<Arc<Since>>,
+    pub(crate) masters: Vec<Arc<GroupCounters>>,
+    /// Clients of a listener, by its place in the configuration.
+    pub(crate) crowd: Box<dyn Fn(usize) -> Crowd + Send + Sync>,
     /// Name and numbers of each link, in the order of `Config::links`.
     pub(crate) links: Vec<(String, Arc<LinkCounters>)>,
     /// All listeners are bound.
     pub(crate) listening: Arc<AtomicBool>,
     /// The process is on its way out.
     pub(crate) draining: Arc<AtomicBool>,
-    /// Where a promotion is handed on.
-    pub(crate) promote: Promote,
+    /// How long each group is paused, in the order of `Config::groups`.
+    pub(crate) paused: Vec<PausedUntil>,
+    /// To all workers.
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) orders: Orders,
 }
 
 impl fmt::Debug for AdminState {
@@ -72,8 +102,7 @@ impl fmt::Debug for AdminState {
 impl AdminState {
     /// How long ago the worker's timer last ran.
     fn heartbeat_age(&self, worker: usize) -> Duration {
-        let beat = Duration::from_millis(self.workers[worker].heartbeat_ms.get());
-        self.started.elapsed().saturating_sub(beat)
+        health::age(self.started, &self.workers[worker])
     }
 }
 
@@ -82,6 +111,8 @@ impl AdminState {
 const CONNECTIONS: usize = 64;
 /// One request and its answer. A peer that is slower does not get to hold one of the 64.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// One that is meant to go on: a stream, or an order as long as the longest promotion.
+const LONG_TIME: Duration = Duration::from_secs(310);
 /// The whole request head; a scraper's has less than 1 KiB.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
@@ -98,8 +129,8 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
             () = &mut stop => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, Arc::clone(&state), Arc::clone(&registry)));
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&state), Arc::clone(&registry)));
                 }
                 Err(error) => {
                     tracing::warn!("the admin endpoint cannot accept a connection: {error}");
@@ -111,26 +142,27 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: i
 }
 
 /// One connection carries one request: then its time limit is the request's, and no idle connection is kept.
-async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>, registry: Arc<Registry>) {
-    let promotes = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&promotes);
+async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Registry>) {
+    let takes_long = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&takes_long);
     let service = service_fn(move |request: Request<Incoming>| {
         let (state, registry) = (Arc::clone(&state), Arc::clone(&registry));
         let noted = Arc::clone(&noted);
         async move {
-            let is_order = request.method() == Method::POST;
-            if is_order && request.uri().path() == "/link-allow" {
-                let told = allow::allow(request, peer, &state).await.map(|words| (StatusCode::OK, words));
-                let (status, words) = told.unwrap_or_else(|refusal| refusal);
-                return Ok(text(status, words + "\n").map(Told::Whole));
+            let path = request.uri().path();
+            if request.method() == Method::POST && path == "/order" {
+                if let Err(refusal) = order::admit(&request, &state).await {
+                    return Ok(refusal.map(Body::Whole));
+                }
+                noted.store(true, Ordering::Relaxed);
+                return Ok(order::take(request, &state).await.map(Body::Whole));
             }
-            if !is_order || request.uri().path() != "/promote" {
-                return Ok::<_, Infallible>(answer(&request, &state, &registry).map(Told::Whole));
+            if let (&Method::GET, Some(wish)) = (request.method(), live::wish(path)) {
+                let followed = follow(&request, &state, wish);
+                noted.store(followed.is_ok(), Ordering::Relaxed);
+                return Ok(followed.unwrap_or_else(|refusal| refusal.map(Body::Whole)));
             }
-            let told = promote::promote(request, peer, &state).await;
-            noted.store(told.is_ok(), Ordering::Relaxed);
-            let refused = |(status, words)| text(status, words + "\n").map(Told::Whole);
-            Ok(told.unwrap_or_else(refused))
+            Ok::<_, Infallible>(answer(&request, &state, &registry).map(Body::Whole))
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -142,8 +174,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>,
     let serving = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let mut served = tokio::time::timeout(CONNECTION_TIME, &mut serving).await;
-    if served.is_err() && promotes.load(Ordering::Relaxed) {
-        served = tokio::time::timeout(LONGEST, &mut serving).await;
+    if served.is_err() && takes_long.load(Ordering::Relaxed) {
+        served = tokio::time::timeout(LONG_TIME, &mut serving).await;
     }
     match served {
         Ok(Ok(())) => {}
@@ -152,23 +184,65 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>,
     }
 }
 
+const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
 type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
-        return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
-    }
-    if matches!(path, "/promote" | "/link-allow") {
+    if path == "/order" {
         return not_allowed("POST");
+    }
+    let page = dashboard::file(path);
+    let is_stream = live::wish(path).is_some();
+    if page.is_none() && !is_stream && !matches!(path, "/metrics" | "/status" | "/healthz" | "/readyz") {
+        let words = "not here; ask for /, /metrics, /status, /events, /healthz or /readyz\n";
+        return text(StatusCode::NOT_FOUND, words.to_owned());
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return not_allowed("GET, HEAD");
     }
     match path {
+        _ if is_stream => {
+            let mut head = Response::new(Full::default());
+            head.headers_mut().insert(CONTENT_TYPE, STREAM);
+            head
+        }
         "/metrics" => metrics(registry, request.headers().get(ACCEPT)),
+        "/status" => status(state),
         "/healthz" => verdict(&health::unhealthy(state)),
-        _ => verdict(&health::unready(state)),
+        "/readyz" => verdict(&health::unready(state)),
+        _ => page.unwrap_or_default(),
+    }
+}
+
+/// A stream of what happens, for who says with `Last-Event-ID` or `after=` what it knows.
+fn follow<B>(request: &Request<B>, state: &Arc<AdminState>, wish: live::Wish) -> Result<Response<Body>, Answer> {
+    let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = request.uri().query().and_then(|query| query.strip_prefix("after="));
+    let Some(stream) = live::begin(state, wish, header.or(after)) else {
+        let words = "as many look already as may at the same time; close one of those pages\n";
+        return Err(text(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()));
+    };
+    let mut response = Response::new(Body::Stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, STREAM);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// What the process is doing, in JSON.
+fn status(state: &AdminState) -> Answer {
+    match serde_json::to_string(&report::report(state)) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body + "\n");
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            let words = format!("the report cannot be written: {error}: a defect of Redan\n");
+            text(StatusCode::INTERNAL_SERVER_ERROR, words)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::memory::Memory;
 use crate::metrics::PinReason;
+use crate::resp::value::Value;
 use crate::topology::{Flavor, Node, NodeId, Role};
 
 fn node(id: u32, address: &str, role: Role) -> Node {
@@ -34,6 +35,15 @@ fn node(id: u32, address: &str, role: Role) -> Node {
     }
 }
 
+fn config() -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.toml");
+    let text = "[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:6380\"\n[[group]]\nname = \"main\"\n\
+                nodes = [{ address = \"10.0.0.2:6379\", zone = \"a\", weight = 3 }]\n";
+    std::fs::write(&file, text).unwrap();
+    crate::config::load(&file).unwrap()
+}
+
 /// Two workers and one group: a master, a replica that lags, and a node that does not answer.
 fn state() -> AdminState {
     let replica = Node {
@@ -55,15 +65,25 @@ fn state() -> AdminState {
     AdminState {
         started: Instant::now(),
         started_at: SystemTime::now(),
+        config: Arc::new(config()),
+        resident: Resident::open(),
+        open_files: OpenFiles::open(),
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
         renewals: Arc::default(),
+        chronicle: Arc::default(),
+        visitors: Visitors::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
+        since: vec![Arc::default()],
+        masters: vec![Arc::default()],
+        crowd: Box::new(|_| Crowd { clients: 4, held: 1 }),
         links: vec![("dc2".to_owned(), Arc::default())],
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),
-        promote: Box::new(|_| false),
+        paused: vec![PausedUntil::default()],
+        switchboard: Arc::new(Switchboard::new(Vec::new())),
+        orders: orders(|_| false),
     }
 }
 
@@ -96,6 +116,26 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> String {
 fn get(state: AdminState, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: redan\r\n\r\n");
     with_endpoint(Arc::new(state), async |address| exchange(address, request.as_bytes()).await)
+}
+
+#[test]
+fn the_report_tells_of_everything_and_leaves_open_what_is_not_known() {
+    let state = state();
+    state.acceptor.accepted(0);
+    let handles = [state.workers[0].node(0, NodeId(1)), state.workers[1].node(0, NodeId(1))];
+    handles.iter().for_each(|node| node.in_flight.set(2));
+    let answer = get(state, "/status");
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    let report: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(report["process"]["state"], "serving");
+    assert!(report["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20);
+    assert_eq!((report["listeners"][0]["clients"].as_u64(), report["groups"][0]["held"].as_u64()), (Some(4), Some(1)));
+    assert_eq!(report["groups"][0]["master"], "10.0.0.1:6379");
+    let nodes = report["groups"][0]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.iter().map(|node| &node["state"]).collect::<Vec<_>>(), ["master", "ok", "down"]);
+    assert_eq!((&nodes[1]["zone"], nodes[1]["weight"].as_u64()), (&"a".into(), Some(3)));
+    assert_eq!(nodes[1]["in_flight"], 4);
+    assert_eq!((&nodes[1]["lag_seconds"], &nodes[0]["lag_seconds"]), (&1.5.into(), &serde_json::Value::Null));
 }
 
 #[test]
@@ -196,7 +236,7 @@ fn other_requests_are_refused() {
     let long = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(HEAD_BYTES));
     let many = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(HEADERS + 1));
     let rows: &[(&str, &str, &str)] = &[
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "ask for /metrics"),
+        ("GET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", "ask for /, /metrics"),
         ("GET /metrics/x HTTP/1.1\r\n\r\n", "HTTP/1.1 404 ", ""),
         ("POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405 ", "allow: GET, HEAD"),
         ("GET /healthz?verbose HTTP/1.1\r\n\r\n", "HTTP/1.1 200 ", "ok"),
@@ -229,40 +269,98 @@ fn silent_clients_neither_block_others_nor_prevent_the_stop() {
     });
 }
 
-/// The whole exchange for a promotion with these lines of the head.
-fn promotion(promote: Promote, head: &str, body: &str) -> String {
-    let state = AdminState { promote, ..state() };
-    let length = body.len();
-    let request = format!("POST /promote HTTP/1.0\r\nHost: redan\r\nContent-Length: {length}\r\n{head}\r\n{body}");
-    with_endpoint(Arc::new(state), async |address| exchange(address, request.as_bytes()).await)
-}
-
-#[test]
-fn a_promotion_is_handed_on_and_told_of_line_by_line() {
-    let promote: Promote = Box::new(|ask: Ask| {
-        assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "[::1]:6379", Duration::from_millis(50)));
-        ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
-    });
-    let answer = promotion(promote, "Redan-Command: promote\r\n", "group=main&node=[::1]:6379&timeout_ms=50");
-    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\none\ndone: two\n"), "{answer}");
-}
-
-#[test]
-fn what_a_browser_could_send_promotes_nobody() {
-    let whole = "group=main&node=10.0.0.2:6379";
-    let guard = "Redan-Command: promote\r\n";
-    for (head, body, status) in [
-        ("", whole, 403),
-        ("Redan-Command: promote\r\nOrigin: http://127.0.0.1:9180\r\n", whole, 403),
-        (guard, "group=main", 400),
-        (guard, "group=main&node=10.0.0.2:6379&timeout_ms=1h", 400),
-        (guard, "group=other&node=10.0.0.2:6379", 404),
-    ] {
-        let promote: Promote = Box::new(|ask| panic!("handed on: {ask:?}"));
-        let answer = promotion(promote, head, body);
-        assert!(answer.starts_with(&format!("HTTP/1.0 {status}")), "{head:?} {body:?}: {answer}");
+fn orders(promote: impl Fn(Ask) -> bool + Send + Sync + 'static) -> Orders {
+    Orders {
+        promote: Box::new(promote),
+        steer: Box::new(|_, node, _, done| done.send(Err(format!("{node} stays"))).is_ok()),
+        speak: Box::new(|_, _, words| {
+            Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })
+        }),
+        reload: Arc::default(),
+        level: Arc::new(|level| Err(format!("no level is called {level}"))),
     }
-    let answer = promotion(Box::new(|_| false), guard, whole);
-    assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
-    assert!(get(state(), "/promote").starts_with("HTTP/1.1 405"));
+}
+
+/// What is answered to `REDAN line`, with the steps before it.
+fn redan(state: AdminState, line: &str) -> (Result<String, String>, Vec<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (told, mut steps) = tokio::sync::mpsc::unbounded_channel();
+        let words = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
+        let outcome = verbs::run(verbs::Call::new(Arc::new(state), words, told)).await;
+        let shown = outcome.map(|shown| match shown {
+            verbs::Shown::Line(text) | verbs::Shown::Text(text) | verbs::Shown::Json(text) => text,
+            verbs::Shown::Raw(value) => format!("{value:?}"),
+        });
+        let mut all = Vec::new();
+        while let Ok(step) = steps.try_recv() {
+            all.push(step);
+        }
+        (shown, all)
+    })
+}
+
+#[test]
+fn a_promotion_is_handed_on_and_told_of_step_by_step() {
+    let told = AdminState {
+        orders: orders(|ask| {
+            assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "10.0.0.2:6379", Duration::from_millis(50)));
+            ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
+        }),
+        ..state()
+    };
+    let (outcome, steps) = redan(told, "promote 10.0.0.2:6379 timeout 50ms");
+    assert_eq!((outcome.as_deref(), steps.as_slice()), (Ok("done: two"), &["one".to_owned()][..]));
+    let refused = |ask: Ask| ask.progress.send("refused: no".to_owned()).is_ok();
+    let state_refusing = AdminState { orders: orders(refused), ..self::state() };
+    assert_eq!(redan(state_refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
+    assert!(redan(self::state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_what_could_be() {
+    for (line, part) in [
+        ("NONSENSE", "unknown verb 'NONSENSE'"),
+        ("LOG", "REDAN LOG LEVEL level"),
+        ("STATUS now", "wrong number of arguments; it is REDAN STATUS"),
+        ("NODES other", "no group is called 'other'; there is main"),
+        ("DRAIN 10.0.0.9:1", "no node is at 10.0.0.9:1; there is 10.0.0.1:6379, 10.0.0.2:6379"),
+        ("DRAIN 10.0.0.2:6379", "10.0.0.2:6379 stays"),
+        ("SESSIONS STATE asleep", "no session is ever 'asleep'"),
+        ("SESSIONS ID", "ID lacks its value"),
+        ("SESSIONS COLOUR red", "'COLOUR' is no option here"),
+        ("PAUSE main FOR 2h", "longer than"),
+        ("LOG LEVEL loud", "no level is called loud"),
+        ("LINK ALLOW other", "no link is called 'other'; there is dc2"),
+        ("KILL 7", "no client has the id 7"),
+        ("RECONNECT nowhere", "no group is called so"),
+    ] {
+        let words = redan(state(), line).0.expect_err(line);
+        assert!(words.contains(part), "{line}: {words}");
+    }
+}
+
+#[test]
+fn every_overview_is_text_for_people_and_json_for_programs() {
+    for verb in ["HELP", "STATUS", "GROUPS", "NODES", "LISTENERS", "LINKS", "WORKERS", "CONFIG", "SESSIONS", "LANES"] {
+        let text = redan(state(), verb).0.unwrap_or_else(|error| panic!("{verb}: {error}"));
+        assert!(text.lines().count() >= 1 && !text.starts_with('{'), "{verb}: {text}");
+        let json = redan(state(), &format!("{verb} JSON")).0.unwrap();
+        serde_json::from_str::<serde_json::Value>(&json).unwrap_or_else(|error| panic!("{verb}: {error}: {json}"));
+    }
+    let node = redan(state(), "NODE 10.0.0.2:6379 SET k JSON").0.unwrap();
+    assert_eq!(node.matches("Text").count(), 3, "a node's command is the node's to the last word: {node}");
+    let status = redan(state(), "STATUS").0.unwrap();
+    assert!(status.contains("group 'main': 10.0.0.1:6379 is the master"), "{status}");
+    let config = redan(state(), "CONFIG reads").0.unwrap();
+    assert!(config.contains("listener app") && config.contains("replica") && config.contains("default"), "{config}");
+    let config = redan(state(), "CONFIG bind").0.unwrap();
+    assert!(config.contains("127.0.0.1:6380") && config.contains("line 3"), "{config}");
+}
+
+#[test]
+fn a_group_that_no_worker_serves_is_paused_and_goes_on() {
+    let paused = redan(state(), "PAUSE main FOR 5s").0.unwrap();
+    assert!(paused.starts_with("group 'main' is paused: nothing is under way"), "{paused}");
+    assert_eq!(redan(state(), "RESUME").0, Ok("group 'main' was not paused".to_owned()));
 }

@@ -4,38 +4,44 @@
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
 mod confine;
+mod orders;
 mod start;
 mod thread;
 
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Promote};
+use crate::admin::{self, AdminState, Crowd, OpenFiles, Orders, PausedUntil, Resident, SetLevel, Since, Visitors};
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
 use crate::backend::pool::GroupView;
 use crate::backend::scripts::Scripts;
+use crate::chronicle::Chronicle;
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
 use crate::link::{self, LinkCounters};
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening, Shortcuts};
+use crate::notify;
 use crate::renewal::Renewals;
+use crate::session::switchboard::Switchboard;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
@@ -57,6 +63,8 @@ enum StartError {
     Bind { listener: String, error: BindError },
     #[error("`admin`: {0}")]
     BindAdmin(BindError),
+    #[error("`admin_socket`: {0}")]
+    BindAdminSocket(BindError),
     #[error("{0}")]
     Confinement(String),
     #[error("the system refuses {what}: {error}; raise the limits of this process")]
@@ -71,6 +79,7 @@ impl StartError {
             Self::Bind { .. }
             | Self::BindLink { .. }
             | Self::BindAdmin(_)
+            | Self::BindAdminSocket(_)
             | Self::Confinement(_)
             | Self::System { .. } => 71,
         }
@@ -81,17 +90,47 @@ impl StartError {
 struct Bound {
     listeners: Vec<Bind>,
     admin: Option<Bind>,
+    admin_socket: Option<Bind>,
     running: Running,
+    pulse: Pulse,
+}
+
+/// By what it is known whether the workers run.
+struct Pulse {
+    started: Instant,
+    workers: Vec<Arc<WorkerCounters>>,
+}
+
+impl Pulse {
+    /// Feeds the service manager's watchdog for as long as all workers run. The death of a thread ends the process by itself.
+    async fn keep_alive(self, interval: Option<Duration>, feed: impl Fn()) -> Infallible {
+        let Some(interval) = interval else { return pending().await };
+        loop {
+            let stalled = admin::stalled(self.started, &self.workers);
+            if stalled.is_empty() {
+                feed();
+            } else {
+                tracing::error!("the service manager's watchdog is not fed: {}", stalled.join(", "));
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+}
+
+/// The log as it was set up: how to change what it says, and where the events of it are.
+pub(crate) struct Log {
+    pub(crate) level: SetLevel,
+    pub(crate) chronicle: Arc<Chronicle>,
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config) -> ExitCode {
+pub(crate) fn run(config: Config, log: Log) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config) {
+    match run_until_ended(config, log) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -100,16 +139,20 @@ pub(crate) fn run(config: Config) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
         let renew = Arc::default();
         let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew)?;
-        tracing::debug!("bound {listeners:?}, admin {admin:?}");
-        Ok(drain::until_ended(running, signals).await)
+        let Bound { listeners, admin, admin_socket, running, pulse } = start(config, renew, log)?;
+        tracing::debug!("bound {listeners:?}, admin {admin:?} and {admin_socket:?}");
+        notify::ready();
+        tokio::select! {
+            code = drain::until_ended(running, signals) => Ok(code),
+            never = pulse.keep_alive(notify::watchdog(), notify::alive) => match never {},
+        }
     })
 }
 
@@ -120,6 +163,8 @@ struct Prepared {
     sockets: Vec<Listening>,
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
     admin: Option<Listening>,
+    admin_socket: Option<(Listening, Bind)>,
+    seen: (Resident, OpenFiles),
 }
 
 fn prepare(config: &Config) -> Result<Prepared, StartError> {
@@ -150,35 +195,42 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
         sockets: config.listeners.iter().map(bound).collect::<Result<_, _>>()?,
         links: config.links.iter().map(link).collect::<Result<_, _>>()?,
         admin: config.admin.map(Bind::Tcp).as_ref().map(net::bind).transpose().map_err(StartError::BindAdmin)?,
+        admin_socket: orders::bind(&config.admin_socket).map_err(StartError::BindAdminSocket)?,
+        seen: (Resident::open(), OpenFiles::open()),
     })
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 /// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
-    let Prepared { doors, keyrings, sockets, links, admin } = prepare(&config)?;
+fn start(config: Config, renew: Arc<Notify>, log: Log) -> Result<Bound, StartError> {
+    let config = Arc::new(config);
+    let Prepared { doors, keyrings, sockets, links, admin, admin_socket, seen } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
-    confine(&config, &keyrings)?;
-    let shared = Shared::new(&config);
+    let admin_socket_at = admin_socket.as_ref().map(|(_, at)| at.clone());
+    confine(&config, &keyrings, admin_socket_at.as_ref())?;
+    let Log { level, chronicle } = log;
+    let shared = Shared::new(&config, chronicle);
     let mut shortcuts = Shortcuts::default();
     let links = start::doors(links, &mut shortcuts);
     let shortcuts = Arc::new(shortcuts);
     let views = shared.views(&config, &keyrings, &shortcuts);
     let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
     let (end, workers_ended) = mpsc::unbounded_channel();
-    // A second switch is refused by whoever carries out the first.
-    let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
-    // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
-    if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
+    let switchboard = start::switchboard(&mailboxes);
+    let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
+    if let Some(at) = &admin_socket_at {
+        tracing::info!("orders: {at}");
     }
+    // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
+    let orders = wires.orders(Arc::clone(&renew), level);
+    let state = shared.admin_state(&config, &doors, seen, Arc::clone(&switchboard), orders);
+    start::admin(admin, admin_socket.map(|(socket, _)| socket), state)?;
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
     let links = start::links(links, &shared.links)?;
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
+    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, takers, &shared)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
-    let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -188,7 +240,9 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
             throttle: Arc::clone(&throttle),
             switchboard: Arc::clone(&switchboard),
             memory: Arc::clone(&shared.memory),
+            insight: config.insight,
             number: index,
+            workers: shared.counters.len(),
             seed: RandomState::new().hash_one(index),
         };
         start::worker(index, setup, letters, end.clone())?;
@@ -196,6 +250,7 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
     start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
+    let pulse = Pulse { started: shared.started, workers: shared.counters };
     let (draining, seats) = (shared.draining, shared.seats);
     let shutdown_timeout = config.shutdown_timeout;
     let running = Running {
@@ -208,14 +263,15 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, running })
+    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, pulse })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.
-fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError> {
+fn confine(config: &Config, keyrings: &[Arc<Keyring>], admin_socket: Option<&Bind>) -> Result<(), StartError> {
     let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
     if let Some(account) = &config.user {
-        confine::become_user(account, &binds).map_err(StartError::Confinement)?;
+        let owned: Vec<Bind> = binds.iter().chain(admin_socket).cloned().collect();
+        confine::become_user(account, &owned).map_err(StartError::Confinement)?;
     }
     if config.sandbox {
         let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
@@ -243,16 +299,20 @@ struct Shared {
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
     renewals: Arc<Renewals>,
+    chronicle: Arc<Chronicle>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    /// When the master of each group changed last, and how often.
+    since: Vec<Arc<Since>>,
+    masters: Vec<Arc<GroupCounters>>,
     links: Vec<(String, Arc<LinkCounters>)>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
 
 impl Shared {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, chronicle: Arc<Chronicle>) -> Self {
         // Who has links alone needs no workers.
         let workers = if config.listeners.is_empty() { 0 } else { config.workers };
         let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
@@ -260,10 +320,13 @@ impl Shared {
             started: Instant::now(),
             memory: Memory::new(config.max_memory, &counters),
             counters,
-            accepts: Arc::default(),
+            accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
             renewals: Arc::default(),
+            chronicle,
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            since: config.groups.iter().map(|_| Arc::default()).collect(),
+            masters: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
             draining: Arc::default(),
@@ -283,20 +346,43 @@ impl Shared {
         config.groups.iter().zip(keyrings).enumerate().map(view).collect()
     }
 
-    fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
+    fn admin_state(
+        &self,
+        config: &Arc<Config>,
+        doors: &[Door],
+        seen: (Resident, OpenFiles),
+        switchboard: Arc<Switchboard>,
+        orders: Orders,
+    ) -> AdminState {
         let groups = config.groups.iter().zip(&self.snapshots);
+        let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
+        let holdings: Vec<_> = holdings.collect();
+        let crowd = move |listener: usize| Crowd {
+            clients: seats.of_listener(listener) as u64,
+            held: holdings[listener].sessions(),
+        };
         AdminState {
             started: self.started,
             started_at: SystemTime::now(),
+            config: Arc::clone(config),
+            resident: seen.0,
+            open_files: seen.1,
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
+            chronicle: Arc::clone(&self.chronicle),
+            visitors: Visitors::default(),
             memory: Arc::clone(&self.memory),
+            masters: self.masters.clone(),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            since: self.since.clone(),
+            crowd: Box::new(crowd),
             links: self.links.clone(),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
-            promote,
+            paused: config.groups.iter().map(|_| PausedUntil::default()).collect(),
+            switchboard,
+            orders,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Used by `app` alone, which makes the parts.
 
+use std::cell::RefCell;
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
@@ -10,15 +11,18 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::orders::Taker;
 use super::thread::vital;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
-use crate::admin::{self, AdminState, Ask, Promote};
+use crate::admin::{self, AdminState};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
-use crate::control::{self, GroupControl, Promotion};
+use crate::control::{self, GroupControl};
+use crate::events::{Moves, Tally};
 use crate::limits::LINK_THREADS;
 use crate::link::{self, Doors, LinkCounters};
+use crate::metrics::{LastMaster, WorkerCounters};
 use crate::net::{Listening, Shortcuts};
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
@@ -35,15 +39,33 @@ fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String>
     runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
 }
 
-/// Serves metrics until the process ends, also during a drain.
-pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartError> {
+/// Serves metrics and orders until the process ends, also during a drain.
+pub(super) fn admin(http: Option<Listening>, orders: Option<Listening>, state: AdminState) -> Result<(), StartError> {
+    if http.is_none() && orders.is_none() {
+        return Ok(());
+    }
     let serve = move || {
         drive(async move {
-            // `Config` has only TCP addresses for it.
-            let Listening::Tcp(socket) = socket else { return Ok(()) };
-            let socket = tokio::net::TcpListener::from_std(socket).map_err(|error| error.to_string())?;
-            tracing::info!("metrics: http://{}/metrics", socket.local_addr().map_err(|error| error.to_string())?);
-            admin::serve(socket, Arc::new(state), pending()).await;
+            let state = Arc::new(state);
+            let metrics = async {
+                match http {
+                    // `Config` has only TCP addresses for it.
+                    Some(Listening::Tcp(socket)) => {
+                        let socket = tokio::net::TcpListener::from_std(socket)?;
+                        tracing::info!("metrics: http://{}/metrics", socket.local_addr()?);
+                        admin::serve(socket, Arc::clone(&state), pending()).await;
+                        Ok(())
+                    }
+                    _ => pending::<io::Result<()>>().await,
+                }
+            };
+            let orders = async {
+                match orders {
+                    Some(socket) => admin::socket::serve(socket, Arc::clone(&state), pending()).await,
+                    None => pending().await,
+                }
+            };
+            tokio::try_join!(metrics, orders).map_err(|error| error.to_string())?;
             Ok(())
         })
     };
@@ -88,25 +110,42 @@ pub(super) fn control(
     keyrings: &[Arc<Keyring>],
     shortcuts: &Arc<Shortcuts>,
     workers: &[Mailbox],
-    promotions: Vec<mpsc::Receiver<Promotion>>,
+    takers: Vec<Taker>,
+    shared: &Shared,
 ) -> Result<(), StartError> {
-    let group = |index: usize, promotions| {
+    let group = |index: usize, taker: Taker| {
         let (view, workers) = (&views[index], workers.to_vec());
+        let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
+        let (masters, last) = (Arc::clone(&shared.masters[index]), RefCell::new(LastMaster::default()));
+        let (moves, counters) = (RefCell::new(Moves::default()), shared.counters.clone());
+        let group = config.groups[index].name.clone();
         GroupControl {
             config: Arc::clone(&config.groups[index]),
             keyring: Arc::clone(&keyrings[index]),
             shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
             look: Arc::clone(&view.look),
-            published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
-            promotions,
+            published: Box::new(move |snapshot| {
+                since.note(snapshot.epoch, started.elapsed());
+                let master = snapshot.master().map(|node| &*node.address);
+                if let Some(event) = last.borrow_mut().becomes(master) {
+                    masters.of(event).increment();
+                }
+                let told = moves.borrow_mut().see(started.elapsed(), master, &snapshot.reason, tally(&counters));
+                if let Some(words) = told {
+                    tracing::warn!(group, "{words}");
+                }
+                workers.iter().for_each(|worker| worker.topology(index));
+            }),
+            promotions: taker.promotions,
+            drains: taker.drains,
         }
     };
     if config.groups.is_empty() {
         return Ok(());
     }
-    let promotions = promotions.into_iter().enumerate();
-    let groups: Vec<GroupControl> = promotions.map(|(index, promotions)| group(index, promotions)).collect();
+    let takers = takers.into_iter().enumerate();
+    let groups: Vec<GroupControl> = takers.map(|(index, taker)| group(index, taker)).collect();
     let watch = move || {
         drive(async {
             control::run(groups, pending()).await;
@@ -116,10 +155,12 @@ pub(super) fn control(
     vital("redan-control".to_owned(), watch).map_err(refused)
 }
 
-/// The way by which the admin endpoint hands a promotion to the group's watch.
-pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
-    Box::new(move |Ask { group, node, timeout, progress }| {
-        askers[group].try_send(Promotion { node, timeout, progress }).is_ok()
+/// What all workers have counted of clients that had to wait.
+fn tally(workers: &[Arc<WorkerCounters>]) -> Tally {
+    workers.iter().fold(Tally::default(), |sum, worker| Tally {
+        waits: sum.waits.wrapping_add(worker.holds_total.get()),
+        expired: sum.expired.wrapping_add(worker.holds_expired.get()),
+        in_doubt: sum.in_doubt.wrapping_add(worker.in_doubt.get()),
     })
 }
 

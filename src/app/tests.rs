@@ -1,5 +1,6 @@
 //! The whole of Redan in the test's own process, on ports of the system's choice and without any node.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -20,8 +21,12 @@ fn config(toml: &str) -> Config {
     config::load(&file).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+fn log() -> Log {
+    Log { level: Arc::new(|_: &str| Ok(())), chronicle: Arc::default() }
+}
+
 fn refusal(toml: &str) -> (u8, String) {
-    match start(config(toml), Arc::default()) {
+    match start(config(toml), Arc::default(), log()) {
         Err(error) => (error.exit_code(), error.to_string()),
         Ok(_) => panic!("it started"),
     }
@@ -83,7 +88,7 @@ fn clients_are_served_counted_limited_and_drained() {
          [[listener]]\nname = \"local\"\nbind = \"unix:{}\"\n",
         path.display()
     );
-    let bound = start(config(&toml), Arc::default()).unwrap_or_else(|error| panic!("{error}"));
+    let bound = start(config(&toml), Arc::default(), log()).unwrap_or_else(|error| panic!("{error}"));
     let address = tcp(&bound, 0);
     assert_ne!(address.port(), 0);
 
@@ -121,7 +126,7 @@ fn clients_are_served_counted_limited_and_drained() {
 fn a_client_that_waits_for_a_master_is_cut_off_at_the_deadline() {
     let toml =
         "[redan]\nworkers = 1\nshutdown_timeout = \"50ms\"\n[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"";
-    let bound = start(config(toml), Arc::default()).unwrap_or_else(|error| panic!("{error}"));
+    let bound = start(config(toml), Arc::default(), log()).unwrap_or_else(|error| panic!("{error}"));
     let mut waiting = client(tcp(&bound, 0));
     assert_eq!(ask(&mut waiting, "PING"), "+PONG\r\n");
     waiting.write_all(b"SET key value\r\n").expect("open");
@@ -131,4 +136,30 @@ fn a_client_that_waits_for_a_master_is_cut_off_at_the_deadline() {
     assert_eq!(drain(bound.running), 1);
     assert_eq!(idle.read(&mut [0; 16]).expect("closed in peace"), 0);
     assert_eq!(seats.taken(), 0);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_all_workers_run_and_no_longer() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let feedings = |last_beat: Duration| {
+        // Two workers; one has beaten last so long ago.
+        let started = Instant::now().checked_sub(Duration::from_secs(60)).expect("the machine is up for a minute");
+        let workers: Vec<Arc<WorkerCounters>> = vec![Arc::default(), Arc::default()];
+        workers[0].heartbeat_ms.set(60_000);
+        workers[1].heartbeat_ms.set(u64::try_from((Duration::from_secs(60) - last_beat).as_millis()).expect("small"));
+        let fed = Cell::new(0);
+        let pulse = Pulse { started, workers };
+        let feed = || fed.set(fed.get() + 1);
+        let fed_for_a_while = async {
+            let _ = tokio::time::timeout(
+                Duration::from_millis(100),
+                pulse.keep_alive(Some(Duration::from_millis(1)), feed),
+            )
+            .await;
+        };
+        runtime.block_on(fed_for_a_while);
+        fed.get()
+    };
+    assert!(feedings(Duration::ZERO) > 0);
+    assert_eq!(feedings(Duration::from_secs(30)), 0);
 }

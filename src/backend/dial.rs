@@ -32,6 +32,11 @@ impl Dialect {
     /// Redan's own.
     pub(crate) const GROUP: Self = Self::of(UserKey::GROUP);
 
+    /// It speaks as Redan's own user.
+    pub(crate) fn is_groups(self) -> bool {
+        self.user == UserKey::GROUP
+    }
+
     /// As a connection begins.
     pub(crate) const fn of(user: UserKey) -> Self {
         Self { resp3: false, db: 0, user }

@@ -15,10 +15,10 @@ use std::time::Instant;
 
 use super::dial::Dialect;
 use super::log::Log;
-use super::recipient::{Effect, Fate, Lost, Origin, Recipient};
-use super::replies::Replies;
+use super::recipient::{Effect, Errand, Fate, Lost, Origin, Recipient};
+use super::replies::{Replies, Scene};
 use crate::limits;
-use crate::metrics::{MemoryKind, NodeHandle};
+use crate::metrics::{MemoryKind, NodeHandle, Stamp, Tag};
 use crate::reading::Usage;
 use crate::reading::age::Age;
 use crate::topology::NodeId;
@@ -77,6 +77,7 @@ pub(super) struct Flight {
     pub(super) effect: Effect,
     /// If its answer does not come in time it may be asked elsewhere.
     pub(super) moves: bool,
+    pub(super) tag: Tag,
 }
 
 impl Flight {
@@ -103,12 +104,24 @@ pub(crate) struct Lane {
     held: Cell<u64>,
 }
 
+/// What the operator is shown of a lane.
+pub(crate) struct Numbers {
+    pub(crate) open: bool,
+    /// Commands so far.
+    pub(crate) submitted: u64,
+    /// Since anything was in flight.
+    pub(crate) idle_seconds: u64,
+    pub(crate) bytes: u64,
+}
+
 pub(super) struct Inner {
     pub(super) log: Log,
     pub(super) flights: VecDeque<Flight>,
     pub(super) replies: Replies,
     /// The client that is too slow for its large reply. Nothing is read until its backlog is gone.
     pub(super) clogged: Option<Rc<dyn Recipient>>,
+    /// Since when.
+    pub(super) clogged_since: Option<Stamp>,
     /// Sessions that wait for room in the log.
     waiting: Vec<Waker>,
     /// Ticks, a second apart, at which nothing was in flight; a command between two of them starts the count again.
@@ -136,6 +149,7 @@ impl Lane {
                 flights: VecDeque::new(),
                 replies: Replies::new(),
                 clogged: None,
+                clogged_since: None,
                 waiting: Vec::new(),
                 idle_ticks: 0,
                 submitted: 0,
@@ -162,7 +176,9 @@ impl Lane {
     }
 
     fn set_load(&self, load: usize) {
-        self.usage.load_moved(self.load.replace(load), load);
+        let before = self.load.replace(load);
+        self.usage.load_moved(before, load);
+        self.counters.in_flight.moved(before as u64, load as u64);
     }
 
     /// Whether a session may append now; if not, `waker` is called when it may.
@@ -175,26 +191,21 @@ impl Lane {
         room
     }
 
-    /// Appends one command, or a transaction that has `replies` replies; they will come to `to` together, under `sequence`.
+    /// Appends one command, or a transaction that has several replies; they will come to `to` together, under `sequence`.
     /// The lane must be serving.
-    pub(crate) fn submit(
-        &self,
-        to: &Rc<impl Recipient + 'static>,
-        sequence: u64,
-        command: &[u8],
-        effect: Effect,
-        replies: u32,
-    ) {
-        self.append(Rc::clone(to) as Rc<dyn Recipient>, sequence, command, effect, replies, false);
+    pub(crate) fn submit(&self, to: &Rc<impl Recipient + 'static>, sequence: u64, command: &[u8], errand: Errand) {
+        self.append(Rc::clone(to) as Rc<dyn Recipient>, sequence, command, errand, false);
     }
 
     /// The same for a read that may be asked elsewhere when its answer does not come in time: it is lost as
     /// [`Fate::Late`] then.
-    pub(crate) fn submit_read(&self, to: &Rc<impl Recipient + 'static>, sequence: u64, command: &[u8]) {
-        self.append(Rc::clone(to) as Rc<dyn Recipient>, sequence, command, Effect::Read, 1, true);
+    pub(crate) fn submit_read(&self, to: &Rc<impl Recipient + 'static>, sequence: u64, command: &[u8], tag: Tag) {
+        let errand = Errand { effect: Effect::Read, replies: 1, tag };
+        self.append(Rc::clone(to) as Rc<dyn Recipient>, sequence, command, errand, true);
     }
 
-    fn append(&self, to: Rc<dyn Recipient>, sequence: u64, command: &[u8], effect: Effect, replies: u32, moves: bool) {
+    fn append(&self, to: Rc<dyn Recipient>, sequence: u64, command: &[u8], errand: Errand, moves: bool) {
+        let Errand { effect, replies, tag } = errand;
         debug_assert!(self.serves());
         let mut inner = self.inner.borrow_mut();
         inner.log.push(command);
@@ -204,11 +215,17 @@ impl Lane {
         }
         inner.submitted += 1;
         // A gathered command is at most `limits::GATHERED_COMMAND` long.
-        inner.flights.push_back(Flight { to: Some(to), sequence, len: command.len() as u32, replies, effect, moves });
+        let len = command.len() as u32;
+        inner.flights.push_back(Flight { to: Some(to), sequence, len, replies, effect, moves, tag });
         self.set_load(inner.flights.len());
         self.counters.commands.increment();
         drop(inner);
         self.wake();
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers {
+        let inner = self.inner.borrow();
+        Numbers { open: inner.open, submitted: inner.submitted, idle_seconds: inner.idle_ticks, bytes: inner.holds() }
     }
 
     /// Takes nothing new, and ends when everything is answered.
@@ -305,7 +322,7 @@ impl Lane {
         let origin = Origin { node: self.key.node, generation };
         let inner = &mut *self.inner.borrow_mut();
         inner.open = true;
-        let turn = inner.turn(cx, stream, cipher, origin);
+        let turn = inner.turn(cx, stream, cipher, origin, &self.counters);
         self.set_load(inner.flights.len());
         if let Some((number, since)) = inner.sample
             && number < inner.submitted - inner.flights.len() as u64
@@ -393,6 +410,7 @@ impl Inner {
         stream: &mut Stream,
         cipher: &mut CipherBuffer,
         origin: Origin,
+        counters: &NodeHandle,
     ) -> Result<(), String> {
         loop {
             self.send(cx, stream).map_err(|error| error.to_string())?;
@@ -403,10 +421,13 @@ impl Inner {
                 return Ok(());
             }
             self.clogged = None;
+            if let Some(since) = self.clogged_since.take() {
+                self.replies.stalled += Stamp::now().since(since);
+            }
             match stream.poll_read(cx, cipher, self.replies.room()) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err("the node closed the connection".to_owned()),
-                Poll::Ready(Ok(n)) => self.deliver(n, origin)?,
+                Poll::Ready(Ok(n)) => self.deliver(n, &Scene { origin, counters, now: Stamp::now() })?,
                 Poll::Ready(Err(error)) => return Err(error.to_string()),
             }
         }

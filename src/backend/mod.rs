@@ -25,4 +25,5 @@ pub(crate) mod recipient;
 pub(crate) mod refusal;
 mod replies;
 pub(crate) mod scripts;
+mod steer;
 mod watch;

@@ -22,6 +22,8 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 pub(crate) struct Pin {
     pub(crate) node: NodeId,
     pub(crate) dialect: Dialect,
+    /// The pool's turn in which it was opened.
+    turn: u64,
     /// What CLIENT ID says on it; servers before 5.0 do not know.
     pub(crate) number: Option<u64>,
     pub(crate) stream: Stream,
@@ -34,9 +36,9 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    fn new(node: NodeId, dialect: Dialect, stream: Stream, number: Option<u64>) -> Self {
+    fn new(node: NodeId, dialect: Dialect, stream: Stream, number: Option<u64>, turn: u64) -> Self {
         let scanner = ReplyScanner::new();
-        Self { node, dialect, number, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
+        Self { node, dialect, turn, number, stream, scanner, input: Vec::new(), output: Vec::new(), sent: 0 }
     }
 
     /// Bytes that wait for the node.
@@ -76,6 +78,13 @@ impl IdlePins {
         self.0.retain(|(_, pin)| pin.dialect.user != user);
     }
 
+    /// Those to one node, or all; how many.
+    pub(super) fn drop_to(&mut self, node: Option<NodeId>) -> usize {
+        let before = self.0.len();
+        self.0.retain(|(_, pin)| node.is_some_and(|node| pin.node != node));
+        before - self.0.len()
+    }
+
     pub(super) fn has_of(&self, user: UserKey) -> bool {
         self.0.iter().any(|(_, pin)| pin.dialect.user == user)
     }
@@ -93,6 +102,7 @@ impl Pool {
         if let Some(pin) = idle {
             return Ok(pin);
         }
+        let turn = self.pins_from.get();
         let dialed = self.connect(&node, dialect).await;
         match &dialed {
             Ok(_) => self.reached(node.id),
@@ -104,14 +114,14 @@ impl Pool {
             Err(DialError::Dialect(_) | DialError::Login(_)) => {}
         }
         let Opened { stream, number, .. } = dialed?;
-        Ok(Pin::new(node.id, dialect, stream, number))
+        Ok(Pin::new(node.id, dialect, stream, number, turn))
     }
 
     /// Takes back a clean pin.
     pub(crate) fn give_back(&self, mut pin: Pin) {
         // Idle ones belong to no client that they could be counted for: 64 of them keep 256 KiB.
         pin.output.shrink_to(KEPT_BYTES);
-        if self.is_master(pin.node) && self.knows(pin.dialect.user) {
+        if pin.turn == self.pins_from.get() && self.is_master(pin.node) && self.knows(pin.dialect.user) {
             self.idle_pins.borrow_mut().put(pin);
         }
     }

@@ -71,6 +71,8 @@ pub(crate) struct Pool {
     /// How nodes serve this worker.
     pub(super) watch: Watch,
     pub(super) idle_pins: RefCell<IdlePins>,
+    /// Pins of an earlier turn are not lent again: their connections shall be replaced.
+    pub(super) pins_from: Cell<u64>,
     /// Of clients whom the nodes know; none where Redan has users of its own.
     pub(super) logins: RefCell<Logins>,
     pub(super) provers: Provers,
@@ -124,6 +126,7 @@ impl Pool {
             newest: RefCell::default(),
             watch: Watch::default(),
             idle_pins: RefCell::default(),
+            pins_from: Cell::new(0),
             logins: RefCell::default(),
             provers: Provers::default(),
             hubs: RefCell::default(),
@@ -414,6 +417,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
     };
     pool.reached(lane.key.node);
     pool.counters.lanes_open.increment();
+    lane.counters().lanes.increment();
     let end = loop {
         let end = std::future::poll_fn(|cx| {
             if lane.key.purpose == Purpose::Ordered {
@@ -431,6 +435,7 @@ async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
         }
     };
     pool.counters.lanes_open.decrement();
+    lane.counters().lanes.decrement();
     match end {
         End::Finished => {}
         // The reason has been said.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::dial::Dialect;
 use super::lane::Purpose;
 use super::pool::Pool;
-use super::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use super::recipient::{Effect, Errand, Judged, Lost, Origin, Recipient};
 use crate::resp::encode;
 use crate::topology::{Node, NodeId};
 
@@ -22,7 +22,7 @@ const DIALECT: Dialect = Dialect::GROUP;
 pub(super) async fn ask(pool: &Rc<Pool>, node: &Node, command: &[u8], patience: Duration) -> Option<Vec<u8>> {
     let lane = pool.lane(node, Purpose::Marks, DIALECT)?;
     let question = Rc::new(Question { state: RefCell::new(State::Waiting(None)) });
-    lane.submit(&question, 0, command, Effect::Read, 1);
+    lane.submit(&question, 0, command, Errand::own(Effect::Read));
     let answer = poll_fn(|cx| match &mut *question.state.borrow_mut() {
         State::Answered(reply) => Poll::Ready(reply.take()),
         State::Waiting(waker) => {

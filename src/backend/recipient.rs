@@ -6,6 +6,7 @@
 use std::task::Waker;
 
 use super::refusal::Refusal;
+use crate::metrics::{Stamp, Tag};
 use crate::topology::NodeId;
 
 /// Whether sending a command twice could do harm.
@@ -15,6 +16,22 @@ pub(crate) enum Effect {
     Read,
     /// May change something: sent again only when it is proven that it was not executed.
     Write,
+}
+
+/// What a lane must know of a command beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Errand {
+    pub(crate) effect: Effect,
+    /// A transaction has several, which are handed on together.
+    pub(crate) replies: u32,
+    pub(crate) tag: Tag,
+}
+
+impl Errand {
+    /// A question of Redan's own.
+    pub(crate) fn own(effect: Effect) -> Self {
+        Self { effect, replies: 1, tag: Tag::OWN }
+    }
 }
 
 /// Where a reply comes from, and to which generation of marks it belongs.
@@ -58,6 +75,17 @@ pub(crate) struct Lost<'a> {
     pub(crate) fate: Fate<'a>,
 }
 
+/// An answer that somebody may want to hear of: it took long, is large, or is one of those that are traced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noted<'a> {
+    pub(crate) request: &'a [u8],
+    pub(crate) tag: Tag,
+    pub(crate) now: Stamp,
+    /// Microseconds for which the client did not take it.
+    pub(crate) stalled: u32,
+    pub(crate) bytes: u64,
+}
+
 pub(crate) trait Recipient {
     /// The replies to the commands `first .. first + count`, back to back.
     fn replies(&self, origin: Origin, first: u64, count: u32, bytes: &[u8]);
@@ -70,6 +98,9 @@ pub(crate) trait Recipient {
 
     /// The reply will not come.
     fn lost(&self, lost: Lost<'_>);
+
+    /// The answer that is being handed on is worth a note.
+    fn noted(&self, _origin: Origin, _noted: &Noted<'_>) {}
 
     /// A read has been owed for as long as it takes to ask another node too.
     fn slow(&self) {}

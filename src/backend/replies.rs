@@ -6,9 +6,10 @@
 use std::rc::Rc;
 
 use super::lane::{Flight, Inner};
-use super::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
+use super::recipient::{Effect, Fate, Judged, Lost, Noted, Origin, Recipient};
 use super::refusal::{Refusal, refusal};
 use crate::limits;
+use crate::metrics::{NodeHandle, Stamp, Tag};
 use crate::resp::reply::ReplyScanner;
 
 /// The read buffer of a lane: `| done | scanned part of a reply | not scanned | free |`.
@@ -24,10 +25,36 @@ pub(super) struct Replies {
     scanner: ReplyScanner,
     /// The reply being scanned passes in pieces, and at least one has gone.
     in_piece: bool,
+    /// Bytes of it that have gone, and microseconds for which its client did not take more.
+    gone: u64,
+    pub(super) stalled: u32,
     /// Why a command of the transaction being answered was refused.
     refused: Option<Refusal>,
     /// Replies still to be told one by one: those that were in flight when one was refused.
     watched: usize,
+}
+
+/// One read of a lane: from whom, for whose count, and when. The clock is read once for all that came with it.
+pub(super) struct Scene<'a> {
+    pub(super) origin: Origin,
+    pub(super) counters: &'a NodeHandle,
+    pub(super) now: Stamp,
+}
+
+impl Scene<'_> {
+    /// One command was answered by so many bytes, of which `reply` are the last.
+    #[inline]
+    fn answered(&self, tag: &Tag, reply: &[u8], bytes: u64) -> bool {
+        if !tag.counts() {
+            return false;
+        }
+        let worker = self.counters.worker();
+        worker.answered(tag, self.counters, self.now);
+        if reply.first() == Some(&b'-') {
+            worker.answered_with_error(tag, self.counters, reply);
+        }
+        tag.traced || worker.notable.is_slow(self.now.since(tag.arrived)) || worker.notable.is_big(bytes)
+    }
 }
 
 /// Replies to one sender that stand back to back in the buffer.
@@ -63,6 +90,8 @@ impl Replies {
             end: 0,
             scanner: ReplyScanner::new(),
             in_piece: false,
+            gone: 0,
+            stalled: 0,
             refused: None,
             watched: 0,
         }
@@ -96,7 +125,8 @@ impl Replies {
 
 impl Inner {
     /// `n` bytes were read into `replies.room()`. An error means that the stream cannot be understood any more.
-    pub(super) fn deliver(&mut self, n: usize, origin: Origin) -> Result<(), String> {
+    pub(super) fn deliver(&mut self, n: usize, scene: &Scene<'_>) -> Result<(), String> {
+        let origin = scene.origin;
         self.replies.end += n;
         let mut run: Option<Run> = None;
         let result = loop {
@@ -115,11 +145,11 @@ impl Inner {
                     if let Some(run) = run.take() {
                         run.deliver(origin, &replies.buf);
                     }
-                    self.hand_piece(origin, false);
+                    self.hand_piece(scene, false);
                 }
                 break Ok(());
             }
-            match self.hand(&mut run, origin) {
+            match self.hand(&mut run, scene) {
                 Ok(Handed::Whole) => self.replies.start = self.replies.at,
                 Ok(Handed::Part) => {}
                 Err(words) => break Err(words),
@@ -133,7 +163,7 @@ impl Inner {
     }
 
     /// One complete value stands at `value..at`.
-    fn hand(&mut self, run: &mut Option<Run>, origin: Origin) -> Result<Handed, String> {
+    fn hand(&mut self, run: &mut Option<Run>, scene: &Scene<'_>) -> Result<Handed, String> {
         let replies = &mut self.replies;
         let value = &replies.buf[replies.value..replies.at];
         if !replies.in_piece && value[0] == b'>' {
@@ -149,20 +179,21 @@ impl Inner {
         front.replies -= 1;
         let last = front.replies == 0;
         if replies.in_piece {
-            self.hand_piece(origin, last);
+            self.hand_piece(scene, last);
             return Ok(Handed::Whole);
         }
         if value[0] == b'-' {
             replies.refused = replies.refused.or_else(|| refusal(value));
         }
-        if last { Ok(self.hand_whole(run, origin)) } else { Ok(Handed::Part) }
+        if last { Ok(self.hand_whole(run, scene)) } else { Ok(Handed::Part) }
     }
 
     /// All that answers the oldest command stands at `start..at`.
-    fn hand_whole(&mut self, run: &mut Option<Run>, origin: Origin) -> Handed {
+    fn hand_whole(&mut self, run: &mut Option<Run>, scene: &Scene<'_>) -> Handed {
+        let origin = scene.origin;
         let replies = &mut self.replies;
         let reply = &replies.buf[replies.start..replies.at];
-        let Some(Flight { to, sequence, len, effect, .. }) = self.flights.pop_front() else {
+        let Some(Flight { to, sequence, len, effect, tag, .. }) = self.flights.pop_front() else {
             return Handed::Whole;
         };
         let refused = replies.refused.take();
@@ -175,6 +206,10 @@ impl Inner {
             replies.watched = replies.watched.saturating_sub(1);
             return Handed::Whole;
         };
+        if scene.answered(&tag, reply, reply.len() as u64) {
+            let (request, bytes) = (self.log.oldest(len as usize), reply.len() as u64);
+            to.noted(origin, &Noted { request, tag, now: scene.now, stalled: 0, bytes });
+        }
         if replies.watched > 0 {
             replies.watched -= 1;
             if let Some(run) = run.take() {
@@ -202,9 +237,11 @@ impl Inner {
     }
 
     /// Hands on what was scanned of a reply that is too large to be gathered.
-    fn hand_piece(&mut self, origin: Origin, last: bool) {
+    fn hand_piece(&mut self, scene: &Scene<'_>, last: bool) {
+        let origin = scene.origin;
         let replies = &mut self.replies;
         let piece = &replies.buf[replies.start..replies.at];
+        replies.gone += piece.len() as u64;
         replies.start = replies.at;
         replies.value = replies.at;
         replies.in_piece = !last;
@@ -213,8 +250,18 @@ impl Inner {
         let Some(flight) = self.flights.front() else {
             return;
         };
-        let (to, sequence, len) = (flight.to.clone(), flight.sequence, flight.len as usize);
+        if flight.to.is_none() && last {
+            (replies.gone, replies.stalled) = (0, 0);
+        }
+        let (to, sequence, len, tag) = (flight.to.clone(), flight.sequence, flight.len as usize, flight.tag);
         if let Some(to) = &to {
+            if last {
+                let (bytes, stalled) = (std::mem::take(&mut replies.gone), std::mem::take(&mut replies.stalled));
+                if scene.answered(&tag, &[], bytes) {
+                    let request = self.log.oldest(len);
+                    to.noted(origin, &Noted { request, tag, now: scene.now, stalled, bytes });
+                }
+            }
             to.piece(origin, sequence, piece, last);
         }
         if last {
@@ -224,6 +271,7 @@ impl Inner {
         } else if let Some(to) = to.filter(|to| to.backlog() > limits::OUTPUT_PAUSE) {
             self.let_others_pass(&to);
             self.clogged = Some(to);
+            self.clogged_since = Some(scene.now);
         }
     }
 

@@ -6,17 +6,17 @@
 mod cert;
 pub(crate) mod check;
 mod demo;
+mod health;
 mod keygen;
-mod link;
 mod logging;
+mod operator;
+mod pages;
 mod passwd;
-mod promote;
+mod top;
 mod verify;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -42,19 +42,20 @@ struct Cli {
 enum Command {
     /// Serve clients as the configuration file says, until SIGTERM
     Run {
-        /// The configuration file, proxy.toml by custom
-        file: PathBuf,
+        /// The configuration file, proxy.toml by custom; without it the variables REDAN_* of the environment
+        file: Option<PathBuf>,
     },
     /// Say everything that is wrong with a configuration file, and whether its nodes can be reached
     Check {
-        /// The configuration file, proxy.toml by custom
-        file: PathBuf,
+        /// The configuration file, proxy.toml by custom; without it the variables REDAN_* of the environment
+        file: Option<PathBuf>,
     },
-    /// Make another node the master, through the running Redan: no write is lost and no client is told
-    Promote(Promote),
-    /// Tell the running Redan something about one of its links
-    #[command(subcommand)]
-    Link(LinkOrder),
+    /// Ask the running Redan whether it is healthy, or ready
+    Health(health::Health),
+    /// Watch the running Redan in the terminal: groups, nodes, traffic, links, events
+    Top(top::Top),
+    #[command(flatten)]
+    Operator(operator::Order),
     /// Compare the data of a group's nodes, by counts and by a sample of the keys
     Verify(Verify),
     /// Start a small replication group on this machine with Redan in front of it, to try it out
@@ -79,6 +80,16 @@ enum Command {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "public"])]
         certificate: Option<PathBuf>,
     },
+    /// Print the completions of a shell for redan's own arguments
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, redan.1 and one for each subcommand
+    Man {
+        /// The folder for them; it is made if it is not there
+        folder: PathBuf,
+    },
 }
 
 /// The arguments of `redan verify`.
@@ -95,43 +106,6 @@ pub(crate) struct Verify {
     /// Print one JSON object instead of sentences
     #[arg(long)]
     json: bool,
-}
-
-/// The arguments of `redan promote`.
-#[derive(Debug, Args)]
-pub(crate) struct Promote {
-    /// The group's name
-    group: String,
-    /// The node that is to become the master, as Redan knows it: host:port, or link:NAME
-    node: String,
-    /// The configuration file of the running Redan, for its `admin` address
-    #[arg(long, default_value = "proxy.toml")]
-    config: PathBuf,
-    /// The address itself; the configuration file is not read then
-    #[arg(long, value_name = "IP:PORT")]
-    admin: Option<SocketAddr>,
-    /// Give up, and put everything back, after so long
-    #[arg(long, default_value = "10s", value_parser = config::duration)]
-    timeout: Duration,
-}
-
-/// The orders of `redan link`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum LinkOrder {
-    /// Let replicas have full syncs for a while from a master that came back empty: they lose their data
-    Allow {
-        /// The link's name
-        link: String,
-        /// For so long, an hour at most; replicas ask again every second
-        #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = config::duration)]
-        time: Duration,
-        /// The configuration file of the running Redan, for its `admin` address
-        #[arg(long, default_value = "proxy.toml")]
-        config: PathBuf,
-        /// The address itself; the configuration file is not read then
-        #[arg(long, value_name = "IP:PORT")]
-        admin: Option<SocketAddr>,
-    },
 }
 
 /// The arguments of `redan demo`.
@@ -154,15 +128,20 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run { file } => serve(&file),
-        Command::Check { file } => with_config(&file, check_configuration),
+        Command::Run { file: Some(file) } => serve(&file),
+        Command::Run { file: None } => with(config::load_environment(), run_proxy),
+        Command::Check { file: Some(file) } => with_config(&file, check_configuration),
+        Command::Check { file: None } => with(config::load_environment(), check_configuration),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
-        Command::Promote(arguments) => promote::run(&arguments),
-        Command::Link(order) => link::run(&order),
+        Command::Top(arguments) => top::run(&arguments),
+        Command::Operator(order) => operator::run(order),
         Command::Demo(demo) => demo::run(&demo),
         Command::Cert(command) => cert::run(command),
         Command::Passwd { generate } => passwd::run(generate),
         Command::Keygen { file, public, certificate } => keygen::run(file, public, certificate),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { folder } => pages::manual(&folder),
     }
 }
 
@@ -171,7 +150,11 @@ pub(crate) fn serve(file: &Path) -> ExitCode {
 }
 
 fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
-    match config::load(file) {
+    with(config::load(file), then)
+}
+
+fn with(config: Result<Config, config::Errors>, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match config {
         Ok(config) => then(config),
         Err(errors) => {
             eprintln!("{errors}");
@@ -181,14 +164,17 @@ fn with_config(file: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
 }
 
 fn run_proxy(config: Config) -> ExitCode {
-    if let Err(why) = logging::init(&config.log) {
-        eprintln!("{why}");
-        return ExitCode::from(DEFECT);
-    }
+    let log = match logging::init(&config.log) {
+        Ok(log) => log,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(DEFECT);
+        }
+    };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config)
+    app::run(config, log)
 }
 
 fn check_configuration(config: Config) -> ExitCode {

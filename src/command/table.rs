@@ -197,6 +197,8 @@ pub(super) struct Row {
     flags: &'static str,
     /// As servers write them: `@read,@string,@fast`.
     categories: &'static str,
+    /// Which argument is the first key; 0: none, or it depends.
+    first_key: u8,
 }
 
 impl Row {
@@ -216,8 +218,30 @@ pub(super) fn rows_of_data() -> impl Iterator<Item = Row> {
         let mut columns = line.split('\t');
         let name = columns.next()?;
         let arity = columns.next()?.parse().ok()?;
-        Some(Row { number, name, arity, flags: columns.next()?, categories: columns.next_back()? })
+        let (flags, categories) = (columns.next()?, columns.next_back()?);
+        // Of what came later the file does not say; what is about a key has it first.
+        let first_key = match columns.next() {
+            Some(place) => place.parse().unwrap_or(0),
+            None => u8::from(categories.contains("@hash") || (categories.contains("@string") && name != "msetex")),
+        };
+        Some(Row { number, name, arity, flags, categories, first_key })
     })
+}
+
+/// Of each row: which argument is its first key, or 0.
+static FIRST_KEYS: LazyLock<Vec<u8>> = LazyLock::new(|| rows_of_data().map(|row| row.first_key).collect());
+
+/// Which argument of a command is its first key, as far as that can be said without looking at it. For whoever looks at a few
+/// commands, not for every command's way.
+pub(crate) fn first_key(row: u16) -> Option<usize> {
+    let place = *FIRST_KEYS.get(usize::from(row))?;
+    (place > 0).then_some(place.into())
+}
+
+/// The name of a row, subcommands as `config|set`.
+pub(crate) fn name_of(row: u16) -> Option<&'static str> {
+    static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| names().collect());
+    NAMES.get(usize::from(row)).copied()
 }
 
 /// Every name, subcommands as `config|set`.

@@ -23,7 +23,23 @@ pub(super) static FILE: Kind =
 
 pub(super) static REDAN: Kind = Kind {
     title: "[redan]",
-    keys: &["workers", "admin", "log", "shutdown_timeout", "max_memory", "user", "sandbox", "zone"],
+    keys: &[
+        "workers",
+        "admin",
+        "admin_socket",
+        "admin_password_file",
+        "admin_token_file",
+        "log",
+        "shutdown_timeout",
+        "max_memory",
+        "user",
+        "sandbox",
+        "zone",
+        "slowlog_threshold",
+        "big_reply",
+        "hot_keys",
+        "trace_sample",
+    ],
     refused: &[],
 };
 

@@ -4,6 +4,8 @@
 //! may construct them, save tests. Secrets print as `***`.
 
 mod account;
+pub(crate) mod admin_socket;
+mod bare;
 mod changes;
 mod files;
 mod group;
@@ -11,14 +13,18 @@ mod keys;
 pub(crate) mod link;
 mod listener;
 mod machine;
+mod observing;
 mod output;
 mod permissions;
 mod read;
 mod report;
 mod section;
 mod sentinel;
+mod settings;
+mod token;
 mod users;
 mod values;
+mod variables;
 mod writes;
 
 #[cfg(test)]
@@ -31,12 +37,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use account::Account;
+pub(crate) use admin_socket::AdminSocket;
+pub(crate) use bare::load_environment;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
-pub(crate) use values::{duration, peer, pin};
+pub(crate) use report::Errors;
+pub(crate) use settings::{Change, Setting, Settings};
+pub(crate) use values::{duration, log_filter, peer, pin};
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
 use crate::command::permissions::Permissions;
+use crate::insight;
 use crate::reading::lag::LagLimit;
 use crate::reading::tail::Percentile;
 use crate::topology::address::linked;
@@ -46,13 +57,20 @@ use crate::topology::fence::FenceSettings;
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) workers: usize,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served; `None` serves none.
+    /// Where `/metrics`, `/status`, `/healthz` and `/readyz` are served; `None` serves none.
     pub(crate) admin: Option<SocketAddr>,
+    /// Where the operator's commands are taken, and what has to be said first.
+    pub(crate) admin_socket: AdminSocket,
+    pub(crate) admin_password: Option<Secret>,
+    /// Who says it may give orders at `admin`, from a browser for instance; `None`: nobody may.
+    pub(crate) admin_token: Option<Secret>,
     pub(crate) log: Log,
     /// How long SIGTERM lets sessions finish before they are closed.
     pub(crate) shutdown_timeout: Duration,
     /// Bytes that buffers of clients may hold in the whole process; `None` is no limit.
     pub(crate) max_memory: Option<u64>,
+    /// What is remembered of single commands.
+    pub(crate) insight: insight::Settings,
     /// Whom Redan becomes once its listeners are bound; `None` stays who it is.
     pub(crate) user: Option<Account>,
     /// Files that it does not need are out of its reach from then on.
@@ -60,6 +78,8 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
     pub(crate) links: Vec<Arc<link::Link>>,
+    /// All settings as they stand in the file, or their defaults.
+    pub(crate) settings: Settings,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
     pub(crate) warnings: Vec<String>,
 }

@@ -15,7 +15,11 @@ use super::group::Environment;
 use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
-use super::{Account, Config, Group, Listener, Log, LogFormat, account, files, group, keys, listener, machine, values};
+use super::{
+    Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys, listener,
+    machine, observing, settings, token, values, variables,
+};
+use crate::insight;
 use crate::limits;
 
 /// More worker threads than this is a typing error on any machine Redan was measured on.
@@ -37,24 +41,36 @@ pub(crate) fn load(path: &Path) -> Result<Config, Errors> {
 pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Config, Errors> {
     let text = files::text(path).map_err(Errors::one)?;
     let findings = Findings::default();
-    let config = read(&findings, path, &text, environment);
+    let config = read(&Source::new(&findings, path, &text), path, &text, environment);
+    conclude(findings, config, &path.display().to_string())
+}
+
+/// Reads what stands in no file; paths are relative to where the process runs.
+pub(super) fn load_text(text: &str, environment: Environment<'_>) -> Result<Config, Errors> {
+    let findings = Findings::default();
+    // Where a file by the usual name would stand, there the command line looks for the admin socket.
+    let config = read(&Source::of_environment(&findings, text), Path::new("proxy.toml"), text, environment);
+    conclude(findings, config, "the environment")
+}
+
+fn conclude(findings: Findings, config: Option<Config>, name: &str) -> Result<Config, Errors> {
     let warnings = findings.conclude()?;
     // The readers answer `None` only after they reported why, so there is a configuration here.
     let config = config.ok_or_else(|| {
-        Errors::one(format!("{}: Redan cannot read this and does not say why: a defect of Redan", path.display()))
+        Errors::one(format!("{name}: Redan cannot read this and does not say why: a defect of Redan"))
     })?;
     Ok(Config { warnings, ..config })
 }
 
-fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'_>) -> Option<Config> {
-    let source = Source::new(findings, path, text);
-    let (table, errors) = DeTable::parse_recoverable(text);
+fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'_>) -> Option<Config> {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What the parser recovered after a syntax error is a guess; errors about a guess would mislead.
         source.syntax(&errors);
         return None;
     }
-    let file = Section::open(&source, &keys::FILE, table.get_ref(), 0);
+    variables::fill(table.get_mut(), source, environment);
+    let file = Section::open(source, &keys::FILE, table.get_ref(), 0);
     let process = file.section("redan", &keys::REDAN);
     let group_sections = file.sections("group", &keys::GROUP);
     let listener_sections = file.sections("listener", &keys::LISTENER);
@@ -97,13 +113,18 @@ fn read(findings: &Findings, path: &Path, text: &str, environment: Environment<'
         listener_sections.into_iter().map(|section| listener::read(section, &known, &mut users_files)).collect();
     let used = |link: &str| groups.iter().flatten().any(|group| group.goes_over(link));
     let links: Vec<Option<Link>> = link_sections.into_iter().map(|section| link::read(section, &used)).collect();
-    let process = process.map_or_else(Process::default, Process::read);
+    let process = process.map_or_else(|| Process::default(path), |section| Process::read(section, path));
     Some(Config {
         workers: process.workers,
         admin: process.admin,
+        admin_socket: process.admin_socket,
+        admin_password: process.admin_password,
+        admin_token: process.admin_token,
+        settings: settings::list(table.get_ref(), text),
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         max_memory: process.max_memory,
+        insight: process.insight,
         user: process.user,
         sandbox: process.sandbox,
         listeners: listeners
@@ -133,38 +154,46 @@ fn distinct(sections: &[Section<'_>], key: &str, title: &str) {
 struct Process {
     workers: usize,
     admin: Option<SocketAddr>,
+    admin_socket: AdminSocket,
+    admin_password: Option<Secret>,
+    admin_token: Option<Secret>,
     log: Log,
     shutdown_timeout: Duration,
     max_memory: Option<u64>,
+    insight: insight::Settings,
     user: Option<Account>,
     sandbox: bool,
 }
 
-impl Default for Process {
-    fn default() -> Self {
+impl Process {
+    fn default(file: &Path) -> Self {
         // Four workers saturate a single-threaded master many times over; more only make its pipelines shorter.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             workers: cores.min(4),
             admin: None,
+            admin_socket: AdminSocket::Somewhere(admin_socket::places(file)),
+            admin_password: None,
+            admin_token: None,
             log: Log { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown_timeout: Duration::from_secs(10),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
+            insight: insight::Settings::default(),
             user: None,
             sandbox: false,
         }
     }
-}
 
-impl Process {
-    fn read(section: Section<'_>) -> Self {
-        let default = Self::default();
+    fn read(section: Section<'_>, file: &Path) -> Self {
+        let default = Self::default(file);
         let workers = section.integer("workers", 1..=WORKERS);
         let admin = section.parsed("admin", values::listen_address);
         if admin.is_some_and(|address| !address.ip().is_loopback()) {
             section
                 .warn("admin", "anyone who reaches this address reads the metrics; it has neither TLS nor passwords");
         }
+        let admin_token = token::read(&section, admin);
+        let (admin_socket, admin_password) = admin_socket::read(&section, file);
         let shutdown_timeout = section.duration("shutdown_timeout", Duration::ZERO..=Duration::from_secs(3600));
         let log = section.section("log", &keys::LOG).map(|log| {
             let format = log.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
@@ -174,16 +203,21 @@ impl Process {
         });
         let (format, filter) = log.unwrap_or_default();
         let max_memory = section.size("max_memory", LEAST..=1 << 50);
+        let insight = observing::read(&section);
         let user = section.parsed("user", account::find);
         let sandbox = section.choice("sandbox", &[("off", false), ("on", true)]);
         section.close();
         Self {
             workers: workers.unwrap_or(default.workers),
             admin,
+            admin_socket,
+            admin_password,
+            admin_token,
             log: Log { format: format.unwrap_or(default.log.format), filter: filter.unwrap_or(default.log.filter) },
             shutdown_timeout: shutdown_timeout.unwrap_or(default.shutdown_timeout),
             user,
             sandbox: sandbox.unwrap_or(default.sandbox),
+            insight,
             max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
         }
     }

@@ -4,6 +4,7 @@
 //! in here may decide what is wrong.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,16 @@ pub(crate) struct Errors(Vec<String>);
 impl Errors {
     pub(super) fn one(line: String) -> Self {
         Self(vec![line])
+    }
+
+    pub(super) fn of(lines: Vec<String>) -> Self {
+        Self(lines)
+    }
+
+    /// With one more line at the end.
+    pub(super) fn and(mut self, line: &str) -> Self {
+        self.0.push(line.to_owned());
+        self
     }
 
     #[cfg(test)]
@@ -71,7 +82,10 @@ impl Findings {
 pub(super) struct Source<'a> {
     findings: &'a Findings,
     number: usize,
+    /// Empty for what was written from the environment, in which nobody can look a line up.
     path: PathBuf,
+    /// Where words of the environment stand, and the names of their variables.
+    variables: RefCell<HashMap<usize, Vec<String>>>,
     /// Offset of the first byte of each line, ascending, beginning with 0.
     line_starts: Vec<usize>,
 }
@@ -84,8 +98,27 @@ impl<'a> Source<'a> {
             findings,
             number,
             path: path.to_owned(),
+            variables: RefCell::default(),
             line_starts: std::iter::once(0).chain(after_newlines).collect(),
         }
+    }
+
+    /// What the environment's variables stand for, which is in no file.
+    pub(super) fn of_environment(findings: &'a Findings, text: &str) -> Self {
+        Self::new(findings, Path::new(""), text)
+    }
+
+    /// What stands at `offset` is, in part at least, what the variable `name` holds.
+    pub(super) fn comes_from(&self, offset: usize, name: &str) {
+        let mut variables = self.variables.borrow_mut();
+        let names = variables.entry(offset).or_default();
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+
+    pub(super) fn is_variable(&self, offset: usize) -> bool {
+        self.variables.borrow().contains_key(&offset)
     }
 
     /// Lines count from 1.
@@ -113,7 +146,14 @@ impl<'a> Source<'a> {
 
     fn add(&self, severity: Severity, offset: usize, text: impl fmt::Display) {
         let line = self.line(offset);
-        let text = format!("{}:{line}: {text}", self.path.display());
+        let variables = self.variables.borrow();
+        let names = variables.get(&offset).map(|names| names.join(", "));
+        let text = match (self.path.as_os_str().is_empty(), names) {
+            (false, None) => format!("{}:{line}: {text}", self.path.display()),
+            (false, Some(names)) => format!("{}:{line}, {names}: {text}", self.path.display()),
+            (true, None) => format!("the environment: {text}"),
+            (true, Some(names)) => format!("{names}: {text}"),
+        };
         self.findings.list.borrow_mut().push(Finding { severity, file: self.number, line, text });
     }
 

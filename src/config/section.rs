@@ -155,11 +155,14 @@ impl<'a> Section<'a> {
     pub(super) fn integer(&self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
         let value = self.get(key)?;
         let wanted = format!("a whole number from {} to {}, without quotes", range.start(), range.end());
-        let Some(integer) = value.get_ref().as_integer() else {
-            self.wrong_type(key, value, wanted);
-            return None;
+        let number = match value.get_ref() {
+            DeValue::Integer(integer) => usize::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            DeValue::String(text) if self.source.is_variable(value.span().start) => text.parse().ok(),
+            _ => {
+                self.wrong_type(key, value, wanted);
+                return None;
+            }
         };
-        let number = usize::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             self.source.error(value.span().start, format!("`{key}` is out of range; write {wanted}"));
@@ -167,9 +170,28 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A part of a whole, from 0 to 1.
+    pub(super) fn share(&self, key: &str) -> Option<f64> {
+        const WANTED: &str = "a number from 0 to 1, such as 0.001, without quotes";
+        let value = self.get(key)?;
+        let whole = || value.get_ref().as_integer().map(|integer| integer.as_str());
+        let Some(text) = value.get_ref().as_float().map(|float| float.as_str()).or_else(whole) else {
+            self.wrong_type(key, value, WANTED);
+            return None;
+        };
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            self.source.error(value.span().start, format!("`{key}` is out of range; write {WANTED}"));
+        }
+        share
+    }
+
     pub(super) fn boolean(&self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
-        let boolean = value.get_ref().as_bool();
+        let boolean = match value.get_ref() {
+            DeValue::String(text) if self.source.is_variable(value.span().start) => text.parse().ok(),
+            other => other.as_bool(),
+        };
         if boolean.is_none() {
             self.wrong_type(key, value, "true or false, without quotes");
         }

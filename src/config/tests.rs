@@ -33,6 +33,7 @@ impl Directory {
             directory.write(file, "PEM, judged by whoever loads it\n");
         }
         directory.write("secrets/redis", "hunter2\n");
+        directory.write("secrets/admin-token", "correct-horse-battery\n");
         directory.write("users.toml", &format!("[[user]]\nname = \"app\"\npasswords = [\"{SHA256_OF_FOO}\"]\n"));
         directory
     }

@@ -156,7 +156,7 @@ fn sha256(hex: &str) -> Option<[u8; 32]> {
 
 /// A filter of `tracing`: `info`, or `redan::control=debug,info`. Checked here because the library takes any
 /// unknown word for the name of a module, and a mistyped level would silence the log without a word.
-pub(super) fn log_filter(text: &str) -> Result<(), String> {
+pub(crate) fn log_filter(text: &str) -> Result<(), String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let module = |name: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');

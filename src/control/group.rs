@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use super::GroupControl;
 use super::probe::Probe;
 use super::promoting::Promoting;
 use super::rescue::carry_out;
 use super::sentinel;
+use super::{Drain, GroupControl};
 use crate::config::Group;
 use crate::topology::address::Places;
 use crate::topology::member::FailureKind;
@@ -82,6 +82,7 @@ pub(super) async fn watch(control: GroupControl) {
             // Whatever came of it, the nodes have to be asked.
             Some(_) = watch.orders.join_next() => watch.look(),
             Some(promotion) = watch.control.promotions.recv() => watch.promote(promotion),
+            Some(drain) = watch.control.drains.recv() => watch.drain(drain),
             Some(happened) = watch.promoting.next() => watch.goes_on(happened),
             () = watch.control.look.notified(), if !watch.wanted => watch.wanted = true,
             () = tokio::time::sleep_until(next_look), if watch.wanted => {
@@ -134,6 +135,13 @@ impl Watch {
         if let Some(before) = self.sentinels.insert(address, self.tasks.spawn(asking)) {
             before.abort();
         }
+    }
+
+    fn drain(&mut self, drain: Drain) {
+        let Drain { node, on, done } = drain;
+        let outcome = self.tracker.drain(&node, on).map(|actions| self.perform(actions));
+        // Who asked may have gone away.
+        let _ = done.send(outcome);
     }
 
     fn handle(&mut self, event: Event) {

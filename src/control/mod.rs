@@ -6,6 +6,7 @@
 
 mod connection;
 mod delegated;
+pub(crate) mod direct;
 mod group;
 pub(crate) mod order;
 pub(crate) mod probe;
@@ -18,18 +19,27 @@ use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use connection::Auth;
 pub(crate) use group::tracker;
 pub(crate) use rescue::is_heard_by_sentinels;
-pub(crate) use switch::{Ending, Promotion};
+pub(crate) use switch::Promotion;
 
 use crate::config::Group;
 use crate::net::Shortcuts;
 use crate::tls::keyring::Keyring;
 use crate::topology::Snapshot;
+
+/// The operator wants no reads at a node, or wants them again.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    pub(crate) node: String,
+    pub(crate) on: bool,
+    /// Told when the snapshot is published that says so; an error is for the operator.
+    pub(crate) done: oneshot::Sender<Result<(), String>>,
+}
 
 /// What is called with each new snapshot.
 pub(crate) type Published = Box<dyn Fn(&Arc<Snapshot>) + Send>;
@@ -46,6 +56,8 @@ pub(crate) struct GroupControl {
     pub(crate) published: Published,
     /// Switches that somebody asks for.
     pub(crate) promotions: mpsc::Receiver<Promotion>,
+    /// Nodes that the operator takes out of reads, or puts back.
+    pub(crate) drains: mpsc::Receiver<Drain>,
 }
 
 /// Runs until `stop` is ready. Returns before that only when a group is watched no longer: a defect, which the caller

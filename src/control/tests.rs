@@ -78,6 +78,7 @@ impl Watched {
                 counted.fetch_add(1, Ordering::Relaxed);
             }),
             promotions: mpsc::channel(1).1,
+            drains: mpsc::channel(1).1,
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

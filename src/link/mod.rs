@@ -10,6 +10,7 @@ mod counters;
 mod desk;
 mod entry;
 mod exit;
+mod flight;
 pub(crate) mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

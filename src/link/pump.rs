@@ -109,8 +109,9 @@ impl Pump {
     fn turn(&mut self, cx: &mut Context<'_>, mut wire: Option<&mut Wire>) -> Result<bool, Stop> {
         let now = Instant::now();
         let mut moved = false;
-        if let Some(wire) = wire.as_deref_mut() {
-            moved |= self.read_wire(cx, wire, now)?;
+        match wire.as_deref_mut() {
+            Some(wire) => moved |= self.read_wire(cx, wire, now)?,
+            None => self.stream.detach(),
         }
         moved |= self.write_local(cx, now)?;
         for _ in 0..READS {

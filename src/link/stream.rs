@@ -9,13 +9,14 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use super::buffer::Buffer;
+use super::flight::Flight;
 use super::frame::{Code, Control, Decoder, Event, MAX_PAYLOAD, Malformed, Position, Reset, data_header};
 use super::pack::{Packing, Shrunk, TAKES};
 use crate::config::link::Codec;
-use crate::limits::{LINK_DEAD, LINK_PING};
+use crate::limits::{LINK_ACK, LINK_AHEAD, LINK_DEAD, LINK_PING};
 
-/// Delivered bytes are acknowledged when they are an eighth of the window, or this long after the first of them, or
-/// with whatever is sent anyway.
+/// Delivered bytes are acknowledged when they are [`LINK_ACK`] or an eighth of the window, or this long after the first of
+/// them, or with whatever is sent anyway.
 const ACK_SHARE: u64 = 8;
 const ACK_DELAY: Duration = Duration::from_millis(100);
 
@@ -70,6 +71,8 @@ pub(crate) struct Stream {
     end: Option<u64>,
     /// How far beyond `acknowledged` the peer lets us send.
     window: u64,
+    /// How far it makes sense to; `None` while there is no connection.
+    flight: Option<Flight>,
 
     // From the peer to the local side.
     received: u64,
@@ -109,6 +112,7 @@ impl Stream {
             ever_sent: 0,
             end: None,
             window: 0,
+            flight: None,
             received: 0,
             delivered: 0,
             told: 0,
@@ -148,9 +152,10 @@ impl Stream {
         if !known.contains(&peer.delivered) || !known.contains(&peer.received) || peer.delivered > peer.received {
             return Err(Violation::Position);
         }
-        self.acknowledge(peer.delivered)?;
+        self.acknowledge(peer.delivered, now)?;
         self.sent = peer.received;
         self.window = peer.window.into();
+        self.flight = Some(Flight::new(now));
         if let Some(packing) = &mut self.packing {
             packing.agree(peer.takes);
         }
@@ -164,11 +169,18 @@ impl Stream {
         Ok(())
     }
 
+    /// There is no connection: what the local side says is kept as far as the replay buffer goes.
+    pub(crate) fn detach(&mut self) {
+        self.flight = None;
+    }
+
     // ---- From the local side ----
 
     /// Where bytes of the local side may be read into; `None` when no more fit, or it has ended.
     pub(crate) fn local_space(&mut self) -> Option<&mut [u8]> {
-        let full = self.replay.len() as u64 >= self.own_window;
+        // What cannot be sent yet is better left where it is.
+        let ahead = self.flight.as_ref().map_or(self.own_window, |flight| flight.limit() + 2 * LINK_AHEAD as u64);
+        let full = self.replay.len() as u64 >= self.own_window.min(ahead);
         if full || self.end.is_some() { None } else { Some(self.replay.space()) }
     }
 
@@ -193,7 +205,8 @@ impl Stream {
         let owed = self.delivered - self.told;
         let old = self.owes_since.is_some_and(|since| now.saturating_duration_since(since) >= ACK_DELAY);
         let ends = self.peer_end.is_some_and(|end| self.delivered > end);
-        if owed > 0 && (has_data || old || ends || owed >= self.own_window / ACK_SHARE || !self.control.is_empty()) {
+        let many = owed >= (self.own_window / ACK_SHARE).min(LINK_ACK);
+        if owed > 0 && (has_data || old || ends || many || !self.control.is_empty()) {
             self.told = self.delivered;
             self.owes_since = None;
             Control::Ack(self.delivered).encode(&mut self.control);
@@ -223,6 +236,10 @@ impl Stream {
     pub(crate) fn data(&mut self, now: Instant) -> Option<Outgoing<'_>> {
         let mut length = self.sendable().min(MAX_PAYLOAD as u64) as usize;
         if length == 0 {
+            let waits = self.acknowledged + self.replay.len() as u64 > self.sent;
+            if let Some(flight) = self.flight.as_mut().filter(|flight| waits && flight.limit() < self.window) {
+                flight.holds_back(self.acknowledged, self.sent, now);
+            }
             return None;
         }
         self.last_sent = now;
@@ -253,7 +270,8 @@ impl Stream {
     /// Bytes that may be sent now.
     fn sendable(&self) -> u64 {
         let behind = self.acknowledged + self.replay.len() as u64;
-        let allowed = self.acknowledged.saturating_add(self.window);
+        let limit = self.flight.as_ref().map_or(self.window, |flight| flight.limit().min(self.window));
+        let allowed = self.acknowledged.saturating_add(limit);
         behind.min(allowed).saturating_sub(self.sent)
     }
 
@@ -354,7 +372,7 @@ impl Stream {
     fn take(&mut self, control: Control, now: Instant) -> Result<(), Violation> {
         match control {
             Control::Hello(_) | Control::Welcome(_) => return Err(Violation::Greeting),
-            Control::Ack(number) => self.acknowledge(number)?,
+            Control::Ack(number) => self.acknowledge(number, now)?,
             Control::Ping(number) => Control::Pong(number).encode(&mut self.control),
             Control::Pong(_) => {
                 if let Some(asked) = self.asked.take() {
@@ -373,7 +391,7 @@ impl Stream {
         Ok(())
     }
 
-    fn acknowledge(&mut self, number: u64) -> Result<(), Violation> {
+    fn acknowledge(&mut self, number: u64, now: Instant) -> Result<(), Violation> {
         if number > self.ever_sent || number < self.acknowledged {
             return Err(Violation::Ack);
         }
@@ -381,6 +399,9 @@ impl Stream {
         let gone = (number - self.acknowledged).min(self.replay.len() as u64);
         self.replay.consume(gone as usize);
         self.acknowledged = number;
+        if let Some(flight) = &mut self.flight {
+            flight.acknowledged(number, now);
+        }
         Ok(())
     }
 

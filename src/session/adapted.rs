@@ -18,7 +18,7 @@ use super::{Session, elements};
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
-use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::{Errand, Judged, Lost, Noted, Origin, Recipient};
 use crate::command::{Care, lookup};
 use crate::limits;
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -155,19 +155,18 @@ impl Session {
         sequence: u64,
         care: Care,
         raw: &[u8],
-        effect: Effect,
-        replies: u32,
+        errand: Errand,
     ) {
         if care == Care::Flush {
-            return self.flush_scripts(lane, sequence, raw, effect);
+            return self.flush_scripts(lane, sequence, raw, errand);
         }
-        let Adaptation { adapter, request } = if replies == 1 {
+        let Adaptation { adapter, request } = if errand.replies == 1 {
             self.adaptation(care, raw, lane.key.node)
         } else {
-            Adaptation { adapter: self.for_block(raw, replies, lane.key.node), request: None }
+            Adaptation { adapter: self.for_block(raw, errand.replies, lane.key.node), request: None }
         };
         let Some(adapter) = adapter else {
-            self.hand_over(lane, self, sequence, request.as_deref().unwrap_or(raw), effect, replies);
+            self.hand_over(lane, self, sequence, request.as_deref().unwrap_or(raw), errand);
             return;
         };
         let original = request.is_some().then(|| raw.to_vec());
@@ -178,7 +177,7 @@ impl Session {
             gathered: RefCell::default(),
             passing: Cell::new(false),
         };
-        self.hand_over(lane, &Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), effect, replies);
+        self.hand_over(lane, &Rc::new(adapted), sequence, request.as_deref().unwrap_or(raw), errand);
     }
 }
 
@@ -242,6 +241,11 @@ impl Recipient for Adapted {
     fn lost(&self, lost: Lost<'_>) {
         let request = self.original.as_deref().unwrap_or(lost.request);
         self.session.lost(Lost { request, ..lost });
+    }
+
+    fn noted(&self, origin: Origin, noted: &Noted<'_>) {
+        let request = self.original.as_deref().unwrap_or(noted.request);
+        self.session.noted(origin, &Noted { request, ..*noted });
     }
 
     fn backlog(&self) -> usize {

@@ -16,7 +16,7 @@ use super::{Inner, Session};
 use crate::assurance::Verdict;
 use crate::backend::assure::Wait;
 use crate::backend::lane::Lane;
-use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::{Effect, Errand, Judged, Lost, Noted, Origin, Recipient};
 use crate::command;
 use crate::limits;
 use crate::resp::reply::ReplyScanner;
@@ -285,15 +285,15 @@ impl Session {
         to: &Rc<R>,
         sequence: u64,
         raw: &[u8],
-        effect: Effect,
-        replies: u32,
+        errand: Errand,
     ) {
-        if effect == Effect::Write && self.durable() > 0 && leaves_data(raw) {
+        if errand.effect == Effect::Write && self.durable() > 0 && leaves_data(raw) {
             let to = Rc::clone(to) as Rc<dyn Recipient>;
+            let replies = errand.replies;
             let assured = Assured { session: Rc::clone(self), to, replies, begun: std::cell::Cell::new(false) };
-            lane.submit(&Rc::new(assured), sequence, raw, effect, replies);
+            lane.submit(&Rc::new(assured), sequence, raw, errand);
         } else {
-            lane.submit(to, sequence, raw, effect, replies);
+            lane.submit(to, sequence, raw, errand);
         }
     }
 }
@@ -373,6 +373,10 @@ impl Recipient for Assured {
 
     fn lost(&self, lost: Lost<'_>) {
         self.to.lost(lost);
+    }
+
+    fn noted(&self, origin: Origin, noted: &Noted<'_>) {
+        self.to.noted(origin, noted);
     }
 
     fn backlog(&self) -> usize {

@@ -12,7 +12,7 @@ use super::plan::{self, Item, Next, Part, Plan, Rules};
 use super::replay;
 use super::{Flow, Inner, ReplyMode, Session};
 use crate::backend::lane::{Lane, Purpose};
-use crate::backend::recipient::Effect;
+use crate::backend::recipient::{Effect, Errand};
 use crate::command::{Care, Local};
 use crate::config::Reads;
 use crate::limits;
@@ -135,6 +135,7 @@ impl Session {
                     Some(if flow == Flow::Wait { Routed::Wait } else { Routed::Again })
                 }
                 None => {
+                    self.count_alone(&arrived);
                     *used += arrived.frame.len;
                     inner.closing.then_some(Routed::Again)
                 }
@@ -253,13 +254,20 @@ impl Session {
         }
         let moves = lane.as_ref().is_some_and(|lane| self.may_move(inner, lane));
         let refuses = plan.writes && self.lacks_replicas();
+        self.context.counters().commands.add(items.len() as u64);
+        if lane.is_some() {
+            self.note_keys(items, buf);
+        }
         for item in items {
             let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
                 (Part::Write, Some(_)) if refuses && self.refuses_write(raw) => {
                     inner.answer(replay::failure(raw, TOO_FEW_REPLICAS), &self.context);
                 }
-                (Part::Answer(command), _) => self.answer_local(inner, command, item, raw),
+                (Part::Answer(command), _) => {
+                    self.context.counted_here(item.row);
+                    self.answer_local(inner, command, item, raw);
+                }
                 (_, Some(lane)) => self.ride(inner, lane, item, raw, moves),
                 (_, None) => inner.answer(replay::failure(raw, &self.unserved_error(inner)), &self.context),
             }
@@ -292,12 +300,13 @@ impl Session {
             inner.last_write = Some(sequence);
         }
         inner.mute_next();
+        let tag = self.tag(inner, item.row);
         match item.care {
-            Care::None if moves && item.moves => lane.submit_read(self, sequence, raw),
-            Care::None => self.hand_over(lane, self, sequence, raw, effect, item.replies),
+            Care::None if moves && item.moves => lane.submit_read(self, sequence, raw, tag),
+            Care::None => self.hand_over(lane, self, sequence, raw, Errand { effect, replies: item.replies, tag }),
             care => {
                 inner.fanned |= care == Care::Flush;
-                self.submit_adapted(lane, sequence, care, raw, effect, item.replies);
+                self.submit_adapted(lane, sequence, care, raw, Errand { effect, replies: item.replies, tag });
             }
         }
     }

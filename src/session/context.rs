@@ -13,9 +13,10 @@ use super::holding::Holding;
 use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
+use crate::insight::Insight;
 use crate::limits;
 use crate::memory::Account;
-use crate::metrics::{MemoryKind, WorkerCounters};
+use crate::metrics::{MemoryKind, ServedCounters, WorkerCounters};
 use crate::rarely::Rarely;
 use crate::reading::lag::LagGate;
 use crate::throttle::Throttle;
@@ -44,6 +45,9 @@ pub(crate) struct Workspace {
     pub(crate) live: Live,
     /// What all buffers hold, against the bound of the process.
     pub(crate) account: Account,
+    /// What is remembered of single commands; whether some are traced, beside it because every command asks.
+    pub(crate) insight: RefCell<Insight>,
+    pub(super) traces: Cell<bool>,
     /// For the log line about a client that was closed because of that bound.
     pub(super) relieved: Rarely,
 }
@@ -64,6 +68,7 @@ impl Workspace {
         throttle: Arc<Mutex<Throttle>>,
         switchboard: Arc<Switchboard>,
         account: Account,
+        insight: Insight,
     ) -> Self {
         Self {
             counters,
@@ -77,6 +82,8 @@ impl Workspace {
             draining: Cell::new(false),
             live: Live::default(),
             account,
+            traces: Cell::new(insight.is_tracing()),
+            insight: RefCell::new(insight),
             relieved: Rarely::default(),
         }
     }
@@ -123,6 +130,8 @@ impl Workspace {
 /// One listener, as one worker sees it.
 pub(crate) struct Context {
     pub(crate) listener: Arc<config::Listener>,
+    /// Its place in the configuration, as counters know it.
+    pub(super) number: u8,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
     /// Of all workers: what the listener's sessions take that wait for a master.
@@ -134,14 +143,27 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(
+        number: usize,
         listener: Arc<config::Listener>,
         pool: Rc<Pool>,
         workspace: Rc<Workspace>,
         holding: Arc<Holding>,
     ) -> Self {
+        // Those beyond the table share its last place, which is before the one that stands for nobody.
+        let number = number.min(limits::LISTENER_COUNTERS - 1) as u8;
         let lag = RefCell::new(LagGate::new(listener.max_lag));
         let fallbacks = Fallbacks::new(listener.master_reads_limit);
-        Self { listener, pool, workspace, holding, lag, fallbacks }
+        Self { listener, number, pool, workspace, holding, lag, fallbacks }
+    }
+
+    /// What this worker counts of the listener.
+    pub(crate) fn counters(&self) -> &ServedCounters {
+        self.workspace.counters.listeners.of(self.number)
+    }
+
+    /// Redan has answered a command itself, or sent it on its own way.
+    pub(super) fn counted_here(&self, row: u16) {
+        self.workspace.counters.commands.of(row).calls.increment();
     }
 
     /// Which replicas of the present snapshot are near enough behind.

@@ -11,7 +11,7 @@ use std::task::Waker;
 use super::context::Context;
 use super::replay::failure;
 use super::{Inner, Session};
-use crate::backend::recipient::{Effect, Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::{Effect, Judged, Lost, Noted, Origin, Recipient};
 use crate::command::repeat;
 use crate::config::{InDoubt, Retry};
 use crate::limits;
@@ -173,6 +173,10 @@ impl Recipient for Repeated {
 
     fn lost(&self, lost: Lost<'_>) {
         self.0.lost(lost);
+    }
+
+    fn noted(&self, origin: Origin, noted: &Noted<'_>) {
+        self.0.noted(origin, noted);
     }
 
     fn backlog(&self) -> usize {

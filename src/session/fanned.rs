@@ -11,7 +11,7 @@ use super::Session;
 use crate::backend::dial::Dialect;
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::pool::Pool;
-use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::{Effect, Errand, Fate, Judged, Lost, Origin, Recipient};
 use crate::topology::NodeId;
 
 /// Which of the replies the client gets.
@@ -170,7 +170,7 @@ impl Session {
         lanes: &[Rc<Lane>],
         sequence: u64,
         raw: &[u8],
-        effect: Effect,
+        errand: Errand,
         chosen: Chosen,
     ) {
         let fanned = Rc::new(Fanned {
@@ -185,15 +185,17 @@ impl Session {
         });
         for (index, lane) in lanes.iter().enumerate() {
             let part = Rc::new(Part { fanned: Rc::clone(&fanned), first: index == 0 });
-            lane.submit(&part, sequence, raw, effect, 1);
+            // The client's command is one, whoever else gets it.
+            let errand = if index == 0 { errand } else { Errand::own(errand.effect) };
+            lane.submit(&part, sequence, raw, errand);
         }
     }
 
     /// SCRIPT FLUSH, with the master's lane: since 7.0 it concerns one server alone, and the client means all.
-    pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], effect: Effect) {
+    pub(super) fn flush_scripts(self: &Rc<Self>, lane: &Rc<Lane>, sequence: u64, raw: &[u8], errand: Errand) {
         let mut lanes = vec![Rc::clone(lane)];
         lanes.extend(side_lanes(&self.context.pool, lane.key.dialect, Some(lane.key.node)));
-        self.fan_out(&lanes, sequence, raw, effect, Chosen::First);
+        self.fan_out(&lanes, sequence, raw, errand, Chosen::First);
     }
 }
 
@@ -201,7 +203,7 @@ impl Session {
 pub(super) fn flush_elsewhere(pool: &Rc<Pool>, dialect: Dialect, node: NodeId, raw: &[u8]) {
     pool.scripts().forget_all();
     for lane in side_lanes(pool, dialect, Some(node)) {
-        lane.submit(&Rc::new(Nobody), 0, raw, Effect::Write, 1);
+        lane.submit(&Rc::new(Nobody), 0, raw, Errand::own(Effect::Write));
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::Waker;
 
 use super::{Inner, Session};
 use crate::backend::lane::Lane;
-use crate::backend::recipient::{Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::{Judged, Lost, Noted, Origin, Recipient};
 use crate::backend::refusal::Refusal;
 use crate::route::Read;
 
@@ -45,7 +45,7 @@ impl Session {
             return;
         }
         let racer = Rc::new(Racer { session: Rc::downgrade(self), won: Cell::new(false) });
-        slow.each_read_of(self, |sequence, request| lane.submit_read(&racer, sequence, request));
+        slow.each_read_of(self, |sequence, request, tag| lane.submit_read(&racer, sequence, request, tag));
         self.context.workspace.counters.hedges.add(inner.in_lane as u64);
         inner.reading.hedge = Some(Hedge { racer, lane });
     }
@@ -141,6 +141,12 @@ impl Recipient for Racer {
         match self.session.upgrade() {
             Some(session) if self.won.get() => session.lost(lost),
             _ => self.give_up(),
+        }
+    }
+
+    fn noted(&self, origin: Origin, noted: &Noted<'_>) {
+        if let Some(session) = self.session.upgrade() {
+            session.noted(origin, noted);
         }
     }
 

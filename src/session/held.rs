@@ -108,7 +108,13 @@ impl Pinned {
         });
         let stand_ins = self.stand_ins.bytes() + in_flight.sum::<usize>();
         let settling = self.settling.as_ref().map_or(0, |settling| settling.bytes());
-        journal + expected + stand_ins + settling + self.pin.input.capacity() + self.pin.output.capacity()
+        journal
+            + expected
+            + self.meters.bytes()
+            + stand_ins
+            + settling
+            + self.pin.input.capacity()
+            + self.pin.output.capacity()
     }
 }
 

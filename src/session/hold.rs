@@ -74,8 +74,10 @@ impl Session {
 
     pub(super) fn end_hold(&self, inner: &mut Inner) {
         self.exhausted.set(None);
-        if inner.hold.take().is_some() {
-            self.context.workspace.counters.holds_now.decrement();
+        if let Some(hold) = inner.hold.take() {
+            let counters = &self.context.workspace.counters;
+            counters.hold_us.add(hold.since.elapsed().as_micros() as u64);
+            counters.holds_now.decrement();
         }
     }
 

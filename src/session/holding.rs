@@ -30,6 +30,11 @@ pub(super) struct Share {
 }
 
 impl Holding {
+    /// Clients that wait now.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.sessions.load(Relaxed)
+    }
+
     /// Takes in one more session, unless that is more than may wait. Its bytes are told when they are known.
     pub(super) fn enter(self: &Arc<Self>, budget: &HoldBudget) -> Result<Share, Exhausted> {
         if let Some(limit) = budget.bytes.filter(|limit| self.bytes.load(Relaxed) >= *limit) {

@@ -13,7 +13,7 @@ use super::replay::Stashed;
 use super::{Flow, Inner, Session};
 use crate::backend::dial::Dialect;
 use crate::backend::lane::Lane;
-use crate::backend::recipient::Effect;
+use crate::backend::recipient::{Effect, Errand};
 use crate::command::learned::Learned;
 use crate::command::{Kind, Pin};
 use crate::resp::request::{Bounds, Request, RequestScanner};
@@ -75,7 +75,7 @@ impl Session {
         inner.in_lane += 1;
         // So that nothing is sent behind it.
         inner.lane = None;
-        self.fan_out(lanes, sequence, raw, Effect::Write, Chosen::AnyOk);
+        self.fan_out(lanes, sequence, raw, Errand::own(Effect::Write), Chosen::AnyOk);
     }
 
     /// The master's first. `None` while that, or everything, must be left alone.

@@ -33,6 +33,8 @@ mod leaving;
 mod local;
 mod loss;
 mod login;
+mod metered;
+mod noting;
 mod output;
 mod pinned;
 mod pinned_forward;
@@ -42,6 +44,7 @@ mod plan;
 mod queued;
 mod recipient;
 mod reading;
+pub(crate) mod rows;
 mod replay;
 mod scripts;
 mod special;
@@ -89,6 +92,7 @@ use crate::command::Spec;
 use crate::command::permissions::Permissions;
 use crate::limits;
 use crate::mark::Sight;
+use crate::metrics::Stamp;
 use crate::resp::request::{Bounds, Request, RequestScanner};
 use crate::transport::Stream;
 
@@ -198,6 +202,9 @@ struct Inner {
     /// The task is woken when at most so many commands are left on the lane.
     wake_at: Option<usize>,
     last_active: Instant,
+    /// The read that brought what is routed now, and when that is done.
+    arrived: Stamp,
+    turned: Stamp,
     /// Bytes of the client.
     received: u64,
     /// Commands that were answered out of the sequence's numbers: over pins, and subscriptions.
@@ -266,6 +273,8 @@ impl Session {
             muted: false,
             wake_at: None,
             last_active: now,
+            arrived: Stamp::of(now),
+            turned: Stamp::of(now),
             received: 0,
             apart: 0,
             waited_until: now,
@@ -356,6 +365,8 @@ impl Session {
         }
         if !inner.input.is_empty() && inner.discarding.is_none() {
             let input = std::mem::take(&mut inner.input);
+            // It has waited, or waits for its rest.
+            inner.turned = Stamp::now();
             let (used, flow) = self.route(inner, &input, cx);
             self.keep_rest(inner, input, used);
             match flow {
@@ -395,7 +406,7 @@ impl Session {
         };
         workspace.counters.bytes_in.add(n as u64);
         inner.received += n as u64;
-        inner.last_active = Instant::now();
+        inner.came(Instant::now());
         if inner.input.len() > limits::HALF_COMMAND || inner.discarding.is_some() {
             inner.input.extend_from_slice(&room[..n]);
             return Flow::Again;

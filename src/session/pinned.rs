@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin;
-use std::sync::Arc;
 
 use super::adapted::Adapter;
 use super::assured_pins::Assures;
 use super::exec::Settling;
+use super::metered::Meters;
 use super::queued::Becoming;
 use super::stand_in::StandIns;
 use super::watched::Watched;
@@ -19,7 +19,7 @@ use super::{Flow, Inner};
 use crate::backend::dial::DialError;
 use crate::backend::pin::Pin;
 use crate::limits;
-use crate::metrics::WorkerCounters;
+use crate::metrics::NodeHandle;
 
 pub(super) enum Mode {
     Plain,
@@ -142,15 +142,18 @@ pub(super) struct Pinned {
     pub(super) scanned: usize,
     pub(super) in_piece: bool,
     pub(super) push_in_piece: bool,
+    /// When what is outstanding went out.
+    pub(super) meters: Meters,
     _open: Open,
 }
 
 /// Counts the pin while it lives.
-struct Open(Arc<WorkerCounters>);
+struct Open(NodeHandle);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.pins_open.decrement();
+        self.0.worker().pins_open.decrement();
+        self.0.pins.decrement();
     }
 }
 
@@ -167,8 +170,9 @@ pub(super) enum After {
 }
 
 impl Pinned {
-    pub(super) fn new(pin: Pin, to_skip: usize, counters: &Arc<WorkerCounters>) -> Self {
-        counters.pins_open.increment();
+    pub(super) fn new(pin: Pin, to_skip: usize, counters: NodeHandle) -> Self {
+        counters.worker().pins_open.increment();
+        counters.pins.increment();
         Self {
             pin,
             expected: VecDeque::new(),
@@ -200,7 +204,8 @@ impl Pinned {
             scanned: 0,
             in_piece: false,
             push_in_piece: false,
-            _open: Open(Arc::clone(counters)),
+            meters: Meters::default(),
+            _open: Open(counters),
         }
     }
 

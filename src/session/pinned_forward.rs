@@ -111,7 +111,11 @@ impl Session {
         let arrived = arrived.under(inner.permissions.as_deref());
         let before = (pinned.in_multi, pinned.expected.len());
         let step = self.forward_command(inner, pinned, &arrived, cx);
+        if matches!(step, Step::Done) {
+            self.count_alone(&arrived);
+        }
         if matches!(step, Step::Sent) {
+            self.meter(inner, pinned, &arrived);
             self.sent_over_pin(pinned, &arrived, before);
             if inner.reply_mode == ReplyMode::SkipNext {
                 inner.reply_mode = ReplyMode::On;

@@ -67,6 +67,7 @@ impl Session {
                     && let Some(piece) = pinned.piece(value, length)
                 {
                     pinned.journal = None;
+                    pinned.meters.piece(value.len());
                     self.before_pinned(inner, pinned, value, begun);
                     inner.emit(&piece, &self.context);
                     inner.more_comes(true);
@@ -79,6 +80,8 @@ impl Session {
             self.before_pinned(inner, pinned, value, begun);
             let came = self.reply_came(inner, pinned, value, cx);
             self.after_pinned(inner, pinned, expected);
+            let came_for = expected.saturating_sub(pinned.expected.len());
+            self.metered(inner, pinned, came_for, value);
             if let Err(after) = came {
                 break Err(after);
             }

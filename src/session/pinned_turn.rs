@@ -80,7 +80,8 @@ impl Session {
                     self.end_hold(inner);
                     inner.muted = inner.reply_mode == ReplyMode::Off;
                     let to_skip = std::mem::take(&mut inner.skip_replies);
-                    let mut pinned = Pinned::new(pin, to_skip, &self.context.workspace.counters);
+                    let counters = self.context.pool.counters_of(pin.node);
+                    let mut pinned = Pinned::new(pin, to_skip, counters);
                     pinned.to_set_up = inner.tracking.is_some();
                     inner.mode = Mode::Pinned(Box::new(pinned));
                     Flow::Again
@@ -244,7 +245,7 @@ impl Session {
             Poll::Ready(Ok(n)) => {
                 workspace.counters.bytes_in.add(n as u64);
                 inner.received += n as u64;
-                inner.last_active = std::time::Instant::now();
+                inner.came(std::time::Instant::now());
                 inner.input.extend_from_slice(&scratch[..n]);
                 true
             }

@@ -33,6 +33,8 @@ pub(crate) struct Item {
     /// Replies it will have: one, or those of a whole transaction.
     pub(super) replies: u32,
     pub(super) part: Part,
+    /// Of the command in the table; of a transaction MULTI's.
+    pub(super) row: u16,
     pub(super) care: Care,
     /// A read that takes a server no time to speak of: unanswered, it may be asked elsewhere.
     pub(super) moves: bool,
@@ -62,6 +64,11 @@ pub(super) struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
+    /// Its number in the table.
+    pub(super) fn row(&self) -> u16 {
+        self.spec.map_or(command::NO_ROW, |spec| spec.row)
+    }
+
     pub(super) fn care(&self) -> Care {
         self.spec.map_or(Care::None, |spec| spec.care)
     }
@@ -201,7 +208,7 @@ pub(super) fn plan<'a>(
         plan.end += len;
         let care = if replies == 1 { arrived.care() } else { block_care };
         let moves = part == Part::Read && care == Care::None && arrived.spec.is_some_and(Spec::is_short);
-        items.push(Item { start, frame, len, replies, part, care, moves });
+        items.push(Item { start, frame, len, replies, part, row: arrived.row(), care, moves });
         if care == Care::Flush {
             // Its answer waits for every node, and what stands behind it for that.
             plan.next = Next::Full;

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use super::context::Context;
 use super::{Inner, Session};
-use crate::backend::recipient::{Effect, Fate, Judged, Lost, Origin, Recipient};
+use crate::backend::recipient::{Effect, Fate, Judged, Lost, Noted, Origin, Recipient};
 use crate::limits;
 
 impl Inner {
@@ -113,6 +113,10 @@ impl Recipient for Session {
         if inner.wants_turn() {
             self.wake();
         }
+    }
+
+    fn noted(&self, origin: Origin, noted: &Noted<'_>) {
+        self.note(&self.inner.borrow(), origin.node, noted);
     }
 
     fn slow(&self) {

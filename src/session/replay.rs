@@ -19,11 +19,12 @@ use super::plan::Arrived;
 use super::scripts;
 use super::{Flow, Inner, Session};
 use crate::backend::login::UserKey;
-use crate::backend::recipient::{Effect, Judged, Lost, Origin};
+use crate::backend::recipient::{Effect, Errand, Judged, Lost, Origin};
 use crate::backend::refusal::Refusal;
 use crate::command::learned::Learned;
-use crate::command::{Care, Kind};
+use crate::command::{Care, Kind, NO_ROW};
 use crate::limits;
+use crate::metrics::Stamp;
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestScanner};
 
@@ -258,6 +259,7 @@ impl Session {
     }
 
     fn send_again(self: &Rc<Self>, inner: &mut Inner, lane: &Rc<crate::backend::lane::Lane>) {
+        inner.turned = Stamp::now();
         let mut stash = inner.stash.take();
         let refuses = stash.iter().any(|(_, stashed)| is_write_to_retry(stashed)) && self.lacks_replicas();
         stash.retain_mut(|(sequence, stashed)| {
@@ -275,13 +277,15 @@ impl Session {
             inner.in_lane += 1;
             let replies = replies_to(request);
             // A whole transaction may publish.
-            let care = if replies == 1 { care_of(request) } else { Care::Publish };
+            let (care, row) = care_of(request);
+            let care = if replies == 1 { care } else { Care::Publish };
+            let errand = Errand { effect: *effect, replies, tag: self.tag(inner, row) };
             inner.fanned |= care == Care::Flush;
             if inner.repeats.iter().any(|(repeated, _)| repeated == sequence) {
                 let repeated = Rc::new(Repeated(Rc::clone(self)));
-                self.hand_over(lane, &repeated, *sequence, request, *effect, replies);
+                self.hand_over(lane, &repeated, *sequence, request, errand);
             } else {
-                self.submit_adapted(lane, *sequence, care, request, *effect, replies);
+                self.submit_adapted(lane, *sequence, care, request, errand);
             }
             self.context.workspace.counters.replays.increment();
             false
@@ -349,11 +353,14 @@ pub(super) fn failure_of(replies: u32, words: &str) -> Vec<u8> {
     bytes
 }
 
-/// Nothing that has to be learnt needs care.
-fn care_of(request: &[u8]) -> Care {
+/// With its number in the table. Nothing that has to be learnt needs care.
+fn care_of(request: &[u8]) -> (Care, u16) {
     match RequestScanner::new().scan(request, &Bounds::AUTHENTICATED) {
-        Ok(Request::Command(frame)) => Arrived::new(request, frame, &Learned::default()).care(),
-        _ => Care::None,
+        Ok(Request::Command(frame)) => {
+            let arrived = Arrived::new(request, frame, &Learned::default());
+            (arrived.care(), arrived.row())
+        }
+        _ => (Care::None, NO_ROW),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lets a session ask all workers something about their sessions, and gathers the answers.
 //!
-//! CLIENT LIST, KILL, PAUSE and the like speak of clients that other workers serve. A question goes into every worker's
+//! CLIENT LIST, KILL, PAUSE and the like speak of clients that other workers serve; the operator's commands do too, which admin
+//! asks here. A question goes into every worker's
 //! mailbox, each worker answers for its own sessions on its own thread, and the asking session waits for the last
 //! answer as it waits for a connection. No lock is held anywhere, and a worker that is stuck costs an error, not a hang.
 
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::clients::filter::Filter;
+use super::rows::{LaneRow, SessionRow, Wanted};
+use crate::insight;
+use crate::topology::NodeId;
 
 /// A worker answers within a turn of its loop, well under a millisecond; one that needs 5 s is stuck, and its
 /// heartbeat says so to the operator as well.
@@ -29,10 +33,29 @@ pub(crate) enum Ask {
         all: bool,
     },
     Unpause,
+    /// The operator's pause: everybody waits, until then at the latest.
+    Suspend {
+        until: Instant,
+    },
+    Resume,
+    /// How much is under way.
+    Busy,
+    /// Rows for the operator.
+    Sessions(Wanted),
+    Lanes {
+        node: Option<NodeId>,
+        limit: usize,
+    },
+    /// Connections to a node, or to all, are to be replaced as soon as they owe nothing.
+    Reconnect {
+        node: Option<NodeId>,
+    },
     Unblock {
         id: u64,
         with_error: bool,
     },
+    /// About single commands. Meant for the worker, whatever the group.
+    Insight(insight::Ask),
     /// Which worker serves it.
     Exists(u64),
     /// Keys that are no longer what they were, for the session they were redirected to: complete RESP arrays, or nulls.
@@ -48,6 +71,16 @@ pub(crate) enum Answer {
     /// Clients with their ids.
     Lines(Vec<(u64, String)>),
     Count(u64),
+    Busy {
+        /// Commands that are not answered.
+        unanswered: u64,
+        /// Clients that wait at a node by design.
+        blocked: u64,
+    },
+    /// How many are meant, and rows of some of them.
+    Sessions(u64, Vec<SessionRow>),
+    Lanes(u64, Vec<LaneRow>),
+    Insight(insight::Answer),
     /// The node's own error.
     Refused(String),
     /// It serves the session.
@@ -80,7 +113,7 @@ impl Switchboard {
     }
 
     /// Asks all workers. `None`: one of them did not answer in time.
-    pub(super) async fn ask(&self, group: usize, ask: Ask) -> Option<Vec<Answer>> {
+    pub(crate) async fn ask(&self, group: usize, ask: Ask) -> Option<Vec<Answer>> {
         self.gather(self.desks.iter(), group, ask).await
     }
 

@@ -17,6 +17,9 @@ impl Inner {
                 true
             }
         };
+        if reply.first() == Some(&b'-') {
+            context.workspace.counters.own_errors.note(&reply);
+        }
         let reply = if muted { Vec::new() } else { reply };
         if sequence == self.front {
             self.front += 1;

@@ -111,6 +111,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The operator wants no reads there.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.readable.as_ref().is_err_and(|why| **why == *DRAINED)
+    }
+
     pub(crate) fn role_is_master(&self) -> bool {
         self.role == Role::Master
     }
@@ -120,6 +125,9 @@ impl Node {
         self.version.is_none_or(|v| v >= Version(6, 0, 0))
     }
 }
+
+/// Why a node serves no reads that the operator has drained.
+pub(crate) const DRAINED: &str = "it is drained: the operator wants no reads there";
 
 /// What the Sentinels of a group amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

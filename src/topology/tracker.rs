@@ -19,8 +19,9 @@ use super::proof::decide;
 use super::rescue::{Order, Rescue};
 use super::sentinel::{Notice, Statement};
 use super::votes::Sentinels;
-use super::{Node, NodeId, Role, SentinelState, Snapshot};
+use super::{DRAINED, Node, NodeId, Role, SentinelState, Snapshot};
 
+mod drained;
 mod sentinels;
 mod withhold;
 mod words;
@@ -100,6 +101,8 @@ pub(crate) struct Tracker {
     proven: Option<NodeId>,
     /// Why workers are not to know a master now although one may be proven.
     withheld: Option<Arc<str>>,
+    /// Addresses of nodes that are to serve no reads, because the operator says so.
+    drained: Vec<Arc<str>>,
     fence: Fence,
     rescue: Option<Rescue>,
     current: Option<NodeId>,
@@ -124,6 +127,7 @@ impl Tracker {
             past: None,
             proven: None,
             withheld: None,
+            drained: Vec::new(),
             fence: Fence::new(None),
             rescue: None,
             current: None,
@@ -415,6 +419,7 @@ impl Tracker {
     }
 
     fn publish(&mut self, actions: &mut Vec<Action>) {
+        self.forget_drained_master(actions);
         // A discovered address that never answered may be an alias, or out of reach: not a node yet.
         let shown: Vec<&Member> = self.members.iter().filter(|member| member.seed || member.answered).collect();
         let nodes: Vec<Node> = shown.iter().map(|member| self.node(member)).collect();
@@ -436,7 +441,11 @@ impl Tracker {
             id: member.id,
             address: member.address.clone(),
             role: member.said.as_ref().map_or(Role::Unknown, |said| said.role),
-            readable: if is_master { Ok(()) } else { member.health.readable.clone() },
+            readable: match is_master {
+                true => Ok(()),
+                false if self.is_drained(member) => Err(DRAINED.into()),
+                false => member.health.readable.clone(),
+            },
             interruptions: member.interruptions,
             run: member.run(),
             lag: distance.time,

@@ -32,12 +32,13 @@ pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
+use crate::insight::{self, Insight};
 use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
 use crate::session::clients::answer;
 use crate::session::context::{Context, Live, Workspace};
 use crate::session::holding::Holding;
-use crate::session::switchboard::{Question, Switchboard};
+use crate::session::switchboard::{Answer, Ask, Question, Switchboard};
 use crate::session::{Peer, Session, relieve};
 use crate::throttle::Throttle;
 use crate::tls::server::Serving;
@@ -58,8 +59,10 @@ pub(crate) struct Setup {
     pub(crate) throttle: Arc<Mutex<Throttle>>,
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) memory: Arc<Memory>,
-    /// Its place among the workers.
+    pub(crate) insight: insight::Settings,
+    /// Its place among the workers, and how many there are.
     pub(crate) number: usize,
+    pub(crate) workers: usize,
     /// Spreads load differently on each worker.
     pub(crate) seed: u64,
 }
@@ -112,24 +115,28 @@ struct Worker {
 
 impl Worker {
     fn new(setup: Setup) -> Rc<Self> {
-        let Setup { started, counters, groups, doors, throttle, switchboard, memory, number, seed } = setup;
+        let Setup { started, counters, groups, doors, throttle, switchboard, memory, number, seed, .. } = setup;
+        counters.notable.slow_from(setup.insight.slow_micros());
+        counters.notable.big_from(setup.insight.big);
+        let insight = Insight::new(&setup.insight, number, setup.workers, seed);
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
         let account = Account::new(memory, number);
         let workspace =
-            Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account));
+            Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account, insight);
+        let workspace = Rc::new(workspace);
         let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
         let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
-        let door = |door: Door| {
+        let door = |(number, door): (usize, Door)| {
             // `Config` holds that a listener's group exists.
             let pool = Rc::clone(&pools[door.listener.group]);
             let workspace = Rc::clone(&workspace);
             if door.listener.writes.durable > 0 {
                 pool.expect_assurance();
             }
-            let context = Context::new(door.listener, pool, workspace, door.holding);
+            let context = Context::new(number, door.listener, pool, workspace, door.holding);
             Doorway { context: Rc::new(context), tls: door.tls.map(RefCell::new) }
         };
-        let doors = doors.into_iter().map(door).collect();
+        let doors = doors.into_iter().enumerate().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
         Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, ended })
     }
@@ -175,6 +182,7 @@ impl Worker {
             pool.tick(now);
         }
         self.workspace.tick();
+        self.workspace.insight.borrow_mut().slow.tick();
         if self.workspace.account.memory().is_over() {
             relieve(&self.workspace);
         }
@@ -192,6 +200,12 @@ impl Worker {
     }
 
     fn answer(&self, question: Question) {
+        if let Ask::Insight(ask) = &*question.ask {
+            let answer = self.workspace.insight.borrow_mut().answer(*ask);
+            // Who asked may have lost patience.
+            let _ = question.answers.send(Answer::Insight(answer));
+            return;
+        }
         let group = question.group;
         let live = self.live.borrow();
         let of_group = |session: &&Rc<Session>| session.group() == group;

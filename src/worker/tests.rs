@@ -56,6 +56,8 @@ fn setup() -> Setup {
     let (counters, throttle) = (Arc::default(), Arc::default());
     let memory = Memory::new(None, std::slice::from_ref(&counters));
     Setup {
+        insight: insight::Settings::default(),
+        workers: 1,
         started: Instant::now(),
         counters,
         groups: vec![group],

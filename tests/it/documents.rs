@@ -4,6 +4,7 @@ mod commands;
 mod guide;
 mod guides;
 mod lines;
+mod metrics;
 mod stage;
 
 use std::fs;
@@ -60,21 +61,6 @@ fn no_page_asks_for_another_program_to_make_keys() {
             let text = fs::read_to_string(&path).unwrap();
             assert!(!text.contains("openssl "), "{}", path.display());
         }
-    }
-}
-
-#[test]
-fn every_metric_is_in_the_operations_manual() {
-    let manual = document("docs/operations.md");
-    let source = document("src/admin/prometheus.rs") + &document("src/admin/prometheus/links.rs");
-    let literals = literals(&source);
-    let names: Vec<&String> =
-        literals.iter().filter(|text| text.starts_with("redan_") && !text.contains(char::is_whitespace)).collect();
-    assert!(names.len() > 25, "{names:?}");
-    for name in names {
-        // As code, alone or with its suffix or labels.
-        let known = [format!("`{name}`"), format!("`{name}{{"), format!("`{name}_total"), format!("`{name}_info")];
-        assert!(known.iter().any(|form| manual.contains(form)), "docs/operations.md does not explain {name}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::support::relay::Relay;
 /// What it printed, and its exit code.
 pub(crate) fn promote(endpoint: &Endpoint, node: &str, more: &[&str]) -> (String, i32) {
     let mut redan = Command::new(env!("CARGO_BIN_EXE_redan"));
-    redan.args(["promote", "main", node, "--admin", &endpoint.admin()]).args(more);
+    redan.args(["promote", "main", node, "--config"]).arg(endpoint.file()).args(more);
     let output = redan.output().expect("redan runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (said, output.status.code().unwrap_or(-1))
@@ -85,7 +85,7 @@ fn whatever_speaks_against_it_is_said_and_nothing_is_changed() {
     refused(&nodes[2], "cannot be asked");
     group.servers[2].thaw();
     assert_eq!(group.servers[0].info("role").as_deref(), Some("master"));
-    let (said, code) = promote(&group.endpoint, &nodes[0], &["--admin", "127.0.0.1:1"]);
+    let (said, code) = promote(&group.endpoint, &nodes[0], &["--socket", "127.0.0.1:1"]);
     assert!(code != 0, "{said}");
 }
 

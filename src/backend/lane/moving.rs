@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use super::super::recipient::{Fate, Lost, Recipient};
 use super::Lane;
+use crate::metrics::Tag;
 
 impl Lane {
     /// Called once a tick of the pool's watch: whether an answer has been owed for longer than reads may take. A lane that
@@ -41,13 +42,13 @@ impl Lane {
     }
 
     /// The unanswered commands of one sender, from the oldest on.
-    pub(crate) fn each_read_of<R: Recipient>(&self, sender: &Rc<R>, mut each: impl FnMut(u64, &[u8])) {
+    pub(crate) fn each_read_of<R: Recipient>(&self, sender: &Rc<R>, mut each: impl FnMut(u64, &[u8], Tag)) {
         let inner = self.inner.borrow();
         let mut offset = 0;
         for flight in &inner.flights {
             let len = flight.len as usize;
             if flight.is_of(sender) {
-                each(flight.sequence, inner.log.at(offset, len));
+                each(flight.sequence, inner.log.at(offset, len), flight.tag);
             }
             offset += len;
         }

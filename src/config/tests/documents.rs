@@ -124,6 +124,29 @@ fn the_example_shows_exactly_the_settings_there_are() {
     assert_eq!(found, known(SECTIONS.iter().filter(|kind| !other_file.contains(&kind.title))));
 }
 
+/// What REDAN CONFIG shows where the file says nothing.
+#[test]
+fn the_list_of_settings_has_each_with_the_default_of_the_reference() {
+    use super::super::settings;
+    let tables = [
+        (&REDAN, settings::REDAN),
+        (&LISTENER, settings::LISTENER),
+        (&GROUP, settings::GROUP),
+        (&LINK, settings::LINK),
+    ];
+    for (kind, table) in tables {
+        let names: Vec<&str> = table.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(BTreeSet::from_iter(&names), BTreeSet::from_iter(kind.keys), "{}", kind.title);
+        let (_, section) = REFERENCE.split_once(&format!("## `{}`\n", kind.title)).unwrap();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        for (name, default, _) in table {
+            let row = section.lines().find_map(|line| line.strip_prefix(&format!("| `{name}` | "))).unwrap();
+            let cell = row.split(" | ").next().unwrap_or_default().replace('`', "");
+            assert_eq!(cell, *default, "{}: {name}", kind.title);
+        }
+    }
+}
+
 #[test]
 fn the_reference_lists_exactly_the_settings_there_are() {
     let mut found = BTreeSet::new();

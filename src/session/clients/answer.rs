@@ -55,6 +55,35 @@ pub(crate) fn answer<'a>(
             pool.pause.end();
             Answer::Done
         }
+        Ask::Suspend { until } => {
+            Rc::clone(&pool.pause).suspend(*until);
+            Answer::Done
+        }
+        Ask::Resume => {
+            pool.pause.resume();
+            Answer::Done
+        }
+        Ask::Busy => busy(pool, each),
+        Ask::Sessions(wanted) => {
+            let (mut meant, mut rows) = (0, Vec::new());
+            for (session, inner) in each.filter(|(session, inner)| session.is_wanted(inner, wanted, now)) {
+                meant += 1;
+                // Ten thousand rows would keep the worker from its clients for milliseconds.
+                if rows.len() < wanted.limit {
+                    rows.push(session.row(&inner, worker, now));
+                }
+            }
+            Answer::Sessions(meant, rows)
+        }
+        Ask::Lanes { node, limit } => {
+            let lanes = pool.all_lanes();
+            let meant = lanes.iter().filter(|lane| node.is_none_or(|node| lane.key.node == node));
+            let rows = meant.clone().take(*limit).map(|lane| lane.row(pool, worker)).collect();
+            Answer::Lanes(meant.count() as u64, rows)
+        }
+        // The worker's own, which has answered.
+        Ask::Insight(_) => Answer::Done,
+        Ask::Reconnect { node } => Answer::Count(pool.reconnect(*node)),
         Ask::Exists(id) => one(*id).map_or(Answer::Done, |_| Answer::Here(worker)),
         Ask::Invalidate { to, keys } => match one(*to) {
             Some(session) => {
@@ -81,6 +110,18 @@ pub(crate) fn answer<'a>(
     };
     // As above.
     let _ = answers.send(said);
+}
+
+/// What is under way of the group's sessions on this worker.
+fn busy<'a>(pool: &Pool, sessions: impl Iterator<Item = (&'a Rc<Session>, std::cell::RefMut<'a, Inner>)>) -> Answer {
+    // A session that has gone may have left its commands behind.
+    let lanes: usize = pool.lanes_of_clients().iter().map(|lane| lane.load()).sum();
+    let (mut unanswered, mut blocked) = (0, 0);
+    for (_, inner) in sessions {
+        unanswered += inner.unanswered();
+        blocked += u64::from(inner.waits_at_node());
+    }
+    Answer::Busy { unanswered: unanswered.max(lanes) as u64, blocked }
 }
 
 /// A node that does not say within this is asked in vain; the session that asks waits no longer than 5 s anyway.

@@ -46,6 +46,11 @@ impl Filter {
         Self { checks: vec![(check, true)], but: None }
     }
 
+    /// These sessions.
+    pub(crate) fn of_ids(ids: Vec<u64>) -> Self {
+        Self::with(Check::Ids(ids))
+    }
+
     /// What is said again counts in place of what was said before, except that ids add up.
     pub(super) fn add(&mut self, check: Check, wanted: bool) {
         let same = |(old, of): &&mut (Check, bool)| {

@@ -143,7 +143,7 @@ impl Session {
 
 impl Inner {
     /// The connection of the session's own, while the session is not at work with it.
-    pub(super) fn own_connection(&self) -> Option<&Pinned> {
+    pub(in crate::session) fn own_connection(&self) -> Option<&Pinned> {
         match &self.mode {
             Mode::Pinned(pinned) => Some(pinned),
             Mode::Plain | Mode::Connecting(_) => None,

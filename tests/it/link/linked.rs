@@ -33,9 +33,9 @@ impl Linked {
     }
 
     pub(super) fn allow(&self, time: &str) {
-        let admin = self.entry.address(0);
-        let order = ["link", "allow", "there", "--for", time, "--admin", &admin];
-        let output = Command::new(env!("CARGO_BIN_EXE_redan")).args(order).output().expect("it runs");
+        let order = ["link", "allow", "there", "--for", time, "--config"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redan"));
+        let output = command.args(order).arg(self.entry.file()).output().expect("it runs");
         assert!(output.status.success(), "{output:?}");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(said.contains("link 'there' lets every full sync pass"), "{said}");

@@ -169,9 +169,9 @@ fn addresses_that_nobody_can_dial_are_mapped_to_links_and_a_promotion_uses_them(
     let mut client = Client::connect(&redan.address(1));
     client.ok(&["SET", "key", "1"]);
     let promote = |node: &str| {
-        let admin = redan.address(0);
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_redan"))
-            .args(["promote", "main", node, "--admin", &admin])
+            .args(["promote", "main", node, "--config"])
+            .arg(redan.file())
             .output()
             .expect("redan runs");
         assert!(output.status.success(), "{output:?}");

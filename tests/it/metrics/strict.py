@@ -17,10 +17,10 @@ def families(accept, content_type, parse):
     names = [family.name for family in found]
     assert len(names) == len(set(names)) > 30, names
     for family in found:
-        assert family.name.startswith("redan_") or family.name == "process_start_time_seconds", family.name
-        assert family.documentation and family.type in ("counter", "gauge", "info"), family
+        assert family.name.startswith(("redan_", "process_")), family.name
+        assert family.documentation and family.type in ("counter", "gauge", "histogram", "info"), family
         assert family.samples and all(sample.value >= 0 for sample in family.samples), family
-        labels = [tuple(sorted(sample.labels.items())) for sample in family.samples]
+        labels = [(sample.name, *sorted(sample.labels.items())) for sample in family.samples]
         assert len(labels) == len(set(labels)), f"{family.name}: a series stands there twice"
     return {(sample.name, *sorted(sample.labels.items())) for family in found for sample in family.samples}
 

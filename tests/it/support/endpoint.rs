@@ -103,6 +103,11 @@ impl Endpoint {
         self.proxy.id()
     }
 
+    /// The configuration file.
+    pub(crate) fn file(&self) -> std::path::PathBuf {
+        self.proxy.file()
+    }
+
     /// Everything Redan has printed.
     pub(crate) fn said(&self) -> String {
         self.proxy.said()

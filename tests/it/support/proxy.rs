@@ -24,7 +24,7 @@ pub(crate) struct Proxy {
     ports: Vec<u16>,
     log: PathBuf,
     /// Configuration and log; removed with the proxy.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Proxy {
@@ -51,6 +51,11 @@ impl Proxy {
     /// Of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("proxy.toml")
     }
 
     /// Everything it has printed so far.
@@ -90,7 +95,7 @@ impl Proxy {
             .spawn()
             .expect("the program that cargo has just built");
         // From here on dropping `proxy` kills the child, so that a failed start leaves nothing behind.
-        let mut proxy = Self { child, ports, log, _folder: folder };
+        let mut proxy = Self { child, ports, log, folder };
         proxy.wait_until_listening()?;
         Ok(proxy)
     }
