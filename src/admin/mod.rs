@@ -41,7 +41,7 @@ use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
-use crate::topology::Snapshot;
+use crate::topology::{Snapshot, Testimony};
 
 pub(crate) use orders::{Ask, Orders, PausedUntil, SetLevel};
 pub(crate) use report::{Crowd, Resident};
@@ -61,7 +61,9 @@ pub(crate) struct AdminState {
     pub(crate) memory: Arc<Memory>,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
-    /// Of each group, in the same order.
+    /// What each group's Sentinels said last, in the same order.
+    pub(crate) witnesses: Vec<Arc<ArcSwap<Vec<Testimony>>>>,
+    /// When each group's master changed last.
     pub(crate) since: Vec<Arc<Since>>,
     /// Clients of a listener, by its place in the configuration.
     pub(crate) crowd: Box<dyn Fn(usize) -> Crowd + Send + Sync>,

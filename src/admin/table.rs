@@ -10,7 +10,8 @@ pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> String {
     };
     let numeric = |column: usize| {
         let mut cells = rows.iter().filter_map(|row| row.get(column)).filter(|cell| *cell != "-").peekable();
-        cells.peek().is_some() && cells.all(|cell| cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains(':'))
+        cells.peek().is_some()
+            && cells.all(|cell| cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains(':'))
     };
     let columns: Vec<(usize, bool)> = (0..names.len()).map(|column| (width(column), numeric(column))).collect();
     let line = |cells: Vec<&str>| {
@@ -51,7 +52,11 @@ pub(super) fn bytes(bytes: u64) -> String {
     let mut units = ["b", "kb", "mb", "gb", "tb"].into_iter().peekable();
     while let Some(unit) = units.next() {
         if value < 1024.0 || units.peek().is_none() {
-            return if unit == "b" || value >= 10.0 { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") };
+            return if unit == "b" || value >= 10.0 {
+                format!("{value:.0}{unit}")
+            } else {
+                format!("{value:.1}{unit}")
+            };
         }
         value /= 1024.0;
     }
@@ -67,7 +72,8 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(ToOwned::to_owned).to_vec();
         let rows = [row(["10.0.0.1:6379", "7", "ok"]), row(["é", "-", "x y"]), row(["a", "1500", ""])];
         let text = table(&["node", "lag", "state"], &rows);
-        let expected = "node            lag  state\n10.0.0.1:6379     7  ok\né                 -  x y\na              1500";
+        let expected =
+            "node            lag  state\n10.0.0.1:6379     7  ok\né                 -  x y\na              1500";
         assert_eq!(text, expected);
     }
 

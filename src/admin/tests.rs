@@ -72,6 +72,7 @@ fn state() -> AdminState {
         renewals: Arc::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
+        witnesses: vec![Arc::default()],
         since: vec![Arc::default()],
         crowd: Box::new(|_| Crowd { clients: 4, held: 1 }),
         links: vec![("dc2".to_owned(), Arc::default())],
@@ -269,7 +270,9 @@ fn orders(promote: impl Fn(Ask) -> bool + Send + Sync + 'static) -> Orders {
     Orders {
         promote: Box::new(promote),
         steer: Box::new(|_, node, _, done| done.send(Err(format!("{node} stays"))).is_ok()),
-        speak: Box::new(|_, _, words| Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })),
+        speak: Box::new(|_, _, words| {
+            Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })
+        }),
         reload: Arc::default(),
         level: Arc::new(|level| Err(format!("no level is called {level}"))),
     }
@@ -336,7 +339,19 @@ fn what_cannot_be_meant_is_refused_with_what_could_be() {
 
 #[test]
 fn every_overview_is_text_for_people_and_json_for_programs() {
-    for verb in ["HELP", "STATUS", "GROUPS", "NODES", "LISTENERS", "LINKS", "WORKERS", "CONFIG", "SESSIONS", "LANES"] {
+    for verb in [
+        "HELP",
+        "STATUS",
+        "GROUPS",
+        "NODES",
+        "SENTINELS",
+        "LISTENERS",
+        "LINKS",
+        "WORKERS",
+        "CONFIG",
+        "SESSIONS",
+        "LANES",
+    ] {
         let text = redan(state(), verb).0.unwrap_or_else(|error| panic!("{verb}: {error}"));
         assert!(text.lines().count() >= 1 && !text.starts_with('{'), "{verb}: {text}");
         let json = redan(state(), &format!("{verb} JSON")).0.unwrap();

@@ -41,7 +41,7 @@ use crate::session::switchboard::Switchboard;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
-use crate::topology::Snapshot;
+use crate::topology::{Snapshot, Testimony};
 use crate::worker::{self, Door, Seats, mailbox};
 
 /// Why Redan did not start. The operator can do something about each.
@@ -261,6 +261,8 @@ struct Shared {
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    /// What Sentinels said last.
+    witnesses: Vec<Arc<ArcSwap<Vec<Testimony>>>>,
     /// When the master of each group changed last.
     since: Vec<Arc<Since>>,
     links: Vec<(String, Arc<LinkCounters>)>,
@@ -281,6 +283,7 @@ impl Shared {
             renewals: Arc::default(),
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            witnesses: config.groups.iter().map(|_| Arc::default()).collect(),
             since: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
             listening: Arc::default(),
@@ -326,6 +329,7 @@ impl Shared {
             renewals: Arc::clone(&self.renewals),
             memory: Arc::clone(&self.memory),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            witnesses: self.witnesses.clone(),
             since: self.since.clone(),
             crowd: Box::new(crowd),
             links: self.links.clone(),

@@ -63,9 +63,9 @@ impl Wires {
             speak: Box::new(move |group, address, words| {
                 let config = Arc::clone(&config.groups[group]);
                 let (keyring, shortcuts) = (Arc::clone(&keyrings[group]), Arc::clone(&shortcuts));
-                Box::pin(async move {
-                    direct::command(&address, &config, &keyring, &shortcuts, &words, PATIENCE).await
-                })
+                Box::pin(
+                    async move { direct::command(&address, &config, &keyring, &shortcuts, &words, PATIENCE).await },
+                )
             }),
             reload,
             level,
@@ -92,7 +92,9 @@ pub(super) fn bind(wanted: &AdminSocket) -> Result<Option<(Listening, Bind)>, Bi
                 }
             }
             let why = refusals.join("; ");
-            tracing::warn!("no admin socket, so `redan status` and the like will not find this Redan: {why}; set `admin_socket`");
+            tracing::warn!(
+                "no admin socket, so `redan status` and the like will not find this Redan: {why}; set `admin_socket`"
+            );
             Ok(None)
         }
     }

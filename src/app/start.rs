@@ -10,8 +10,8 @@ use std::thread;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::thread::vital;
 use super::orders::Taker;
+use super::thread::vital;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance};
 use crate::admin::{self, AdminState};
@@ -118,6 +118,7 @@ pub(super) fn control(
             keyring: Arc::clone(&keyrings[index]),
             shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
+            witnesses: Arc::clone(&shared.witnesses[index]),
             look: Arc::clone(&view.look),
             published: Box::new(move |snapshot| {
                 since.note(snapshot.epoch, started.elapsed());

@@ -225,12 +225,7 @@ impl Lane {
 
     pub(crate) fn numbers(&self) -> Numbers {
         let inner = self.inner.borrow();
-        Numbers {
-            open: inner.open,
-            submitted: inner.submitted,
-            idle_seconds: inner.idle_ticks,
-            bytes: inner.holds(),
-        }
+        Numbers { open: inner.open, submitted: inner.submitted, idle_seconds: inner.idle_ticks, bytes: inner.holds() }
     }
 
     /// Takes nothing new, and ends when everything is answered.

@@ -144,13 +144,16 @@ mod tests {
                 pause.end();
                 assert!(!pause.is_active());
                 Rc::clone(&pause).suspend(Instant::now() + Duration::from_millis(5));
-                tokio::time::timeout(Duration::from_secs(20), std::future::poll_fn(|cx| {
-                    if !pause.is_active() {
-                        return std::task::Poll::Ready(());
-                    }
-                    pause.wait(cx.waker());
-                    std::task::Poll::Pending
-                }))
+                tokio::time::timeout(
+                    Duration::from_secs(20),
+                    std::future::poll_fn(|cx| {
+                        if !pause.is_active() {
+                            return std::task::Poll::Ready(());
+                        }
+                        pause.wait(cx.waker());
+                        std::task::Poll::Pending
+                    }),
+                )
                 .await
                 .expect("it ends by itself");
             })

@@ -51,6 +51,12 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
+    /// Show each Sentinel that is asked, and whom it names
+    Sentinels {
+        group: Option<String>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Show the listeners and how many clients they have
     Listeners {
         #[command(flatten)]
@@ -237,7 +243,8 @@ impl Order {
     /// The words behind REDAN.
     fn into_words(self) -> (Running, Vec<String>) {
         let words = |fixed: &[&str]| fixed.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
-        let with = |name: &str, value: Option<String>| value.map(|value| vec![name.to_owned(), value]).unwrap_or_default();
+        let with =
+            |name: &str, value: Option<String>| value.map(|value| vec![name.to_owned(), value]).unwrap_or_default();
         match self {
             Self::Status { running } => (running, words(&["STATUS"])),
             Self::Groups { running } => (running, words(&["GROUPS"])),
@@ -246,6 +253,7 @@ impl Order {
             Self::Workers { running } => (running, words(&["WORKERS"])),
             Self::Reload { running } => (running, words(&["RELOAD"])),
             Self::Nodes { group, running } => (running, [words(&["NODES"]), Vec::from_iter(group)].concat()),
+            Self::Sentinels { group, running } => (running, [words(&["SENTINELS"]), Vec::from_iter(group)].concat()),
             Self::Config { word, running } => (running, [words(&["CONFIG"]), Vec::from_iter(word)].concat()),
             Self::Sessions { options, running } => (running, [words(&["SESSIONS"]), options].concat()),
             Self::Lanes { node, running } => (running, [words(&["LANES"]), Vec::from_iter(node)].concat()),
@@ -254,7 +262,9 @@ impl Order {
             Self::Kill { id, running } => (running, words(&["KILL", &id.to_string()])),
             Self::LogLevel { level, running } => (running, words(&["LOG", "LEVEL", &level])),
             Self::Node { node, command, running } => (running, [words(&["NODE", &node]), command].concat()),
-            Self::Drain { node, group, running } => (running, [words(&["DRAIN", &node]), with("GROUP", group)].concat()),
+            Self::Drain { node, group, running } => {
+                (running, [words(&["DRAIN", &node]), with("GROUP", group)].concat())
+            }
             Self::Undrain { node, group, running } => {
                 (running, [words(&["UNDRAIN", &node]), with("GROUP", group)].concat())
             }
@@ -303,6 +313,8 @@ fn json_of(value: &Value) -> serde_json::Value {
         Value::Boolean(truth) => (*truth).into(),
         Value::Null => serde_json::Value::Null,
         Value::Array(items) => items.iter().map(json_of).collect(),
-        Value::Map(pairs) => pairs.iter().map(|(key, value)| (text_of(key), json_of(value))).collect::<serde_json::Map<_, _>>().into(),
+        Value::Map(pairs) => {
+            pairs.iter().map(|(key, value)| (text_of(key), json_of(value))).collect::<serde_json::Map<_, _>>().into()
+        }
     }
 }

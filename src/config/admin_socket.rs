@@ -57,15 +57,18 @@ fn places_with(file: &Path, variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<P
 }
 
 pub(super) fn read(section: &Section<'_>, file: &Path) -> (AdminSocket, Option<Secret>) {
-    let password = section.file("admin_password_file").and_then(|path| {
-        files::secret(&path).map_err(|why| section.error("admin_password_file", why)).ok()
-    });
+    let password = section
+        .file("admin_password_file")
+        .and_then(|path| files::secret(&path).map_err(|why| section.error("admin_password_file", why)).ok());
     let socket = match section.text("admin_socket") {
         None => AdminSocket::Somewhere(places(file)),
         Some(text) if text.text == "off" => AdminSocket::Off,
         Some(text) => match bind_to(section, "admin_socket", text, Some(MODE)) {
             Some(Bind::Tcp(address)) if !address.ip().is_loopback() => {
-                section.error("admin_socket", "orders are taken on this machine: use a Unix socket, or a loopback address");
+                section.error(
+                    "admin_socket",
+                    "orders are taken on this machine: use a Unix socket, or a loopback address",
+                );
                 AdminSocket::Off
             }
             Some(bind) => AdminSocket::At(bind),

@@ -23,7 +23,18 @@ pub(super) static FILE: Kind =
 
 pub(super) static REDAN: Kind = Kind {
     title: "[redan]",
-    keys: &["workers", "admin", "admin_socket", "admin_password_file", "log", "shutdown_timeout", "max_memory", "user", "sandbox", "zone"],
+    keys: &[
+        "workers",
+        "admin",
+        "admin_socket",
+        "admin_password_file",
+        "log",
+        "shutdown_timeout",
+        "max_memory",
+        "user",
+        "sandbox",
+        "zone",
+    ],
     refused: &[],
 };
 

@@ -16,8 +16,8 @@ use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
 use super::{
-    Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys, listener,
-    machine, settings, values,
+    Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys,
+    listener, machine, settings, values,
 };
 use crate::limits;
 

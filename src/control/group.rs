@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use super::{Drain, GroupControl};
 use super::probe::Probe;
 use super::promoting::Promoting;
 use super::rescue::carry_out;
 use super::sentinel;
+use super::{Drain, GroupControl};
 use crate::config::Group;
 use crate::topology::address::Places;
 use crate::topology::member::FailureKind;
@@ -149,7 +149,11 @@ impl Watch {
             self.stirred_until = Some(Instant::now() + STIRRED);
             self.wanted = true;
         }
+        let of_sentinel = matches!(event, Event::Stated { .. } | Event::Mute { .. });
         let actions = self.tracker.handle(Instant::now(), event);
+        if of_sentinel {
+            self.control.witnesses.store(Arc::new(self.tracker.testimonies()));
+        }
         self.perform(actions);
         self.release_when_proven();
     }

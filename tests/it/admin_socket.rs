@@ -189,11 +189,15 @@ fn a_pause_that_cannot_be_quiet_is_taken_back() {
     let mut client = endpoint.client();
     client.ok(&["SET", "key", "1"]);
     let mut slow = endpoint.client();
-    slow.send(&["EVAL", "local t = redis.call('TIME')[1] + 3 while redis.call('TIME')[1] + 0 < t do end return 7", "0"]);
+    slow.send(&[
+        "EVAL",
+        "local t = redis.call('TIME')[1] + 3 while redis.call('TIME')[1] + 0 < t do end return 7",
+        "0",
+    ]);
     eventually("the script is under way", || {
-        json(endpoint, &["sessions", "LIMIT", "10"])["sessions"].as_array().is_some_and(|sessions| {
-            sessions.iter().any(|session| session["unanswered"].as_u64().unwrap_or(0) > 0)
-        })
+        json(endpoint, &["sessions", "LIMIT", "10"])["sessions"]
+            .as_array()
+            .is_some_and(|sessions| sessions.iter().any(|session| session["unanswered"].as_u64().unwrap_or(0) > 0))
     });
     let said = refused(endpoint, &["pause", "main", "--within", "100ms"]);
     assert!(said.contains("commands are still not answered") && said.contains("is not paused"), "{said}");
@@ -242,7 +246,8 @@ fn a_drained_replica_gets_no_reads_until_it_is_undrained() {
 fn connections_are_replaced_under_load_without_an_error() {
     let pair = Pair::start("");
     let endpoint = &pair.endpoint;
-    let connections = || pair.master.info("total_connections_received").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    let connections =
+        || pair.master.info("total_connections_received").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
     let acknowledged = count_through(&[endpoint], |progress| {
         for what in [&["reconnect"][..], &["reconnect", "main"], &["reconnect", &pair.master.address()]] {
             progress();

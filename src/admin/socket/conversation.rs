@@ -212,7 +212,10 @@ impl Conversation {
                 encode::verbatim(out, &line, self.resp3);
             }
             Some(b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH") => encode::simple(out, "OK"),
-            _ => encode::error(out, "ERR CLIENT here knows SETNAME, GETNAME, ID, INFO, SETINFO; REDAN SESSIONS lists clients"),
+            _ => encode::error(
+                out,
+                "ERR CLIENT here knows SETNAME, GETNAME, ID, INFO, SETINFO; REDAN SESSIONS lists clients",
+            ),
         }
     }
 
@@ -241,7 +244,10 @@ impl Conversation {
             return encode::error(out, "ERR Syntax error in HELLO");
         }
         if !self.authenticated {
-            return encode::error(out, "NOAUTH HELLO must be called with the client already authenticated, or with AUTH");
+            return encode::error(
+                out,
+                "NOAUTH HELLO must be called with the client already authenticated, or with AUTH",
+            );
         }
         self.resp3 = version;
         encode::map(out, 7, version);

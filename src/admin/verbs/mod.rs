@@ -54,8 +54,7 @@ pub(super) struct Verb {
 /// More words than any verb has.
 const ANY: usize = 1 << 20;
 
-const TABLES: &[&[Verb]] =
-    &[overview::VERBS, sessions::VERBS, pause::VERBS, nodes::VERBS, process::VERBS];
+const TABLES: &[&[Verb]] = &[overview::VERBS, sessions::VERBS, pause::VERBS, nodes::VERBS, process::VERBS];
 
 /// All verbs, in the order of HELP.
 pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
@@ -190,7 +189,11 @@ mod tests {
     fn the_manual_has_every_verb_as_it_is() {
         let manual = include_str!("../../../docs/admin.md");
         for verb in all() {
-            assert!(manual.contains(&format!("`REDAN {}`", verb.line())), "docs/admin.md lacks `REDAN {}`", verb.line());
+            assert!(
+                manual.contains(&format!("`REDAN {}`", verb.line())),
+                "docs/admin.md lacks `REDAN {}`",
+                verb.line()
+            );
         }
         let listed = manual.lines().filter(|line| line.starts_with("### `REDAN ")).count();
         assert_eq!(listed, all().count(), "docs/admin.md has a heading for each verb and for nothing else");

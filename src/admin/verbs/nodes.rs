@@ -20,13 +20,7 @@ pub(super) const VERBS: &[Verb] = &[
         arity: (1, 3),
         run: drain,
     },
-    Verb {
-        name: "UNDRAIN",
-        usage: "node [GROUP group]",
-        help: "it serves reads again",
-        arity: (1, 3),
-        run: undrain,
-    },
+    Verb { name: "UNDRAIN", usage: "node [GROUP group]", help: "it serves reads again", arity: (1, 3), run: undrain },
     Verb {
         name: "RECONNECT",
         usage: "[node | group]",

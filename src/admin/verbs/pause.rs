@@ -17,13 +17,7 @@ pub(super) const VERBS: &[Verb] = &[
         arity: (0, 5),
         run: pause,
     },
-    Verb {
-        name: "RESUME",
-        usage: "[group]",
-        help: "ends a pause",
-        arity: (0, 1),
-        run: resume,
-    },
+    Verb { name: "RESUME", usage: "[group]", help: "ends a pause", arity: (0, 1), run: resume },
 ];
 
 /// A pause that is forgotten ends by itself.
@@ -60,7 +54,9 @@ fn pause(call: Call) -> Doing {
                 };
                 let after = seconds(begun.elapsed().as_secs_f64());
                 let left = seconds(until.saturating_duration_since(Instant::now()).as_secs_f64());
-                call.said(format!("group '{name}' is paused: nothing is under way (after {after}), for {left} more{waits}"))
+                call.said(format!(
+                    "group '{name}' is paused: nothing is under way (after {after}), for {left} more{waits}"
+                ))
             }
             Err(why) => {
                 if !was_paused {

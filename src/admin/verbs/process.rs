@@ -59,7 +59,9 @@ fn allow(call: Call) -> Doing {
             return Err(format!("no link is called '{name}'; there is {names}"));
         };
         counters.desk.allow(length);
-        tracing::warn!("link '{name}': for {length:?}, as ordered, a master that came back empty may empty its replicas");
+        tracing::warn!(
+            "link '{name}': for {length:?}, as ordered, a master that came back empty may empty its replicas"
+        );
         call.said(format!("link '{name}' lets every full sync pass for {length:?}"))
     })
 }

@@ -21,13 +21,7 @@ pub(super) const VERBS: &[Verb] = &[
         arity: (0, 3),
         run: lanes,
     },
-    Verb {
-        name: "KILL",
-        usage: "id",
-        help: "closes a client's connection",
-        arity: (1, 1),
-        run: kill,
-    },
+    Verb { name: "KILL", usage: "id", help: "closes a client's connection", arity: (1, 1), run: kill },
 ];
 
 /// Rows, where nobody says how many.
@@ -93,7 +87,10 @@ fn session_table(rows: &[SessionRow]) -> String {
             row.listener.clone(),
             row.user.clone(),
             if row.name.is_empty() { "-".to_owned() } else { row.name.clone() },
-            row.state.to_owned(),
+            match (row.state, row.pinned_for) {
+                ("pinned", Some(reason)) => format!("pinned ({reason})"),
+                (state, _) => state.to_owned(),
+            },
             known(row.node.as_ref()),
             row.unanswered.to_string(),
             known(row.command),
@@ -106,8 +103,21 @@ fn session_table(rows: &[SessionRow]) -> String {
         ]
     };
     let names = [
-        "id", "address", "listener", "user", "name", "state", "node", "unanswered", "command", "db", "age", "idle",
-        "input", "output", "worker",
+        "id",
+        "address",
+        "listener",
+        "user",
+        "name",
+        "state",
+        "node",
+        "unanswered",
+        "command",
+        "db",
+        "age",
+        "idle",
+        "input",
+        "output",
+        "worker",
     ];
     table(&names, &rows.iter().map(row).collect::<Vec<_>>())
 }
@@ -119,7 +129,8 @@ fn with_rest(text: String, shown: usize, all: u64) -> String {
 fn lanes(call: Call) -> Doing {
     Box::pin(async move {
         let starts_with_option = call.text(0).eq_ignore_ascii_case("LIMIT");
-        let node = (!call.words.is_empty() && !starts_with_option).then(|| call.node(&call.text(0), None)).transpose()?;
+        let node =
+            (!call.words.is_empty() && !starts_with_option).then(|| call.node(&call.text(0), None)).transpose()?;
         let [most] = call.options(usize::from(node.is_some()), ["LIMIT"])?;
         let limit = limit(most.as_ref())?;
         let groups = match &node {
@@ -161,7 +172,18 @@ fn lane_table(rows: &[LaneRow]) -> String {
         ]
     };
     let names = [
-        "group", "node", "worker", "purpose", "state", "user", "db", "resp", "unanswered", "commands", "idle", "buffers",
+        "group",
+        "node",
+        "worker",
+        "purpose",
+        "state",
+        "user",
+        "db",
+        "resp",
+        "unanswered",
+        "commands",
+        "idle",
+        "buffers",
     ];
     table(&names, &rows.iter().map(row).collect::<Vec<_>>())
 }

@@ -45,7 +45,9 @@ impl Line {
     pub(super) fn open(reach: &Reach, file: &Path) -> Result<Self, Failure> {
         if reach.sockets.is_empty() {
             let file = file.display();
-            return Err(Failure::Unreachable(format!("{file} says `admin_socket = \"off\"`: remove that, and restart Redan")));
+            return Err(Failure::Unreachable(format!(
+                "{file} says `admin_socket = \"off\"`: remove that, and restart Redan"
+            )));
         }
         let mut refused = None;
         for place in &reach.sockets {
@@ -56,7 +58,9 @@ impl Line {
                     return Ok(line);
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    refused.get_or_insert_with(|| format!("{} may be used by the user Redan runs as, and by root: try sudo", name(place)));
+                    refused.get_or_insert_with(|| {
+                        format!("{} may be used by the user Redan runs as, and by root: try sudo", name(place))
+                    });
                 }
                 Err(_) => {}
             }
@@ -75,7 +79,9 @@ impl Line {
             }
         }
         match self.say(&[b"HELLO", b"3"], &mut |_| {})? {
-            Value::Error(words) => Err(Failure::Unreachable(format!("{words}; with --socket IP:PORT say --password-file"))),
+            Value::Error(words) => {
+                Err(Failure::Unreachable(format!("{words}; with --socket IP:PORT say --password-file")))
+            }
             greeting if greeting.field("server").and_then(Value::text) == Some("redan") => Ok(()),
             _ => Err(Failure::Unreachable("what answers there is not the admin socket of a Redan".to_owned())),
         }
@@ -83,7 +89,8 @@ impl Line {
 
     /// The answer to `REDAN words…`; `step` is told of what happens before it.
     pub(super) fn ask(&mut self, words: &[String], step: &mut dyn FnMut(&str)) -> Result<Value, Failure> {
-        let words: Vec<&[u8]> = std::iter::once(b"REDAN".as_slice()).chain(words.iter().map(String::as_bytes)).collect();
+        let words: Vec<&[u8]> =
+            std::iter::once(b"REDAN".as_slice()).chain(words.iter().map(String::as_bytes)).collect();
         self.say(&words, step)
     }
 
@@ -102,7 +109,8 @@ impl Line {
     /// Whether it is a message between replies, and what it is.
     fn read(&mut self) -> io::Result<(bool, Value)> {
         loop {
-            let decoded = decode(&self.input, true).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let decoded =
+                decode(&self.input, true).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             if let Some((value, len)) = decoded {
                 let is_message = self.input[0] == b'>';
                 self.input.drain(..len);

@@ -128,8 +128,12 @@ fn the_example_shows_exactly_the_settings_there_are() {
 #[test]
 fn the_list_of_settings_has_each_with_the_default_of_the_reference() {
     use super::super::settings;
-    let tables =
-        [(&REDAN, settings::REDAN), (&LISTENER, settings::LISTENER), (&GROUP, settings::GROUP), (&LINK, settings::LINK)];
+    let tables = [
+        (&REDAN, settings::REDAN),
+        (&LISTENER, settings::LISTENER),
+        (&GROUP, settings::GROUP),
+        (&LINK, settings::LINK),
+    ];
     for (kind, table) in tables {
         let names: Vec<&str> = table.iter().map(|(name, ..)| *name).collect();
         assert_eq!(BTreeSet::from_iter(&names), BTreeSet::from_iter(kind.keys), "{}", kind.title);

@@ -111,10 +111,7 @@ pub(crate) fn answer<'a>(
 }
 
 /// What is under way of the group's sessions on this worker.
-fn busy<'a>(
-    pool: &Pool,
-    sessions: impl Iterator<Item = (&'a Rc<Session>, std::cell::RefMut<'a, Inner>)>,
-) -> Answer {
+fn busy<'a>(pool: &Pool, sessions: impl Iterator<Item = (&'a Rc<Session>, std::cell::RefMut<'a, Inner>)>) -> Answer {
     // A session that has gone may have left its commands behind.
     let lanes: usize = pool.lanes_of_clients().iter().map(|lane| lane.load()).sum();
     let (mut unanswered, mut blocked) = (0, 0);

@@ -17,7 +17,9 @@ impl Tracker {
         };
         let name = Arc::clone(&member.address);
         if on && (self.proven == Some(member.id) || self.current == Some(member.id)) {
-            return Err(format!("{name} is the master, which has to serve; make another node the master first (PROMOTE)"));
+            return Err(format!(
+                "{name} is the master, which has to serve; make another node the master first (PROMOTE)"
+            ));
         }
         let is_drained = self.is_drained(member);
         let mut actions = Vec::new();
