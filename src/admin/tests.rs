@@ -299,18 +299,18 @@ fn redan(state: AdminState, line: &str) -> (Result<String, String>, Vec<String>)
 
 #[test]
 fn a_promotion_is_handed_on_and_told_of_step_by_step() {
-    let state = AdminState {
+    let accepting = AdminState {
         orders: orders(|ask| {
             assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "10.0.0.2:6379", Duration::from_millis(50)));
             ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
         }),
         ..state()
     };
-    let (outcome, steps) = redan(state, "promote 10.0.0.2:6379 timeout 50ms");
+    let (outcome, steps) = redan(accepting, "promote 10.0.0.2:6379 timeout 50ms");
     assert_eq!((outcome.as_deref(), steps.as_slice()), (Ok("done: two"), &["one".to_owned()][..]));
     let refused = |ask: Ask| ask.progress.send("refused: no".to_owned()).is_ok();
-    let state_refusing = AdminState { orders: orders(refused), ..state() };
-    assert_eq!(redan(state_refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
+    let refusing = AdminState { orders: orders(refused), ..state() };
+    assert_eq!(redan(refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
     assert!(redan(state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
 }
 
