@@ -48,7 +48,7 @@ use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
-use crate::topology::Snapshot;
+use crate::topology::{Snapshot, Testimony};
 
 use body::Body;
 pub(crate) use health::stalled;
@@ -75,7 +75,9 @@ pub(crate) struct AdminState {
     pub(crate) visitors: Visitors,
     /// Name and newest snapshot of each group, in the order of `Config::groups`.
     pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
-    /// Of each group, in the same order.
+    /// What each group's Sentinels said last, in the same order.
+    pub(crate) witnesses: Vec<Arc<ArcSwap<Vec<Testimony>>>>,
+    /// When each group's master changed last.
     pub(crate) since: Vec<Arc<Since>>,
     pub(crate) masters: Vec<Arc<GroupCounters>>,
     /// Clients of a listener, by its place in the configuration.

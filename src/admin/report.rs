@@ -131,12 +131,23 @@ pub(crate) struct GroupReport {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SentinelsReport {
     pub(crate) master_name: String,
-    /// Those that the configuration names; they may know of more.
-    pub(crate) configured: Vec<String>,
+    /// Those that take part in votes, and how many of them answer.
     pub(crate) known: u64,
     pub(crate) answering: u64,
     pub(crate) epoch: u64,
+    /// Most of them answer and name the same master.
     pub(crate) in_charge: bool,
+    /// Each that is asked.
+    pub(crate) each: Vec<SentinelReport>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SentinelReport {
+    pub(crate) address: String,
+    /// Whom it names as the master.
+    pub(crate) names: Option<String>,
+    /// Why it could not be asked last.
+    pub(crate) problem: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -75,6 +75,7 @@ fn state() -> AdminState {
         visitors: Visitors::default(),
         memory: Memory::new(Some(1 << 30), &[]),
         groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
+        witnesses: vec![Arc::default()],
         since: vec![Arc::default()],
         masters: vec![Arc::default()],
         crowd: Box::new(|_| Crowd { clients: 4, held: 1 }),
@@ -303,19 +304,19 @@ fn redan(state: AdminState, line: &str) -> (Result<String, String>, Vec<String>)
 
 #[test]
 fn a_promotion_is_handed_on_and_told_of_step_by_step() {
-    let told = AdminState {
+    let accepting = AdminState {
         orders: orders(|ask| {
             assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "10.0.0.2:6379", Duration::from_millis(50)));
             ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
         }),
         ..state()
     };
-    let (outcome, steps) = redan(told, "promote 10.0.0.2:6379 timeout 50ms");
+    let (outcome, steps) = redan(accepting, "promote 10.0.0.2:6379 timeout 50ms");
     assert_eq!((outcome.as_deref(), steps.as_slice()), (Ok("done: two"), &["one".to_owned()][..]));
     let refused = |ask: Ask| ask.progress.send("refused: no".to_owned()).is_ok();
-    let state_refusing = AdminState { orders: orders(refused), ..self::state() };
-    assert_eq!(redan(state_refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
-    assert!(redan(self::state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
+    let refusing = AdminState { orders: orders(refused), ..state() };
+    assert_eq!(redan(refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
+    assert!(redan(state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
 }
 
 #[test]
@@ -343,7 +344,19 @@ fn what_cannot_be_meant_is_refused_with_what_could_be() {
 
 #[test]
 fn every_overview_is_text_for_people_and_json_for_programs() {
-    for verb in ["HELP", "STATUS", "GROUPS", "NODES", "LISTENERS", "LINKS", "WORKERS", "CONFIG", "SESSIONS", "LANES"] {
+    for verb in [
+        "HELP",
+        "STATUS",
+        "GROUPS",
+        "NODES",
+        "SENTINELS",
+        "LISTENERS",
+        "LINKS",
+        "WORKERS",
+        "CONFIG",
+        "SESSIONS",
+        "LANES",
+    ] {
         let text = redan(state(), verb).0.unwrap_or_else(|error| panic!("{verb}: {error}"));
         assert!(text.lines().count() >= 1 && !text.starts_with('{'), "{verb}: {text}");
         let json = redan(state(), &format!("{verb} JSON")).0.unwrap();

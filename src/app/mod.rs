@@ -49,7 +49,7 @@ use crate::session::switchboard::Switchboard;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
-use crate::topology::Snapshot;
+use crate::topology::{Snapshot, Testimony};
 use crate::upgrade::{self, Plan, Predecessor};
 use crate::worker::{self, Door, Mailbox, Seats, mailbox};
 
@@ -383,6 +383,8 @@ struct Shared {
     memory: Arc<Memory>,
     seats: Arc<Seats>,
     snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
+    /// What Sentinels said last.
+    witnesses: Vec<Arc<ArcSwap<Vec<Testimony>>>>,
     /// When the master of each group changed last, and how often.
     since: Vec<Arc<Since>>,
     masters: Vec<Arc<GroupCounters>>,
@@ -407,6 +409,7 @@ impl Shared {
             chronicle,
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
+            witnesses: config.groups.iter().map(|_| Arc::default()).collect(),
             since: config.groups.iter().map(|_| Arc::default()).collect(),
             masters: config.groups.iter().map(|_| Arc::default()).collect(),
             links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
@@ -475,6 +478,7 @@ impl Shared {
             memory: Arc::clone(&self.memory),
             masters: self.masters.clone(),
             groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
+            witnesses: self.witnesses.clone(),
             since: self.since.clone(),
             crowd: Box::new(crowd),
             links: self.links.clone(),

@@ -141,6 +141,7 @@ pub(super) fn control(
             keyring: Arc::clone(&keyrings[index]),
             shortcuts: Arc::clone(shortcuts),
             snapshot: Arc::clone(&view.published),
+            witnesses: Arc::clone(&shared.witnesses[index]),
             look: Arc::clone(&view.look),
             published: Box::new(move |snapshot| {
                 since.note(snapshot.epoch, started.elapsed());

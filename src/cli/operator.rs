@@ -51,6 +51,12 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
+    /// Show each Sentinel that is asked, and whom it names
+    Sentinels {
+        group: Option<String>,
+        #[command(flatten)]
+        running: Running,
+    },
     /// Show the listeners and how many clients they have
     Listeners {
         #[command(flatten)]
@@ -290,6 +296,7 @@ impl Order {
             Self::Reload { running } => (running, words(&["RELOAD"])),
             Self::Upgrade { running } => (running, words(&["UPGRADE"])),
             Self::Nodes { group, running } => (running, [words(&["NODES"]), Vec::from_iter(group)].concat()),
+            Self::Sentinels { group, running } => (running, [words(&["SENTINELS"]), Vec::from_iter(group)].concat()),
             Self::Config { word, running } => (running, [words(&["CONFIG"]), Vec::from_iter(word)].concat()),
             Self::Sessions { options, running } => (running, [words(&["SESSIONS"]), options].concat()),
             Self::Lanes { node, running } => (running, [words(&["LANES"]), Vec::from_iter(node)].concat()),

@@ -149,7 +149,11 @@ impl Watch {
             self.stirred_until = Some(Instant::now() + STIRRED);
             self.wanted = true;
         }
+        let of_sentinel = matches!(event, Event::Stated { .. } | Event::Mute { .. });
         let actions = self.tracker.handle(Instant::now(), event);
+        if of_sentinel {
+            self.control.witnesses.store(Arc::new(self.tracker.testimonies()));
+        }
         self.perform(actions);
         self.release_when_proven();
     }

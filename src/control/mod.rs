@@ -30,7 +30,7 @@ pub(crate) use switch::Promotion;
 use crate::config::Group;
 use crate::net::Shortcuts;
 use crate::tls::keyring::Keyring;
-use crate::topology::Snapshot;
+use crate::topology::{Snapshot, Testimony};
 
 /// The operator wants no reads at a node, or wants them again.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(crate) struct GroupControl {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) shortcuts: Arc<Shortcuts>,
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What each Sentinel said last.
+    pub(crate) witnesses: Arc<ArcSwap<Vec<Testimony>>>,
     /// The data path saw a sign of a change (`-READONLY`, a lost connection): look at once.
     pub(crate) look: Arc<Notify>,
     /// Called after each new snapshot, to poke the workers.

@@ -77,6 +77,7 @@ impl Watched {
             published: Box::new(move |_| {
                 counted.fetch_add(1, Ordering::Relaxed);
             }),
+            witnesses: Arc::default(),
             promotions: mpsc::channel(1).1,
             drains: mpsc::channel(1).1,
         };

@@ -93,7 +93,7 @@ use crate::command::Spec;
 use crate::command::permissions::Permissions;
 use crate::limits;
 use crate::mark::Sight;
-use crate::metrics::Stamp;
+use crate::metrics::{PinReason, Stamp};
 use crate::resp::request::{Bounds, Request, RequestScanner};
 use crate::transport::Stream;
 
@@ -175,6 +175,8 @@ struct Inner {
     permissions: Option<Arc<Permissions>>,
     identity: Box<Identity>,
     mode: Mode,
+    /// Why it last had a connection of its own.
+    pinned_for: Option<PinReason>,
     /// The command in front is dropped as it comes; at its end it is answered this, if anything.
     discarding: Option<String>,
     /// Replies on the next pin that the client has already.
@@ -257,6 +259,7 @@ impl Session {
             permissions: context.listener.permissions.clone(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
+            pinned_for: None,
             discarding: None,
             skip_replies: 0,
             subscriptions: None,

@@ -42,6 +42,7 @@ impl Session {
             return None;
         };
         self.context.workspace.counters.pins.of(reason).increment();
+        inner.pinned_for = Some(reason);
         inner.mode = Mode::Connecting(Box::pin(Rc::clone(pool).pin(master, inner.dialect)));
         Some(Flow::Again)
     }

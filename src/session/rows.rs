@@ -10,6 +10,7 @@ use super::pinned::{Mode, Pinned};
 use super::{Inner, Session};
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::pool::Pool;
+use crate::metrics::PinReason;
 
 /// One session.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +27,8 @@ pub(crate) struct SessionRow {
     pub(crate) idle_seconds: u64,
     /// What it is doing: one of [`STATES`].
     pub(crate) state: &'static str,
+    /// Why it has a connection of its own, if it has one.
+    pub(crate) pinned_for: Option<&'static str>,
     pub(crate) db: u32,
     pub(crate) resp: u8,
     /// The node whose answer it waits for, or that its own connection leads to.
@@ -131,6 +134,7 @@ impl Session {
             age_seconds: seconds(identity.since),
             idle_seconds: seconds(inner.last_active),
             state: self.state(inner),
+            pinned_for: inner.pinned_for.filter(|_| !matches!(inner.mode, Mode::Plain)).map(PinReason::name),
             db: inner.dialect.db,
             resp: if inner.dialect.resp3 { 3 } else { 2 },
             node: self.node_in_use(inner),

@@ -129,6 +129,16 @@ impl Node {
 /// Why a node serves no reads that the operator has drained.
 pub(crate) const DRAINED: &str = "it is drained: the operator wants no reads there";
 
+/// One Sentinel of a group, for the operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Testimony {
+    pub(crate) address: Arc<str>,
+    /// Whom it names as the master, as Redan dials it.
+    pub(crate) names: Option<Arc<str>>,
+    /// Why it could not be asked last.
+    pub(crate) trouble: Option<Arc<str>>,
+}
+
 /// What the Sentinels of a group amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SentinelState {

@@ -46,8 +46,8 @@ pub(crate) enum Mail {
     Refused(Refused),
     /// Control published a snapshot of this group.
     Topology(usize),
-    /// A session on some worker wants to know something of all sessions. At most one of each session lies here, since a
-    /// session waits for its answer.
+    /// A session on some worker, or the operator, wants to know something of all sessions. At most one of each session and of
+    /// each of the operator's connections lies here, since whoever asks waits for the answer.
     Ask(Question),
     /// What this listener presents and whom it believes from now on.
     Serving(usize, Arc<Serving>),

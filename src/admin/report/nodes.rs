@@ -1,12 +1,12 @@
 //! The report as a whole, and its groups, nodes and links.
 
-use super::{GroupReport, LinkReport, NodeReport, Report, SentinelsReport};
+use super::{GroupReport, LinkReport, NodeReport, Report, SentinelReport, SentinelsReport};
 use crate::admin::AdminState;
 use crate::config::Group;
 use crate::config::link::{End, Link};
 use crate::link::LinkNumbers;
 use crate::metrics::NodeCounters;
-use crate::topology::{Node, Role, Snapshot};
+use crate::topology::{Node, Role, Snapshot, Testimony};
 
 /// The process as it is now.
 pub(crate) fn report(state: &AdminState) -> Report {
@@ -39,11 +39,11 @@ fn group(state: &AdminState, index: usize, config: &Group, snapshot: &Snapshot) 
     let slowest = state.workers.iter().map(|worker| worker.topology_epoch_seen.of(index).get()).min();
     let sentinels = config.sentinel.as_ref().zip(snapshot.sentinels).map(|(sentinel, now)| SentinelsReport {
         master_name: sentinel.master.clone(),
-        configured: sentinel.addresses.iter().map(ToString::to_string).collect(),
         known: now.known as u64,
         answering: now.answering as u64,
         epoch: now.epoch,
         in_charge: now.in_charge,
+        each: state.witnesses[index].load().iter().map(self::sentinel).collect(),
     });
     GroupReport {
         name: config.name.clone(),
@@ -57,6 +57,14 @@ fn group(state: &AdminState, index: usize, config: &Group, snapshot: &Snapshot) 
         paused_seconds_left: state.paused[index].left(state.started).map(|left| left.as_secs_f64()),
         sentinels,
         nodes: snapshot.nodes.iter().map(|node| self::node(state, index, config, snapshot, node)).collect(),
+    }
+}
+
+fn sentinel(witness: &Testimony) -> SentinelReport {
+    SentinelReport {
+        address: witness.address.to_string(),
+        names: witness.names.as_ref().map(ToString::to_string),
+        problem: witness.trouble.as_ref().map(ToString::to_string),
     }
 }
 

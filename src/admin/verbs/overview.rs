@@ -1,4 +1,4 @@
-//! Verbs that show what the report knows: HELP, STATUS, GROUPS, NODES, LISTENERS, LINKS, WORKERS, CONFIG.
+//! Verbs that show what the report knows: HELP, STATUS, GROUPS, NODES, SENTINELS, LISTENERS, LINKS, WORKERS, CONFIG.
 
 use super::{Call, Doing, Verb, all};
 use crate::admin::report::{GroupReport, LinkReport, ListenerReport, NodeReport, Report, WorkerReport, report};
@@ -27,6 +27,13 @@ pub(super) const VERBS: &[Verb] = &[
         help: "each node: role, state, lag, load, and why it serves no reads",
         arity: (0, 1),
         run: nodes,
+    },
+    Verb {
+        name: "SENTINELS",
+        usage: "[group]",
+        help: "each Sentinel that is asked, and whom it names",
+        arity: (0, 1),
+        run: sentinels,
     },
     Verb {
         name: "LISTENERS",
@@ -158,17 +165,47 @@ fn group_table(groups: &[GroupReport]) -> String {
 
 fn nodes(call: Call) -> Doing {
     Box::pin(async move {
-        let wanted = (!call.words.is_empty()).then(|| call.text(0));
-        let wanted = wanted.map(|name| call.group(Some(&name))).transpose()?;
-        let mut groups = report(&call.state).groups;
-        if let Some(index) = wanted {
-            groups = vec![groups.swap_remove(index)];
-        }
+        let groups = chosen(&call)?;
         let rows: Vec<(Option<&str>, &NodeReport)> =
             groups.iter().flat_map(|group| group.nodes.iter().map(|node| (Some(group.name.as_str()), node))).collect();
         let data: Vec<_> =
             groups.iter().map(|group| serde_json::json!({ "group": group.name, "nodes": group.nodes })).collect();
         call.shown(node_table(&rows), &data)
+    })
+}
+
+/// The group that is named, or all.
+fn chosen(call: &Call) -> Result<Vec<GroupReport>, String> {
+    let wanted = (!call.words.is_empty()).then(|| call.text(0));
+    let wanted = wanted.map(|name| call.group(Some(&name))).transpose()?;
+    let mut groups = report(&call.state).groups;
+    Ok(match wanted {
+        Some(index) => vec![groups.swap_remove(index)],
+        None => groups,
+    })
+}
+
+fn sentinels(call: Call) -> Doing {
+    Box::pin(async move {
+        let groups = chosen(&call)?;
+        let mut rows = Vec::new();
+        for group in &groups {
+            let Some(sentinels) = &group.sentinels else { continue };
+            rows.extend(sentinels.each.iter().map(|sentinel| {
+                let problem = sentinel.problem.clone().unwrap_or_default();
+                let (master, names) = (sentinels.master_name.clone(), known(sentinel.names.as_ref()));
+                vec![group.name.clone(), master, sentinel.address.clone(), names, problem]
+            }));
+        }
+        let text = match rows.is_empty() {
+            true => "no Sentinel is asked".to_owned(),
+            false => table(&["group", "calls it", "sentinel", "names", "problem"], &rows),
+        };
+        let data: Vec<_> = groups
+            .iter()
+            .map(|group| serde_json::json!({ "group": group.name, "sentinels": group.sentinels }))
+            .collect();
+        call.shown(text, &data)
     })
 }
 

@@ -87,7 +87,10 @@ fn session_table(rows: &[SessionRow]) -> String {
             row.listener.clone(),
             row.user.clone(),
             if row.name.is_empty() { "-".to_owned() } else { row.name.clone() },
-            row.state.to_owned(),
+            match (row.state, row.pinned_for) {
+                ("pinned", Some(reason)) => format!("pinned ({reason})"),
+                (state, _) => state.to_owned(),
+            },
             known(row.node.as_ref()),
             row.unanswered.to_string(),
             known(row.command),

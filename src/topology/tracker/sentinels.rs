@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Action, Level, Tracker};
+use crate::topology::Testimony;
 use crate::topology::address::Places;
 use crate::topology::member::{Failure, Member};
 use crate::topology::sentinel::{Notice, Statement};
@@ -40,6 +41,16 @@ impl Tracker {
             failure: witness.failure.as_ref(),
             names: witness.names.as_ref().map(|(named, _)| &**named),
         })
+    }
+
+    /// The same for the operator.
+    pub(crate) fn testimonies(&self) -> Vec<Testimony> {
+        let each = self.sentinels().map(|sentinel| Testimony {
+            address: Arc::clone(sentinel.address),
+            names: sentinel.names.map(Into::into),
+            trouble: sentinel.failure.map(|failure| failure.text.as_str().into()),
+        });
+        each.collect()
     }
 
     /// Where what `speaker` calls `address` is dialled, if it means anything here.

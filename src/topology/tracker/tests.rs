@@ -1,6 +1,7 @@
 //! The rules as situations, in the words of people who switch masters by hand: what nodes say, what is decided.
 
 mod discovery;
+mod drained;
 mod health;
 mod fence;
 mod proof;
