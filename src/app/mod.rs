@@ -255,8 +255,7 @@ fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartE
 fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartError> {
     let Beginning { renew, upgrade, inherited, open, settled, sandboxed } = beginning;
     let config = Arc::new(config);
-    let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, seen } =
-        prepare(&config, inherited)?;
+    let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, seen } = prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));

@@ -15,8 +15,8 @@ use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::FROM;
-use crate::notify;
 use crate::handover::{Channel, Departure, Hello, Kept, Message, Outbox, PROTOCOL, Ready};
+use crate::notify;
 use crate::topology::Snapshot;
 
 /// The old process may give numbers to some more clients while the new one begins: so many more than it can accept meanwhile.
