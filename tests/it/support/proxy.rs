@@ -86,11 +86,6 @@ impl Proxy {
         lines.map(|(id, _)| id.parse().expect("a number")).collect()
     }
 
-    /// The configuration file.
-    pub(crate) fn file(&self) -> PathBuf {
-        self._folder.path().join("proxy.toml")
-    }
-
     /// Its exit code, once it has ended by itself; `None` after a signal that killed it.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let mut status = None;
