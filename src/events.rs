@@ -131,7 +131,8 @@ fn subject(line: &str) -> (Option<String>, &str) {
 }
 
 fn shortened(words: &str) -> &str {
-    &words[..words.floor_char_boundary(WORDS)]
+    let end = (0..=WORDS.min(words.len())).rev().find(|end| words.is_char_boundary(*end)).unwrap_or_default();
+    &words[..end]
 }
 
 /// A master that is lost is known to be lost sooner.

@@ -197,7 +197,7 @@ impl Stage {
         let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
         let network = Network::make(Side::Right)?;
         let folders: Vec<PathBuf> = (1..=3).map(|number| folder.path().join(format!("host{number}"))).collect();
-        folders.iter().try_for_each(|folder| fs::create_dir(folder)).map_err(|error| error.to_string())?;
+        folders.iter().try_for_each(fs::create_dir).map_err(|error| error.to_string())?;
         let lines = folders.iter().map(|folder| prepare(folder)).collect::<Result<Vec<String>, String>>()?;
         let authority = folder.path().join("ca");
         certificates(&authority, &folders)?;
@@ -227,10 +227,7 @@ impl Stage {
             sites.push(Site { number, server, redan, successor: None, host, folder: folder.clone() });
         }
         let stage = Self { sites, ways, _network: network, folder };
-        stage.wait_until_whole().map_err(|error| {
-            stage.print_logs();
-            error
-        })?;
+        stage.wait_until_whole().inspect_err(|_| stage.print_logs())?;
         Ok(stage)
     }
 

@@ -161,8 +161,8 @@ async fn connection(stream: TcpStream, state: Arc<AdminState>, registry: Arc<Reg
             }
             if let (&Method::GET, Some(wish)) = (request.method(), live::wish(path)) {
                 let followed = follow(&request, &state, wish);
-                noted.store(followed.is_ok(), Ordering::Relaxed);
-                return Ok(followed.unwrap_or_else(|refusal| refusal.map(Body::Whole)));
+                noted.store(followed.status() == StatusCode::OK, Ordering::Relaxed);
+                return Ok(followed);
             }
             Ok::<_, Infallible>(answer(&request, &state, &registry).map(Body::Whole))
         }
@@ -219,18 +219,18 @@ fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> A
 }
 
 /// A stream of what happens, for who says with `Last-Event-ID` or `after=` what it knows.
-fn follow<B>(request: &Request<B>, state: &Arc<AdminState>, wish: live::Wish) -> Result<Response<Body>, Answer> {
+fn follow<B>(request: &Request<B>, state: &Arc<AdminState>, wish: live::Wish) -> Response<Body> {
     let header = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let after = request.uri().query().and_then(|query| query.strip_prefix("after="));
     let Some(stream) = live::begin(state, wish, header.or(after)) else {
         let words = "as many look already as may at the same time; close one of those pages\n";
-        return Err(text(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()));
+        return text(StatusCode::SERVICE_UNAVAILABLE, words.to_owned()).map(Body::Whole);
     };
     let mut response = Response::new(Body::Stream(stream));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, STREAM);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// What the process is doing, in JSON.

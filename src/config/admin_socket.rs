@@ -113,7 +113,7 @@ pub(crate) fn reach(file: &Path) -> Result<Reach, String> {
     let text = files::text(file)?;
     let table: toml::Table = text.parse().map_err(|error| format!("{}: {error}", file.display()))?;
     let setting = |name| table.get("redan").and_then(|redan| redan.get(name)?.as_str());
-    let beside = |path: &str| file.parent().unwrap_or(Path::new("")).join(path);
+    let beside = |path: &str| file.parent().unwrap_or_else(|| Path::new("")).join(path);
     let sockets = match setting("admin_socket") {
         None => places(file).into_iter().map(Place::Unix).collect(),
         Some("off") => Vec::new(),

@@ -131,7 +131,7 @@ impl Channel {
         };
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(sockets) = message {
-                *socket = sockets.last().or(socket.take());
+                *socket = sockets.last().or_else(|| socket.take());
             }
         }
         Ok(came.bytes)

@@ -165,7 +165,7 @@ async fn until_it_ends<R: Renew>(
             Pumped::Stopped(stop) => stop,
             Pumped::Moves(outbox) => return Ending::Moves(outbox),
             Pumped::Interrupted(fresh) => {
-                next = fresh;
+                next = *fresh;
                 let from = stream.from;
                 tracing::info!("link '{}': the other end of {from} has begun a new connection", context.link.name);
                 context.counters.resumed();
@@ -191,7 +191,7 @@ async fn until_it_ends<R: Renew>(
 /// What happened while there was a wire.
 enum Pumped {
     Stopped(Stop),
-    Interrupted(Fresh),
+    Interrupted(Box<Fresh>),
     Moves(Outbox),
 }
 
@@ -210,7 +210,7 @@ async fn over_a_wire<R: Renew>(
             biased;
             stop = pump.run(Some(current)) => return Pumped::Stopped(stop),
             why = change.replaces(shown) => return Pumped::Stopped(Stop::Broken(why)),
-            fresh = source.interrupted() => return Pumped::Interrupted(fresh),
+            fresh = source.interrupted() => return Pumped::Interrupted(Box::new(fresh)),
             outbox = leave.is_due(&context.link.name) => {
                 if pump.may_move() {
                     return Pumped::Moves(outbox);

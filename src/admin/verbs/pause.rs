@@ -35,7 +35,7 @@ fn pause(call: Call) -> Doing {
         let group = call.group(named.then(|| call.text(0)).as_deref())?;
         let [length, within] = call.options(usize::from(named), ["FOR", "WITHIN"])?;
         let length = length.map_or(Ok(USUAL), |text| time(&text, LONGEST))?;
-        let within = within.map_or(Ok(PATIENCE.min(length)), |text| time(&text, length))?;
+        let within = within.map_or_else(|| Ok(PATIENCE.min(length)), |text| time(&text, length))?;
         let begun = Instant::now();
         let until = begun + length;
         let name = call.group_name(group).to_owned();

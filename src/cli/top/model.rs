@@ -54,7 +54,7 @@ impl Series {
             && at > before
         {
             // Less than before: another process counts, from the beginning.
-            let grown = total.checked_sub(counted).unwrap_or(0);
+            let grown = total.saturating_sub(counted);
             if self.rates.len() == SAMPLES {
                 self.rates.pop_front();
             }

@@ -49,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, place: &str) {
     for (row, line) in (0..).zip(&lines) {
         frame.render_widget(line, Rect { y: row, height: 1, ..area });
     }
-    frame.render_widget(&foot(model, width), Rect { y: area.height - 1, height: 1, ..area });
+    frame.render_widget(foot(model, width), Rect { y: area.height - 1, height: 1, ..area });
 }
 
 fn head(model: &Model, place: &str, width: usize) -> Line<'static> {

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn numbers_have_few_letters() {
         assert_eq!(
-            [None, Some(0.0), Some(3.14), Some(1240.4), Some(123_456.0), Some(3_140_000.0)].map(rate),
+            [None, Some(0.0), Some(3.12), Some(1240.4), Some(123_456.0), Some(3_140_000.0)].map(rate),
             ["-", "0", "3.1", "1240", "123k", "3.1M"]
         );
         assert_eq!(

