@@ -63,9 +63,13 @@ fn arguments() {
     for subcommand in ["run", "check", "demo", "passwd"] {
         assert!(text(&help.stdout).contains(&format!("\n  {subcommand} ")), "{}", text(&help.stdout));
     }
-    for wrong in [&[][..], &["serve"], &["run"], &["run", "a", "b"], &["passwd", "hunter2"]] {
+    for wrong in [&[][..], &["serve"], &["run", "a", "b"], &["passwd", "hunter2"]] {
         assert_eq!(redan(wrong, b"").status.code(), Some(2), "{wrong:?}");
     }
+    // Without a file it is the environment that says nothing.
+    let run = redan(&["run"], b"");
+    assert_eq!(run.status.code(), Some(78));
+    assert!(text(&run.stderr).contains("REDAN_BIND is not set and no file is named"), "{}", text(&run.stderr));
 }
 
 #[test]
