@@ -86,7 +86,7 @@ pub(crate) enum Order {
         #[command(flatten)]
         running: Running,
     },
-    /// Show the clients: STATE held, USER app, NODE 10.0.0.1:6379, IDLE 60, LIMIT 1000 … choose some
+    /// Show the clients: STATE held, USER app, NODE 10.0.0.1:6379, IDLE 60, LIMIT 1000 and the like choose some
     Sessions {
         /// Options of REDAN SESSIONS, in pairs
         options: Vec<String>,
