@@ -290,6 +290,8 @@ async fn stop_accepting(running: &mut Running) {
         let _ = stop.send(());
     }
     let _ = (&mut running.accepting_ended).await;
+    // A socket listens until its last handle is closed, and nobody would take whom it lets in.
+    running.plan.kept = Arc::default();
 }
 
 async fn end_links(running: &Running, replaced: bool) {
