@@ -25,8 +25,8 @@ const METHOD: &str = "\
 - Each contender is a pair: a process to which the client connects, and one that connects to the target; everything on one
   machine, over loopback. **redan** is a `[[link]]` as it comes. **stunnel** is Debian's, with both keys pinned
   (`verifyPeer`), TLS 1.3 and the cipher that Redan takes (AES-128-GCM). **spiped** is Debian's as it comes. **direct** has
-  nothing in between. **plaintext** is a pair of HAProxys that encrypt nothing: what the network stack alone takes, which no pair
-  that encrypts can undercut. **redis-tls** is Redis's own `tls-replication`, where that can be compared.
+  nothing in between. **plaintext** is a pair of HAProxys that encrypt nothing: what passing bytes on takes without that.
+  **redis-tls** is Redis's own `tls-replication`, where that can be compared.
 - Bulk: 2 GiB from a thread that writes to a thread that reads, 256 KiB at a time. Client, target and pair share the cores.
 - Small requests: 64 bytes there and back, one after the other in each connection, 40,000 in all.
 - Full sync: a million keys of 1 KiB, 1.04 GB on the wire, diskless and not compressed, from `REPLICAOF` to
