@@ -5,12 +5,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use crate::link::Links;
+use crate::reload::Reloads;
 use crate::worker::{Mailbox, Seats};
 
 /// A worker closes its sessions in milliseconds. One that does not answer for so long is stuck, and ends with the process.
@@ -27,9 +29,15 @@ pub(crate) struct Running {
     /// One message from each worker when it ends: how many sessions it cut off.
     pub(crate) workers_ended: mpsc::UnboundedReceiver<usize>,
     pub(crate) seats: Arc<Seats>,
-    /// Turned true when nobody needs the links any more.
-    pub(crate) links: watch::Sender<bool>,
-    pub(crate) shutdown_timeout: Duration,
+    pub(crate) links: Arc<Links>,
+    /// In milliseconds, as it is configured now.
+    pub(crate) shutdown_timeout: Arc<AtomicU64>,
+}
+
+impl Running {
+    fn shutdown_timeout(&self) -> Duration {
+        Duration::from_millis(self.shutdown_timeout.load(Relaxed))
+    }
 }
 
 /// A request to end.
@@ -62,14 +70,14 @@ pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
     /// Told of SIGHUP.
-    renew: Arc<Notify>,
+    reloads: Arc<Reloads>,
 }
 
 impl Signals {
     /// Must be called on a runtime.
-    pub(crate) fn new(renew: Arc<Notify>) -> io::Result<Self> {
+    pub(crate) fn new(reloads: Arc<Reloads>) -> io::Result<Self> {
         Ok(Self {
-            renew,
+            reloads,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
@@ -82,7 +90,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return Signal::Terminate,
                 _ = self.interrupt.recv() => return Signal::Interrupt,
-                _ = self.hangup.recv() => self.renew.notify_one(),
+                _ = self.hangup.recv() => self.reloads.signal(),
             }
         }
     }
@@ -91,7 +99,7 @@ impl Signals {
 /// Waits for a signal, ends what runs, returns the exit code of the process.
 pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
     let first = signals.next().await;
-    let limit = running.shutdown_timeout.as_secs_f64();
+    let limit = running.shutdown_timeout().as_secs_f64();
     let clients = running.seats.taken();
     tracing::info!(
         "{}: no new clients from now on; {clients} clients may finish within {limit:.1} s; a second signal ends them",
@@ -118,8 +126,7 @@ pub(crate) async fn until_ended(running: Running, mut signals: Signals) -> u8 {
 pub(crate) async fn drain(mut running: Running) -> usize {
     let closed = end_sessions(&mut running).await;
     // Links last: sessions may be using them. Those at the other ends learn of it instead of waiting for this one.
-    let _ = running.links.send(true);
-    let _ = tokio::time::timeout(LAST_WORDS, running.links.closed()).await;
+    let _ = tokio::time::timeout(LAST_WORDS, running.links.end()).await;
     closed
 }
 
@@ -135,7 +142,7 @@ async fn end_sessions(running: &mut Running) -> usize {
     }
     let mut working = running.workers.len();
     let mut closed = 0;
-    let limits = [running.shutdown_timeout, LAST_WORDS];
+    let limits = [running.shutdown_timeout(), LAST_WORDS];
     for limit in limits {
         let all_ended = async {
             while working > 0 {

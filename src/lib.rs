@@ -22,6 +22,7 @@ mod config;
 mod metrics;
 mod memory;
 mod net;
+mod reload;
 mod tls;
 mod link;
 mod transport;

@@ -303,20 +303,20 @@ impl WorkerCounters {
     }
 }
 
-/// One epoch per group, indexed like `Config::groups`.
+/// One epoch per group, by its number.
 #[derive(Debug)]
-pub(crate) struct EpochsSeen([Gauge; limits::GROUPS]);
+pub(crate) struct EpochsSeen(Box<[Gauge]>);
 
 impl EpochsSeen {
     pub(crate) fn of(&self, group: usize) -> &Gauge {
-        debug_assert!(group < limits::GROUPS, "config accepts at most limits::GROUPS groups");
-        &self.0[group % limits::GROUPS]
+        debug_assert!(group < limits::GROUP_NUMBERS, "no other numbers are given");
+        &self.0[group % limits::GROUP_NUMBERS]
     }
 }
 
 impl Default for EpochsSeen {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Gauge::default()))
+        Self((0..limits::GROUP_NUMBERS).map(|_| Gauge::default()).collect())
     }
 }
 

@@ -29,8 +29,9 @@ pub(super) async fn allow(
         Some(Ok(ms)) if ms <= LONGEST.as_millis() as u64 => Duration::from_millis(ms),
         Some(_) => return Err(refused("for_ms is a number up to 3600000")),
     };
-    let Some((name, counters)) = state.links.iter().find(|(link, _)| link == name) else {
-        let names = state.links.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let links = state.links.load();
+    let Some((name, counters)) = links.iter().find(|(link, _)| link == name) else {
+        let names = links.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         return Err((StatusCode::NOT_FOUND, format!("no link is called '{name}'; there is {names}")));
     };
     counters.desk.allow(time);

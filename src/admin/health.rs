@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::AdminState;
+use super::{AdminState, KnownGroup};
 
 /// Workers beat once a second; one that was silent for five seconds stalled its clients for as long.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(super) fn unready(state: &AdminState) -> Vec<String> {
     } else if !state.listening.load(Relaxed) {
         reasons.push("the listeners are not bound yet".to_owned());
     }
-    for (name, snapshot) in &state.groups {
+    for KnownGroup { name, snapshot, .. } in state.groups.load().iter() {
         let snapshot = snapshot.load();
         if snapshot.master.is_none() {
             reasons.push(format!("group '{name}' has no master: {}", snapshot.reason));

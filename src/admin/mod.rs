@@ -1,4 +1,5 @@
-//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, `POST /promote` and `/link-allow`, over HTTP/1.1.
+//! The admin endpoint: `GET /metrics`, `/healthz` and `/readyz`, `POST /promote`, `/link-allow` and
+//! `/reload`, over HTTP/1.1.
 //!
 //! `app` runs it on a thread of its own, so that neither a scrape nor a stuck client of it delays a probe or a
 //! command. It reads what other threads publish and must never change it; what `redan promote` and `redan link` ask for it
@@ -9,6 +10,7 @@ mod exposition;
 mod health;
 mod prometheus;
 mod promote;
+mod reload;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use tokio::task::JoinSet;
 use crate::link::LinkCounters;
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::reload::Reloads;
 use crate::renewal::Renewals;
 use crate::topology::Snapshot;
 
@@ -51,16 +54,26 @@ pub(crate) struct AdminState {
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
     pub(crate) memory: Arc<Memory>,
-    /// Name and newest snapshot of each group, in the order of `Config::groups`.
-    pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
-    /// Name and numbers of each link, in the order of `Config::links`.
-    pub(crate) links: Vec<(String, Arc<LinkCounters>)>,
+    /// As they are configured now, in the order of `Config::groups`.
+    pub(crate) groups: Arc<ArcSwap<Vec<KnownGroup>>>,
+    /// Name and numbers of each link as they are configured now, in the order of `Config::links`.
+    pub(crate) links: Arc<ArcSwap<Vec<(String, Arc<LinkCounters>)>>>,
+    pub(crate) reloads: Arc<Reloads>,
     /// All listeners are bound.
     pub(crate) listening: Arc<AtomicBool>,
     /// The process is on its way out.
     pub(crate) draining: Arc<AtomicBool>,
     /// Where a promotion is handed on.
     pub(crate) promote: Promote,
+}
+
+/// A group, and where its newest snapshot is.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownGroup {
+    /// By which workers count for it.
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
 }
 
 impl fmt::Debug for AdminState {
@@ -124,6 +137,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>,
                 let (status, words) = told.unwrap_or_else(|refusal| refusal);
                 return Ok(text(status, words + "\n").map(Told::Whole));
             }
+            if is_order && request.uri().path() == "/reload" {
+                let told = reload::reload(request, peer, &state).await.map(|words| (StatusCode::OK, words));
+                let (status, words) = told.unwrap_or_else(|refusal| refusal);
+                return Ok(text(status, words + "\n").map(Told::Whole));
+            }
             if !is_order || request.uri().path() != "/promote" {
                 return Ok::<_, Infallible>(answer(&request, &state, &registry).map(Told::Whole));
             }
@@ -156,10 +174,10 @@ type Answer = Response<Full<Bytes>>;
 
 fn answer<B>(request: &Request<B>, state: &AdminState, registry: &Registry) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote" | "/link-allow") {
+    if !matches!(path, "/metrics" | "/healthz" | "/readyz" | "/promote" | "/link-allow" | "/reload") {
         return text(StatusCode::NOT_FOUND, "not here; ask for /metrics, /healthz or /readyz\n".to_owned());
     }
-    if matches!(path, "/promote" | "/link-allow") {
+    if matches!(path, "/promote" | "/link-allow" | "/reload") {
         return not_allowed("POST");
     }
     if !matches!(*method, Method::GET | Method::HEAD) {

@@ -4,6 +4,7 @@
 //! must never write a counter, and the number of series is bounded by workers, groups and known nodes.
 
 mod links;
+mod reloads;
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -168,8 +169,10 @@ impl Collector for Numbers {
         self.process(out)?;
         self.workers(out)?;
         self.certificates(out)?;
+        self.reloads(out)?;
+        let known = self.0.groups.load_full();
         let groups: Vec<_> =
-            self.0.groups.iter().map(|(name, snapshot)| (name.as_str(), snapshot.load_full())).collect();
+            known.iter().map(|group| (group.number, group.name.as_str(), group.snapshot.load_full())).collect();
         self.groups(out, &groups)?;
         self.nodes(out, &groups)?;
         self.links(out)
@@ -262,9 +265,9 @@ impl Numbers {
         counter(out, "redan_tls_renewals", "Settings of TLS whose files have changed", outcomes)
     }
 
-    fn groups(&self, out: &mut DescriptorEncoder<'_>, groups: &[(&str, Arc<Snapshot>)]) -> fmt::Result {
+    fn groups(&self, out: &mut DescriptorEncoder<'_>, groups: &[(usize, &str, Arc<Snapshot>)]) -> fmt::Result {
         let each = |value: fn(&Snapshot) -> Value| {
-            groups.iter().map(move |(name, snapshot)| (vec![("group", Escaped(name))], value(snapshot)))
+            groups.iter().map(move |(_, name, snapshot)| (vec![("group", Escaped(name))], value(snapshot)))
         };
         gauge(
             out,
@@ -274,23 +277,23 @@ impl Numbers {
         )?;
         gauge(out, "redan_group_epoch", "Grows at each change of the master", each(|s| Value::Whole(s.epoch)))?;
         for (name, help, reading) in SENTINEL_GAUGES {
-            let samples = groups.iter().filter_map(|(name, snapshot)| {
+            let samples = groups.iter().filter_map(|(_, name, snapshot)| {
                 Some((vec![("group", Escaped(name))], Value::Whole(reading(snapshot.sentinels?))))
             });
             gauge(out, name, help, samples)?;
         }
         // The slowest worker decides when a switch is complete.
-        let seen = groups.iter().enumerate().map(|(index, (name, _))| {
-            let slowest = self.0.workers.iter().map(|worker| worker.topology_epoch_seen.of(index).get()).min();
+        let seen = groups.iter().map(|(number, name, _)| {
+            let slowest = self.0.workers.iter().map(|worker| worker.topology_epoch_seen.of(*number).get()).min();
             (vec![("group", Escaped(name))], Value::Whole(slowest.unwrap_or(0)))
         });
         gauge(out, "redan_group_epoch_seen", "The epoch that every worker has reached", seen)
     }
 
-    fn nodes(&self, out: &mut DescriptorEncoder<'_>, groups: &[(&str, Arc<Snapshot>)]) -> fmt::Result {
+    fn nodes(&self, out: &mut DescriptorEncoder<'_>, groups: &[(usize, &str, Arc<Snapshot>)]) -> fmt::Result {
         let mut places = Vec::new();
-        for (index, (group, snapshot)) in groups.iter().enumerate() {
-            places.extend(snapshot.nodes.iter().map(|node| Place { index, group, snapshot, node }));
+        for (number, group, snapshot) in groups {
+            places.extend(snapshot.nodes.iter().map(|node| Place { number: *number, group, snapshot, node }));
         }
         for (name, help, reading) in NODE_GAUGES {
             let samples = places.iter().filter_map(|place| Some((place.labels(), reading(place)?)));
@@ -304,7 +307,7 @@ impl Numbers {
         gauge(out, "redan_node_role", "What the node says it is", roles)?;
         for (name, help, reading) in NODE_COUNTERS {
             let samples = places.iter().map(|place| {
-                let of_workers = self.0.workers.iter().filter_map(|w| w.nodes.find(place.index, place.node.id));
+                let of_workers = self.0.workers.iter().filter_map(|w| w.nodes.find(place.number, place.node.id));
                 (place.labels(), Value::Whole(of_workers.map(reading).fold(0, u64::wrapping_add)))
             });
             counter(out, name, help, samples)?;
@@ -326,7 +329,7 @@ const SENTINEL_GAUGES: &[SentinelGauge] = &[
 /// A node and where it stands.
 struct Place<'a> {
     /// Of the group, as in `Config::groups`.
-    index: usize,
+    number: usize,
     group: &'a str,
     snapshot: &'a Snapshot,
     node: &'a Node,

@@ -22,8 +22,8 @@ use super::AdminState;
 /// A wish, on its way to control.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    /// The group's place in the configuration.
-    pub(crate) group: usize,
+    /// Its name.
+    pub(crate) group: String,
     pub(crate) node: String,
     pub(crate) timeout: Duration,
     /// Each step, a line; the last one begins with how it ended.
@@ -90,12 +90,13 @@ pub(super) async fn promote(
         Some(Ok(ms)) if ms <= LONGEST.as_millis() as u64 => Duration::from_millis(ms),
         Some(_) => return Err(refused("timeout_ms is a number up to 300000".to_owned())),
     };
-    let Some(index) = state.groups.iter().position(|(name, _)| name == group) else {
-        let names = state.groups.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let groups = state.groups.load();
+    if !groups.iter().any(|known| known.name == group) {
+        let names = groups.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err((StatusCode::NOT_FOUND, format!("no group is called '{group}'; there is {names}")));
-    };
+    }
     let (progress, lines) = mpsc::unbounded_channel();
-    if !(state.promote)(Ask { group: index, node: node.to_owned(), timeout, progress }) {
+    if !(state.promote)(Ask { group: group.to_owned(), node: node.to_owned(), timeout, progress }) {
         let words = "Redan has other switches to carry out first; ask again".to_owned();
         return Err((StatusCode::SERVICE_UNAVAILABLE, words));
     }

@@ -59,8 +59,13 @@ fn state() -> AdminState {
         acceptor: Arc::default(),
         renewals: Arc::default(),
         memory: Memory::new(Some(1 << 30), &[]),
-        groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
-        links: vec![("dc2".to_owned(), Arc::default())],
+        groups: Arc::new(ArcSwap::from_pointee(vec![KnownGroup {
+            number: 0,
+            name: "main".to_owned(),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        }])),
+        links: Arc::new(ArcSwap::from_pointee(vec![("dc2".to_owned(), Arc::default())])),
+        reloads: Reloads::new().0,
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),
         promote: Box::new(|_| false),
@@ -158,7 +163,7 @@ fn readiness_names_every_reason() {
     assert!(get(state(), "/readyz").starts_with("HTTP/1.1 200 OK\r\n"));
     let state = state();
     state.listening.store(false, Relaxed);
-    state.groups[0].1.store(Arc::new(Snapshot { reason: "two claims".into(), ..Snapshot::unknown() }));
+    state.groups.load()[0].snapshot.store(Arc::new(Snapshot { reason: "two claims".into(), ..Snapshot::unknown() }));
     let answer = get(state, "/readyz");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     let body = answer.split_once("\r\n\r\n").unwrap().1;
@@ -178,7 +183,7 @@ fn health_is_the_workers_heartbeat_and_not_the_masters() {
         }
     };
     let state = AdminState { started: long_ago, ..state() };
-    state.groups[0].1.store(Arc::new(Snapshot::unknown()));
+    state.groups.load()[0].snapshot.store(Arc::new(Snapshot::unknown()));
     beating(&state, [1, 0]);
     assert!(get(state, "/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
     let state = AdminState { started: long_ago, ..self::state() };
@@ -240,7 +245,7 @@ fn promotion(promote: Promote, head: &str, body: &str) -> String {
 #[test]
 fn a_promotion_is_handed_on_and_told_of_line_by_line() {
     let promote: Promote = Box::new(|ask: Ask| {
-        assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "[::1]:6379", Duration::from_millis(50)));
+        assert_eq!((ask.group.as_str(), ask.node.as_str(), ask.timeout), ("main", "[::1]:6379", Duration::from_millis(50)));
         ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
     });
     let answer = promotion(promote, "Redan-Command: promote\r\n", "group=main&node=[::1]:6379&timeout_ms=50");

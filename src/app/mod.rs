@@ -4,6 +4,8 @@
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
 mod confine;
+mod plant;
+mod reload;
 mod start;
 mod thread;
 
@@ -13,33 +15,29 @@ mod tests;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use self::plant::{NewGroup, Plant, Wires};
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, Promote};
-use crate::backend::acknowledged::Acknowledged;
-use crate::backend::dial::Dialer;
-use crate::backend::hub::registry::Registry;
-use crate::backend::pool::GroupView;
-use crate::backend::scripts::Scripts;
+use crate::admin::{AdminState, KnownGroup};
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
-use crate::link::{self, LinkCounters};
+use crate::link::{self, Doors, LinkCounters, Links};
 use crate::memory::Memory;
 use crate::metrics::{AcceptorCounters, WorkerCounters};
 use crate::net::{self, BindError, Listening, Shortcuts};
+use crate::reload::{Asks, Reloads};
 use crate::renewal::Renewals;
 use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
-use crate::topology::Snapshot;
 use crate::worker::{self, Door, Seats, mailbox};
 
 /// Why Redan did not start. The operator can do something about each.
@@ -84,14 +82,31 @@ struct Bound {
     running: Running,
 }
 
+/// Sets the level of the log.
+pub(crate) type SetFilter = fn(&str) -> Result<(), String>;
+
+/// What comes from outside while Redan runs, its end aside.
+struct Orders {
+    reloads: Arc<Reloads>,
+    asks: Asks,
+    set_filter: SetFilter,
+}
+
+impl Orders {
+    fn new(set_filter: SetFilter) -> Self {
+        let (reloads, asks) = Reloads::new();
+        Self { reloads, asks, set_filter }
+    }
+}
+
 /// Serves until a signal ends it.
-pub(crate) fn run(config: Config) -> ExitCode {
+pub(crate) fn run(config: Config, set_filter: SetFilter) -> ExitCode {
     thread::log_panics();
     let limit = descriptors::raise_limit();
     if let Some(warning) = descriptors::shortage(&config, limit) {
         tracing::warn!("{warning}");
     }
-    match run_until_ended(config) {
+    match run_until_ended(config, set_filter) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
@@ -100,14 +115,14 @@ pub(crate) fn run(config: Config) -> ExitCode {
     }
 }
 
-fn run_until_ended(config: Config) -> Result<u8, StartError> {
+fn run_until_ended(config: Config, set_filter: SetFilter) -> Result<u8, StartError> {
     let refused = |what| move |error| StartError::System { what, error };
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
-        let renew = Arc::default();
-        let signals = Signals::new(Arc::clone(&renew)).map_err(refused("signal handlers"))?;
-        let Bound { listeners, admin, running } = start(config, renew)?;
+        let orders = Orders::new(set_filter);
+        let signals = Signals::new(Arc::clone(&orders.reloads)).map_err(refused("signal handlers"))?;
+        let Bound { listeners, admin, running } = start(config, orders)?;
         tracing::debug!("bound {listeners:?}, admin {admin:?}");
         Ok(drain::until_ended(running, signals).await)
     })
@@ -154,29 +169,32 @@ fn prepare(config: &Config) -> Result<Prepared, StartError> {
 }
 
 /// From settings to running threads, which end with the process or by the drain of what is returned.
-/// `renew` is told when the files of TLS shall be read anew.
-fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
+fn start(config: Config, orders: Orders) -> Result<Bound, StartError> {
+    let Orders { reloads, asks, set_filter } = orders;
     let Prepared { doors, keyrings, sockets, links, admin } = prepare(&config)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
     let listeners = listeners.collect();
     let admin_at = admin.as_ref().zip(config.admin).map(|(socket, address)| place(socket, &Bind::Tcp(address)));
     confine(&config, &keyrings)?;
-    let shared = Shared::new(&config);
-    let mut shortcuts = Shortcuts::default();
-    let links = start::doors(links, &mut shortcuts);
-    let shortcuts = Arc::new(shortcuts);
-    let views = shared.views(&config, &keyrings, &shortcuts);
-    let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
+    let shared = Shared::new(&config, reloads);
+    let shortcuts = Arc::new(Shortcuts::default());
+    let links = start::doors(links, &shortcuts);
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox()).unzip();
+    let groups = config.groups.iter().zip(&keyrings).enumerate();
+    let groups: Vec<NewGroup> = groups
+        .map(|(number, (group, keyring))| NewGroup::make(number, group, keyring, &shortcuts, &mailboxes))
+        .collect();
+    groups.iter().for_each(|group| shared.publish(group));
     let (end, workers_ended) = mpsc::unbounded_channel();
-    // A second switch is refused by whoever carries out the first.
-    let (askers, promotions) = config.groups.iter().map(|_| mpsc::channel(1)).unzip();
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
     if let Some(socket) = admin {
-        start::admin(socket, shared.admin_state(&config, start::promote(askers)))?;
+        start::admin(socket, shared.admin_state())?;
     }
     let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
-    let links = start::links(links, &shared.links)?;
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, promotions)?;
+    let link_threads = start::link_threads(if links.is_empty() { 0 } else { start::link_count() })?;
+    links.into_iter().for_each(|(keyring, doors)| shared.open_link(keyring, doors, &link_threads));
+    let (views, controls): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.view, group.control)).unzip();
+    let control = start::control(controls)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
     let switchboard = start::switchboard(&mailboxes);
     for (index, letters) in letters.into_iter().enumerate() {
@@ -193,21 +211,21 @@ fn start(config: Config, renew: Arc<Notify>) -> Result<Bound, StartError> {
         };
         start::worker(index, setup, letters, end.clone())?;
     }
-    start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
+    let renewal = start::renewal(&doors, &keyrings, link_keyrings.clone(), &views, &mailboxes, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
-    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
-    let (draining, seats) = (shared.draining, shared.seats);
-    let shutdown_timeout = config.shutdown_timeout;
+    let (acceptor, accepting_ended) = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
     let running = Running {
-        draining,
+        draining: Arc::clone(&shared.draining),
         stop_accepting: Some(stop_accepting),
         accepting_ended,
-        workers: mailboxes,
+        workers: mailboxes.clone(),
         workers_ended,
-        seats,
-        links,
-        shutdown_timeout,
+        seats: Arc::clone(&shared.seats),
+        links: Arc::clone(&shared.running_links),
+        shutdown_timeout: Arc::clone(&shared.shutdown_timeout),
     };
+    let wires = Wires { acceptor, control, renewal, mailboxes, link_threads };
+    start::reload(Plant::new(config, shared, wires, (views, link_keyrings), shortcuts, set_filter), asks)?;
     Ok(Bound { listeners, admin: admin_at, running })
 }
 
@@ -223,7 +241,7 @@ fn confine(config: &Config, keyrings: &[Arc<Keyring>]) -> Result<(), StartError>
         let of_sentinels = config.groups.iter().filter_map(|group| group.sentinel.as_ref()?.access.tls.as_ref());
         let of_sentinels = of_sentinels.flat_map(client::files);
         let of_links = config.links.iter().flat_map(|link| link::files(link));
-        let files = of_listeners.chain(of_nodes).chain(of_sentinels).chain(of_links);
+        let files = of_listeners.chain(of_nodes).chain(of_sentinels).chain(of_links).chain(config.sheet.files());
         confine::sandbox(files, &binds).map_err(StartError::Confinement)?;
     }
     Ok(())
@@ -243,48 +261,67 @@ struct Shared {
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
     renewals: Arc<Renewals>,
+    renew: Arc<Notify>,
+    reloads: Arc<Reloads>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
-    snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
-    links: Vec<(String, Arc<LinkCounters>)>,
+    groups: Arc<ArcSwap<Vec<KnownGroup>>>,
+    /// By the names of groups: who takes a promotion.
+    promotions: start::Promotions,
+    links: Arc<ArcSwap<Vec<(String, Arc<LinkCounters>)>>>,
+    running_links: Arc<Links>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
+    /// In milliseconds.
+    shutdown_timeout: Arc<AtomicU64>,
 }
 
 impl Shared {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, reloads: Arc<Reloads>) -> Self {
         // Who has links alone needs no workers.
         let workers = if config.listeners.is_empty() { 0 } else { config.workers };
         let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
-        Self {
+        let shared = Self {
             started: Instant::now(),
             memory: Memory::new(config.max_memory, &counters),
             counters,
             accepts: Arc::default(),
             renewals: Arc::default(),
-            seats: Seats::new(config.listeners.len(), workers),
-            snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
-            links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
+            renew: Arc::default(),
+            reloads,
+            seats: Seats::new(workers),
+            groups: Arc::default(),
+            promotions: start::Promotions::default(),
+            links: Arc::default(),
+            running_links: Arc::default(),
             listening: Arc::default(),
             draining: Arc::default(),
-        }
-    }
-
-    fn views(&self, config: &Config, keyrings: &[Arc<Keyring>], shortcuts: &Arc<Shortcuts>) -> Vec<GroupView> {
-        let view = |(index, (group, keyring)): (usize, (&Arc<Group>, &Arc<Keyring>))| GroupView {
-            index,
-            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring), Arc::clone(shortcuts))),
-            published: Arc::clone(&self.snapshots[index]),
-            look: Arc::new(Notify::new()),
-            acknowledged: Acknowledged::default(),
-            registry: Registry::default(),
-            scripts: Scripts::default(),
+            shutdown_timeout: Arc::default(),
         };
-        config.groups.iter().zip(keyrings).enumerate().map(view).collect()
+        shared.patient_for(config.shutdown_timeout);
+        shared
     }
 
-    fn admin_state(&self, config: &Config, promote: Promote) -> AdminState {
-        let groups = config.groups.iter().zip(&self.snapshots);
+    fn patient_for(&self, shutdown_timeout: Duration) {
+        self.shutdown_timeout.store(u64::try_from(shutdown_timeout.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Lets admin know of a group.
+    fn publish(&self, group: &NewGroup) {
+        let (name, ask) = group.ask.clone();
+        self.promotions.lock().unwrap_or_else(PoisonError::into_inner).insert(name, ask);
+        self.groups.rcu(|known| known.iter().chain([&group.known]).cloned().collect::<Vec<_>>());
+    }
+
+    /// A link begins to accept, and admin knows of it.
+    fn open_link(&self, keyring: Arc<link::Keyring>, doors: Doors, threads: &link::Threads) {
+        let (name, counters) = (keyring.link().name.clone(), Arc::<LinkCounters>::default());
+        let known = (name.clone(), Arc::clone(&counters));
+        self.links.rcu(|links| links.iter().chain([&known]).cloned().collect::<Vec<_>>());
+        self.running_links.add(&name, link::open(keyring, doors, counters, threads));
+    }
+
+    fn admin_state(&self) -> AdminState {
         AdminState {
             started: self.started,
             started_at: SystemTime::now(),
@@ -292,11 +329,12 @@ impl Shared {
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
             memory: Arc::clone(&self.memory),
-            groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
-            links: self.links.clone(),
+            groups: Arc::clone(&self.groups),
+            links: Arc::clone(&self.links),
+            reloads: Arc::clone(&self.reloads),
             listening: Arc::clone(&self.listening),
             draining: Arc::clone(&self.draining),
-            promote,
+            promote: start::promote(Arc::clone(&self.promotions)),
         }
     }
 }

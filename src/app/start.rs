@@ -2,24 +2,27 @@
 //!
 //! Used by `app` alone, which makes the parts.
 
+use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use super::plant::Plant;
 use super::thread::vital;
 use super::{Shared, StartError};
-use crate::acceptor::{self, Entrance};
+use crate::acceptor::{self, Entrance, Origin};
 use crate::admin::{self, AdminState, Ask, Promote};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl, Promotion};
 use crate::limits::LINK_THREADS;
-use crate::link::{self, Doors, LinkCounters};
+use crate::link::{self, Doors};
 use crate::net::{Listening, Shortcuts};
+use crate::reload::Asks;
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
 use crate::tls::keyring::Keyring;
@@ -53,98 +56,84 @@ pub(super) fn admin(socket: Listening, state: AdminState) -> Result<(), StartErr
 /// Gives groups a way into each entry.
 pub(super) fn doors(
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
-    shortcuts: &mut Shortcuts,
+    shortcuts: &Shortcuts,
 ) -> Vec<(Arc<link::Keyring>, Doors)> {
-    let mut doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
-        let callers = (!keyring.link.is_exit()).then(|| shortcuts.lead_to(&keyring.link.name));
+    let doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
+        let link = keyring.link();
+        let callers = (!link.is_exit()).then(|| shortcuts.lead_to(&link.name));
         (keyring, Doors { socket, callers })
     };
-    links.into_iter().map(&mut doors).collect()
+    links.into_iter().map(doors).collect()
 }
 
-/// Starts the threads of links, if there are any links. What is returned ends them when it turns true.
-pub(super) fn links(
-    links: Vec<(Arc<link::Keyring>, Doors)>,
-    counters: &[(String, Arc<LinkCounters>)],
-) -> Result<watch::Sender<bool>, StartError> {
-    let (stop, stopping) = watch::channel(false);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let count = if links.is_empty() { 0 } else { cores.min(LINK_THREADS) };
+/// How many threads carry links, where there are any.
+pub(super) fn link_count() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(LINK_THREADS)
+}
+
+/// Starts the threads of links.
+pub(super) fn link_threads(count: usize) -> Result<link::Threads, StartError> {
     let (threads, letters) = link::Threads::new(count);
     for (index, letters) in letters.into_iter().enumerate() {
         let serve = move || link::work(letters).map_err(|error| format!("it gets no event loop: {error}"));
         vital(format!("redan-link-{index}"), serve).map_err(refused)?;
     }
-    for ((keyring, doors), (_, counters)) in links.into_iter().zip(counters) {
-        link::open(keyring, doors, Arc::clone(counters), &threads, stopping.clone());
-    }
-    Ok(stop)
+    Ok(threads)
 }
 
-/// Watches the groups until the process ends: a failover during a drain must not cost answers.
+/// Watches the groups until the process ends: a failover during a drain must not cost answers. Where there are none nobody
+/// listens to what is returned.
 pub(super) fn control(
-    config: &Config,
-    views: &[GroupView],
-    keyrings: &[Arc<Keyring>],
-    shortcuts: &Arc<Shortcuts>,
-    workers: &[Mailbox],
-    promotions: Vec<mpsc::Receiver<Promotion>>,
-) -> Result<(), StartError> {
-    let group = |index: usize, promotions| {
-        let (view, workers) = (&views[index], workers.to_vec());
-        GroupControl {
-            config: Arc::clone(&config.groups[index]),
-            keyring: Arc::clone(&keyrings[index]),
-            shortcuts: Arc::clone(shortcuts),
-            snapshot: Arc::clone(&view.published),
-            look: Arc::clone(&view.look),
-            published: Box::new(move |_| workers.iter().for_each(|worker| worker.topology(index))),
-            promotions,
-        }
-    };
-    if config.groups.is_empty() {
-        return Ok(());
+    groups: Vec<(usize, GroupControl)>,
+) -> Result<mpsc::UnboundedSender<control::Change>, StartError> {
+    let (changes, news) = mpsc::unbounded_channel();
+    if groups.is_empty() {
+        return Ok(changes);
     }
-    let promotions = promotions.into_iter().enumerate();
-    let groups: Vec<GroupControl> = promotions.map(|(index, promotions)| group(index, promotions)).collect();
     let watch = move || {
         drive(async {
-            control::run(groups, pending()).await;
+            control::run(groups, news, pending()).await;
             Err("it stopped watching a group".to_owned())
         })
     };
-    vital("redan-control".to_owned(), watch).map_err(refused)
+    vital("redan-control".to_owned(), watch).map_err(refused)?;
+    Ok(changes)
 }
 
+/// By the names of groups: who takes a promotion.
+pub(super) type Promotions = Arc<Mutex<HashMap<String, mpsc::Sender<Promotion>>>>;
+
 /// The way by which the admin endpoint hands a promotion to the group's watch.
-pub(super) fn promote(askers: Vec<mpsc::Sender<Promotion>>) -> Promote {
+pub(super) fn promote(askers: Promotions) -> Promote {
     Box::new(move |Ask { group, node, timeout, progress }| {
-        askers[group].try_send(Promotion { node, timeout, progress }).is_ok()
+        let asker = askers.lock().unwrap_or_else(PoisonError::into_inner).get(&group).cloned();
+        asker.is_some_and(|asker| asker.try_send(Promotion { node, timeout, progress }).is_ok())
     })
 }
 
 /// Looks at the files of TLS until the process ends.
 pub(super) fn renewal(
-    config: &Config,
     doors: &[Door],
-    (keyrings, links): (&[Arc<Keyring>], Vec<Arc<link::Keyring>>),
+    keyrings: &[Arc<Keyring>],
+    links: Vec<Arc<link::Keyring>>,
     views: &[GroupView],
     workers: &[Mailbox],
-    now: Arc<Notify>,
     shared: &Shared,
-) -> Result<(), StartError> {
+) -> Result<mpsc::UnboundedSender<renewal::Change>, StartError> {
     let doors = doors.iter().enumerate();
     let listeners =
         doors.filter_map(|(index, door)| Some((index, Arc::clone(&door.listener), Arc::clone(door.tls.as_ref()?))));
-    let groups = config.groups.iter().zip(keyrings).zip(views);
-    let groups =
-        groups.map(|((group, keyring), view)| (group.name.clone(), Arc::clone(keyring), Arc::clone(&view.look)));
+    let groups = views.iter().zip(keyrings);
+    let groups = groups
+        .map(|(view, keyring)| (view.index, view.name.to_string(), Arc::clone(keyring), Arc::clone(&view.look)));
+    let (news, changes) = mpsc::unbounded_channel();
     let setup = renewal::Setup {
         listeners: listeners.collect(),
         groups: groups.collect(),
         links,
         workers: workers.to_vec(),
-        now,
+        now: Arc::clone(&shared.renew),
+        changes,
         renewals: Arc::clone(&shared.renewals),
     };
     let watch = move || {
@@ -153,7 +142,19 @@ pub(super) fn renewal(
             Err("it stopped looking at the files of TLS".to_owned())
         })
     };
-    vital("redan-renewal".to_owned(), watch).map_err(refused)
+    vital("redan-renewal".to_owned(), watch).map_err(refused)?;
+    Ok(news)
+}
+
+/// Reads the configuration again whenever somebody asks, until nobody can.
+pub(super) fn reload(plant: Plant, asks: Asks) -> Result<(), StartError> {
+    let serve = move || {
+        drive(async {
+            super::reload::run(plant, asks).await;
+            Ok(())
+        })
+    };
+    vital("redan-reload".to_owned(), serve).map_err(refused)
 }
 
 /// The way by which a session of one worker asks all of them.
@@ -181,21 +182,24 @@ pub(super) fn worker(
     vital(format!("redan-worker-{index}"), serve).map_err(refused)
 }
 
-/// Accepts until `stop`; what it returns completes when the listeners are closed.
+/// Accepts until `stop`; the second that it returns completes when the listeners are closed.
 pub(super) fn acceptor(
     config: &Config,
     sockets: Vec<Listening>,
     workers: &[Mailbox],
     shared: &Shared,
     stop: oneshot::Receiver<()>,
-) -> Result<oneshot::Receiver<()>, StartError> {
-    let entrance = |(socket, listener): (Listening, &Arc<Listener>)| Entrance {
-        socket,
+) -> Result<(mpsc::UnboundedSender<acceptor::Change>, oneshot::Receiver<()>), StartError> {
+    let entrance = |(number, (socket, listener)): (usize, (Listening, &Arc<Listener>))| Entrance {
+        number,
+        socket: Origin::Bound(socket),
         listener: Arc::clone(listener),
         group: config.groups[listener.group].name.clone(),
     };
+    let (news, changes) = mpsc::unbounded_channel();
     let setup = acceptor::Setup {
-        entrances: sockets.into_iter().zip(&config.listeners).map(entrance).collect(),
+        entrances: sockets.into_iter().zip(&config.listeners).enumerate().map(entrance).collect(),
+        changes,
         workers: workers.to_vec(),
         seats: Arc::clone(&shared.seats),
         counters: Arc::clone(&shared.accepts),
@@ -214,5 +218,5 @@ pub(super) fn acceptor(
         Ok(())
     };
     vital("redan-acceptor".to_owned(), accept).map_err(refused)?;
-    Ok(accepting_ended)
+    Ok((news, accepting_ended))
 }

@@ -20,8 +20,12 @@ fn config(toml: &str) -> Config {
     config::load(&file).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+fn orders() -> Orders {
+    Orders::new(|_| Ok(()))
+}
+
 fn refusal(toml: &str) -> (u8, String) {
-    match start(config(toml), Arc::default()) {
+    match start(config(toml), orders()) {
         Err(error) => (error.exit_code(), error.to_string()),
         Ok(_) => panic!("it started"),
     }
@@ -83,7 +87,7 @@ fn clients_are_served_counted_limited_and_drained() {
          [[listener]]\nname = \"local\"\nbind = \"unix:{}\"\n",
         path.display()
     );
-    let bound = start(config(&toml), Arc::default()).unwrap_or_else(|error| panic!("{error}"));
+    let bound = start(config(&toml), orders()).unwrap_or_else(|error| panic!("{error}"));
     let address = tcp(&bound, 0);
     assert_ne!(address.port(), 0);
 
@@ -121,7 +125,7 @@ fn clients_are_served_counted_limited_and_drained() {
 fn a_client_that_waits_for_a_master_is_cut_off_at_the_deadline() {
     let toml =
         "[redan]\nworkers = 1\nshutdown_timeout = \"50ms\"\n[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:0\"";
-    let bound = start(config(toml), Arc::default()).unwrap_or_else(|error| panic!("{error}"));
+    let bound = start(config(toml), orders()).unwrap_or_else(|error| panic!("{error}"));
     let mut waiting = client(tcp(&bound, 0));
     assert_eq!(ask(&mut waiting, "PING"), "+PONG\r\n");
     waiting.write_all(b"SET key value\r\n").expect("open");

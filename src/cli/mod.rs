@@ -6,6 +6,7 @@
 mod cert;
 pub(crate) mod check;
 mod demo;
+mod diff;
 mod keygen;
 mod link;
 mod logging;
@@ -49,6 +50,13 @@ enum Command {
     Check {
         /// The configuration file, proxy.toml by custom
         file: PathBuf,
+    },
+    /// Say what the running Redan would change if it read another configuration file
+    Diff {
+        /// The file that is in use
+        old: PathBuf,
+        /// The file that is to take its place
+        new: PathBuf,
     },
     /// Make another node the master, through the running Redan: no write is lost and no client is told
     Promote(Promote),
@@ -156,6 +164,7 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Run { file } => serve(&file),
         Command::Check { file } => with_config(&file, check_configuration),
+        Command::Diff { old, new } => diff::run(&old, &new),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Promote(arguments) => promote::run(&arguments),
         Command::Link(order) => link::run(&order),
@@ -188,7 +197,7 @@ fn run_proxy(config: Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config)
+    app::run(config, logging::set_filter)
 }
 
 fn check_configuration(config: Config) -> ExitCode {

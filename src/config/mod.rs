@@ -5,6 +5,8 @@
 
 mod account;
 mod changes;
+pub(crate) mod diff;
+pub(crate) mod effect;
 mod files;
 mod group;
 mod keys;
@@ -17,6 +19,7 @@ mod read;
 mod report;
 mod section;
 mod sentinel;
+pub(crate) mod sheet;
 mod users;
 mod values;
 mod writes;
@@ -60,6 +63,10 @@ pub(crate) struct Config {
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) groups: Vec<Arc<Group>>,
     pub(crate) links: Vec<Arc<link::Link>>,
+    /// The file, for whoever reads it again.
+    pub(crate) path: PathBuf,
+    /// Every setting as it is written there.
+    pub(crate) sheet: sheet::Sheet,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
     pub(crate) warnings: Vec<String>,
 }
@@ -78,7 +85,7 @@ pub(crate) enum LogFormat {
 }
 
 /// Where clients connect, with the policy that applies to them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) bind: Bind,
@@ -145,7 +152,7 @@ impl fmt::Display for Bind {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListenerTls {
     /// At least one. The first is for clients that name no host, or one that no certificate carries.
     pub(crate) certificates: Vec<Identity>,
@@ -245,6 +252,12 @@ impl Group {
         self.seeds.iter().find(|seed| &*seed.address == address)
     }
 
+    /// Whether Redan shows itself to any of its nodes otherwise than before, or believes them otherwise.
+    pub(crate) fn reaches_otherwise(&self, before: &Self) -> bool {
+        let otherwise = |seed: &Seed| before.access_to(&seed.address) != &seed.access;
+        self.access != before.access || self.seeds.iter().any(otherwise)
+    }
+
     /// How to reach and authenticate to the node at `address`.
     pub(crate) fn access_to(&self, address: &str) -> &Arc<Access> {
         let seed = self.seed(address).map(|seed| &seed.access);
@@ -337,7 +350,7 @@ impl Seed {
 }
 
 /// How Redan presents itself to a node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
     /// `None` is the `default` user, and the only form servers before 6.0 know.
     pub(crate) user: Option<String>,
@@ -345,7 +358,7 @@ pub(crate) struct Access {
     pub(crate) tls: Option<NodeTls>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeTls {
     pub(crate) trust: NodeTrust,
     /// The name to verify; the address's host when `None`. Pins need none.
@@ -355,7 +368,7 @@ pub(crate) struct NodeTls {
 }
 
 /// By what a node's certificate is believed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeTrust {
     /// This CA signed it, and none of the lists has revoked it.
     Ca { ca: PathBuf, crl: Vec<PathBuf> },
@@ -393,7 +406,7 @@ pub(crate) struct Users {
     pub(crate) users: Vec<User>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) name: String,
     /// SHA-256 of each accepted password (several, so that passwords rotate without a gap).

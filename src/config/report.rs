@@ -89,7 +89,7 @@ impl<'a> Source<'a> {
     }
 
     /// Lines count from 1.
-    fn line(&self, offset: usize) -> usize {
+    pub(super) fn line(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset)
     }
 
@@ -120,6 +120,10 @@ impl<'a> Source<'a> {
     /// A path in this file is relative to the file, so that it means the same wherever Redan is started.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("")).join(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn findings(&self) -> &'a Findings {

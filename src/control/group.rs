@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use super::GroupControl;
+use super::{GroupControl, Reconfigured};
 use super::probe::Probe;
 use super::promoting::Promoting;
 use super::rescue::carry_out;
@@ -15,7 +15,7 @@ use super::sentinel;
 use crate::config::Group;
 use crate::topology::address::Places;
 use crate::topology::member::FailureKind;
-use crate::topology::tracker::{Action, Event, Level, Tracker};
+use crate::topology::tracker::{Action, Event, Level, Settings, Tracker};
 
 /// While there is no master every node is asked this often: a promotion is seen within one interval, and a
 /// hundred writes a second held for 75 ms are eight commands.
@@ -46,8 +46,8 @@ pub(crate) fn tracker(config: &Group) -> Tracker {
     Tracker::new(seeds, Instant::now()).with_places(places).with_sentinels(sentinels)
 }
 
-/// Watches the group for ever.
-pub(super) async fn watch(control: GroupControl) {
+/// Watches the group for ever, as it is configured and as `news` says later.
+pub(super) async fn watch(control: GroupControl, mut news: mpsc::UnboundedReceiver<Reconfigured>) {
     let tracker = tracker(&control.config).acting(control.config.fence, control.config.failover);
     let (pace, _) = watch::channel(Pace { interval: SEARCHING, searching: true, looks: 0 });
     // Each node has one answer under way at most, and the tracker bounds the nodes.
@@ -78,6 +78,7 @@ pub(super) async fn watch(control: GroupControl) {
         let calm = watch.stirred_until.map(tokio::time::Instant::from_std);
         tokio::select! {
             Some(event) = arrived.recv() => watch.handle(event),
+            Some(news) = news.recv() => watch.reconfigure(news),
             Some(ended) = watch.tasks.join_next() => watch.revive(ended),
             // Whatever came of it, the nodes have to be asked.
             Some(_) = watch.orders.join_next() => watch.look(),
@@ -133,6 +134,29 @@ impl Watch {
         let asking = sentinel::ask_for_ever(address.clone(), config, shortcuts, pace, events);
         if let Some(before) = self.sentinels.insert(address, self.tasks.spawn(asking)) {
             before.abort();
+        }
+    }
+
+    /// What is known stays known; everybody is asked anew, in the way that is configured now.
+    fn reconfigure(&mut self, Reconfigured { config, keyring }: Reconfigured) {
+        let before = std::mem::replace(&mut self.control.config, config);
+        self.control.keyring = keyring;
+        let config = Arc::clone(&self.control.config);
+        let sentinels = config.sentinel.iter().flat_map(|sentinel| sentinel.addresses.iter().cloned());
+        let settings = Settings {
+            seeds: config.seeds.iter().map(|seed| seed.address.clone()).collect(),
+            sentinels: sentinels.collect(),
+            places: Places::new(config.map.iter().map(|mapped| (&mapped.announced, &mapped.dialled))),
+            fence: (config.fence != before.fence).then_some(config.fence),
+            failover: (config.failover != before.failover).then_some(config.failover),
+        };
+        let actions = self.tracker.reconfigure(Instant::now(), settings);
+        self.perform(actions);
+        for address in self.tracker.addresses().cloned().collect::<Vec<_>>() {
+            self.begin(address);
+        }
+        for address in self.tracker.sentinels().map(|sentinel| sentinel.address.clone()).collect::<Vec<_>>() {
+            self.begin_sentinel(address);
         }
     }
 

@@ -23,6 +23,7 @@ mod pump;
 mod records;
 mod repeats;
 mod replication;
+mod running;
 mod stream;
 mod threads;
 mod traffic;
@@ -31,12 +32,13 @@ mod wire;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 pub(crate) use counters::{LinkCounters, LinkNumbers};
 pub(crate) use desk::Watched;
 pub(crate) use keyring::{Keyring, Ring, files, own_certificate};
+pub(crate) use running::{Links, Reconfigured, Running};
 pub(crate) use threads::{Threads, work};
 
 use crate::config::link::{End, Link, Target};
@@ -49,7 +51,7 @@ struct Context {
     keyring: Arc<Keyring>,
     counters: Arc<LinkCounters>,
     threads: Threads,
-    /// Turns true when the process ends.
+    /// Turns true when the link ends.
     stopping: watch::Receiver<bool>,
 }
 
@@ -62,15 +64,10 @@ pub(crate) struct Doors {
     pub(crate) callers: Option<Callers>,
 }
 
-/// Starts to accept what comes to a link; to be called for each. Ends when `stopping` turns true.
-pub(crate) fn open(
-    keyring: Arc<Keyring>,
-    doors: Doors,
-    counters: Arc<LinkCounters>,
-    threads: &Threads,
-    stopping: watch::Receiver<bool>,
-) {
-    let link = Arc::clone(&keyring.link);
+/// Starts to accept what comes to a link; to be called for each.
+pub(crate) fn open(keyring: Arc<Keyring>, doors: Doors, counters: Arc<LinkCounters>, threads: &Threads) -> Running {
+    let ((stop, stopping), (news, changes)) = (watch::channel(false), mpsc::unbounded_channel());
+    let link = keyring.link();
     let who = keyring.identity().map_or_else(String::new, |identity| format!(" as {identity}"));
     let context = Context { link, keyring, counters, threads: threads.clone(), stopping };
     let name = context.link.name.clone();
@@ -84,7 +81,7 @@ pub(crate) fn open(
     match (&context.link.end, socket, callers) {
         (End::Entry { to, service, .. }, socket, Some(callers)) => {
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
-            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers))));
+            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers, changes))));
         }
         (End::Exit { services, .. }, Some(socket), _) => {
             let at_targets = |(service, targets): (&String, &Vec<Target>)| {
@@ -93,29 +90,31 @@ pub(crate) fn open(
             };
             let services: Vec<String> = services.iter().map(at_targets).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));
-            threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket))));
+            threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket, changes))));
         }
         // The configuration makes no other pairs.
         _ => {}
     }
+    Running { stop, news }
 }
 
 /// Entries for whoever asks nodes and is not `redan run`: on the calling thread, whose event loop must be one for tasks that
 /// stay on it, and without sockets that listen. They end with the event loop.
-pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, watch::Sender<bool>) {
-    let (stop, stopping) = watch::channel(false);
-    let mut shortcuts = Shortcuts::default();
+pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, Links) {
+    let lent = Links::default();
+    let shortcuts = Shortcuts::default();
     let (threads, letters) = Threads::new(1);
     let any = !links.is_empty();
     for keyring in links {
-        let callers = shortcuts.lead_to(&keyring.link.name);
+        let callers = shortcuts.lead_to(&keyring.link().name);
         let doors = Doors { socket: None, callers: Some(callers) };
-        open(keyring, doors, Arc::default(), &threads, stopping.clone());
+        let name = keyring.link().name.clone();
+        lent.add(&name, open(keyring, doors, Arc::default(), &threads));
     }
     for letters in letters.into_iter().filter(|_| any) {
         spawn_local(threads::serve(letters));
     }
-    (shortcuts, stop)
+    (shortcuts, lent)
 }
 
 /// For what never panics halfway while it is held.

@@ -21,7 +21,7 @@ impl Session {
             // A soft limit may be passed by time alone.
             inner.more_waits(&self.context);
         }
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| {
+        let idle_too_long = self.context.listener().idle_timeout.is_some_and(|limit| {
             if self.context.pool.pause.is_active() || !inner.may_idle_out() {
                 inner.waited_until = now;
             }
@@ -33,7 +33,7 @@ impl Session {
         }
         // Nothing is lost with a watch: its client begins again elsewhere, as it does when a watched key has changed.
         let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
-        if quiet && self.context.workspace.draining.get() && inner.mode.only_watches() && inner.input.is_empty() {
+        if quiet && self.context.is_leaving() && inner.mode.only_watches() && inner.input.is_empty() {
             inner.closing = true;
             self.wake();
         }
@@ -66,7 +66,8 @@ impl Inner {
     /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
     pub(super) fn more_waits(&mut self, context: &Context) {
         let class = if self.is_subscribed() { ClientClass::Pubsub } else { ClientClass::Normal };
-        let limit = context.listener.output_limit.of(class);
+        let listener = context.listener();
+        let limit = listener.output_limit.of(class);
         let waiting = self.output.len() + self.stash.replies() + self.deferred() + self.kept_of_one();
         if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
             let what = if class == ClientClass::Pubsub { "messages" } else { "replies" };

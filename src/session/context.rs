@@ -1,6 +1,6 @@
 //! What a session finds around it: its listener's policy, its worker's shared buffers and counters, its group's pool.
 //!
-//! Made by the worker, one per listener; everything in it belongs to the worker's thread.
+//! Made by the worker, one per listener, which gives it another policy when the configuration changes; everything in it belongs to the worker's thread.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -122,14 +122,17 @@ impl Workspace {
 
 /// One listener, as one worker sees it.
 pub(crate) struct Context {
-    pub(crate) listener: Arc<config::Listener>,
+    /// As it is configured now.
+    listener: RefCell<Arc<config::Listener>>,
+    /// The listener is no more: its sessions end when they have nothing in flight.
+    leaving: Cell<bool>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
     /// Of all workers: what the listener's sessions take that wait for a master.
     pub(super) holding: Arc<Holding>,
     /// Which replicas are near enough behind for this listener.
     lag: RefCell<LagGate>,
-    pub(super) fallbacks: Fallbacks,
+    pub(super) fallbacks: RefCell<Fallbacks>,
 }
 
 impl Context {
@@ -140,8 +143,36 @@ impl Context {
         holding: Arc<Holding>,
     ) -> Self {
         let lag = RefCell::new(LagGate::new(listener.max_lag));
-        let fallbacks = Fallbacks::new(listener.master_reads_limit);
-        Self { listener, pool, workspace, holding, lag, fallbacks }
+        let fallbacks = RefCell::new(Fallbacks::new(listener.master_reads_limit));
+        let (listener, leaving) = (RefCell::new(listener), Cell::new(false));
+        Self { listener, leaving, pool, workspace, holding, lag, fallbacks }
+    }
+
+    /// Never kept over a turn: it may be another one in the next.
+    pub(crate) fn listener(&self) -> Ref<'_, Arc<config::Listener>> {
+        self.listener.borrow()
+    }
+
+    /// Another policy from now on. Its group is the same, and so is who judges logins.
+    pub(crate) fn take(&self, listener: Arc<config::Listener>) {
+        let before = self.listener.replace(Arc::clone(&listener));
+        if before.max_lag != listener.max_lag {
+            *self.lag.borrow_mut() = LagGate::new(listener.max_lag);
+        }
+        if before.master_reads_limit != listener.master_reads_limit {
+            *self.fallbacks.borrow_mut() = Fallbacks::new(listener.master_reads_limit);
+            // Whoever waits because of the old limit asks again.
+            self.pool.wake_waiting();
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.leaving.set(true);
+    }
+
+    /// Its sessions end when they have nothing in flight: the listener is no more, or the process is ending.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get() || self.workspace.draining.get()
     }
 
     /// Which replicas of the present snapshot are near enough behind.

@@ -22,7 +22,7 @@ pub(super) fn section(context: &Context, client: u64) -> String {
     let snapshot = context.pool.snapshot();
     let replicas = snapshot.nodes.iter().filter(|node| !node.role_is_master());
     let readable = replicas.clone().filter(|node| node.readable.is_ok()).count();
-    let reads = match context.listener.reads {
+    let reads = match context.listener().reads {
         Reads::Replica => "replica",
         Reads::Master => "master",
         Reads::Any => "any",
@@ -30,7 +30,7 @@ pub(super) fn section(context: &Context, client: u64) -> String {
         Reads::Zone => "zone",
         Reads::ZoneAny => "zone-any",
     };
-    let consistency = match context.listener.consistency {
+    let consistency = match context.listener().consistency {
         Consistency::Session => "session",
         Consistency::Eventual => "eventual",
         Consistency::Strong => "strong",
@@ -41,7 +41,7 @@ pub(super) fn section(context: &Context, client: u64) -> String {
         let _ = write!(text, "redan_{key}:{value}\r\n");
     };
     line("version", &env!("CARGO_PKG_VERSION"));
-    line("listener", &context.listener.name);
+    line("listener", &context.listener().name);
     line("group", &context.pool.group_name());
     line("reads", &reads);
     line("consistency", &consistency);

@@ -39,6 +39,7 @@ mod pinned_forward;
 mod pinned_replies;
 mod pinned_turn;
 mod plan;
+mod policy;
 mod queued;
 mod recipient;
 mod reading;
@@ -241,12 +242,12 @@ impl Session {
             patience: limits::PATIENCE,
             chosen_at: now,
             choosing: 0,
-            dialect: Dialect::of(login::first_user(&context.listener)),
-            authenticated: context.listener.lets_anyone_in(),
+            dialect: Dialect::of(login::first_user(&context.listener())),
+            authenticated: context.listener().lets_anyone_in(),
             login: None,
             asked: None,
             stranger: false,
-            permissions: context.listener.permissions.clone(),
+            permissions: context.listener().permissions.clone(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
             discarding: None,
@@ -380,7 +381,7 @@ impl Session {
         let mut scratch = workspace.scratch.borrow_mut();
         let room = &mut scratch[limits::HALF_COMMAND..];
         let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), room) {
-            Poll::Pending if workspace.draining.get() && inner.input.is_empty() => {
+            Poll::Pending if self.context.is_leaving() && inner.input.is_empty() => {
                 // A drain ends a session where it would wait for its client with nothing owed; until then, whoever
                 // brings the last reply must wake it.
                 inner.closing |= inner.owes_nothing();

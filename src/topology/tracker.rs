@@ -21,10 +21,12 @@ use super::sentinel::{Notice, Statement};
 use super::votes::Sentinels;
 use super::{Node, NodeId, Role, SentinelState, Snapshot};
 
+mod reconfigure;
 mod sentinels;
 mod withhold;
 mod words;
 
+pub(crate) use reconfigure::Settings;
 pub(crate) use sentinels::SentinelView;
 
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough

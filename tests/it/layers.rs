@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     // The shell, bottom.
     &["config", "metrics"],
-    &["memory", "net"],
+    &["memory", "net", "reload"],
     &["tls"],
     &["link"],
     &["transport"],

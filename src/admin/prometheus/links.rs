@@ -54,8 +54,9 @@ const REPLICA_GAUGES: &[ReplicaGauge] = &[
 
 impl Numbers {
     pub(super) fn links(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let known = self.0.links.load();
         let links: Vec<(&str, LinkNumbers)> =
-            self.0.links.iter().map(|(name, counters)| (name.as_str(), counters.numbers())).collect();
+            known.iter().map(|(name, counters)| (name.as_str(), counters.numbers())).collect();
         // A family without samples is one that strict scrapers refuse.
         if links.is_empty() {
             return Ok(());

@@ -1,9 +1,12 @@
 //! What `redan check` says about real servers.
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::config::{
     Access, Bind, Consistency, HoldBudget, Identity, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads, Writes,
 };
+use crate::config::sheet::Sheet;
 use crate::control::tests::support::certs::Certs;
 use crate::control::tests::support::redis::Redis;
 use crate::control::tests::{group, with_password, with_tls};
@@ -20,6 +23,8 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
         links: Vec::new(),
+        path: PathBuf::new(),
+        sheet: Sheet::default(),
         warnings: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use toml::de::{DeTable, DeValue};
 
+use super::super::effect;
 use super::super::keys::{
     CERTIFICATE, FILE, GROUP, Kind, LINK, LINK_TLS, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN,
     SECTIONS, SENTINEL, USERS_FILE,
@@ -122,6 +123,24 @@ fn the_example_shows_exactly_the_settings_there_are() {
     // The users file is another file; the example shows an entry in prose, which the reference test covers.
     let other_file = [USERS_FILE.title, "[[user]]"];
     assert_eq!(found, known(SECTIONS.iter().filter(|kind| !other_file.contains(&kind.title))));
+}
+
+#[test]
+fn the_reference_says_whom_a_reload_reaches() {
+    let mut section = "";
+    let mut looked = 0;
+    for line in REFERENCE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim_matches('`');
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let key = cells[0].trim_end_matches('`');
+            let effect = effect::of(section, key).word();
+            assert_eq!(cells.get(2), Some(&effect), "`{key}` of {section}: the column `reload` says otherwise");
+            looked += 1;
+        }
+    }
+    assert!(looked > 100, "only {looked} rows were found: has the page changed?");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod discovery;
 mod health;
 mod fence;
 mod proof;
+mod reconfigure;
 mod rescue;
 mod sentinels;
 

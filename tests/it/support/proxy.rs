@@ -22,6 +22,7 @@ const START: Duration = Duration::from_secs(20);
 pub(crate) struct Proxy {
     child: Child,
     ports: Vec<u16>,
+    file: PathBuf,
     log: PathBuf,
     /// Configuration and log; removed with the proxy.
     _folder: TempDir,
@@ -51,6 +52,22 @@ impl Proxy {
     /// Of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its configuration, as it stands in the file.
+    pub(crate) fn config(&self) -> String {
+        read(&self.file)
+    }
+
+    /// Has it read another one, and returns what it has said of that.
+    pub(crate) fn reload(&self, toml: &str) -> String {
+        fs::write(&self.file, toml).expect("the configuration's folder is there");
+        let before = self.said().len();
+        self.signal("HUP");
+        let ends = ["reload: the configuration is in use", "reload: nothing was changed", "reload: nothing differs"];
+        let said = || self.said()[before..].to_owned();
+        eventually("it says what came of the reload", || ends.iter().any(|end| said().contains(end)));
+        said()
     }
 
     /// Everything it has printed so far.
@@ -90,7 +107,7 @@ impl Proxy {
             .spawn()
             .expect("the program that cargo has just built");
         // From here on dropping `proxy` kills the child, so that a failed start leaves nothing behind.
-        let mut proxy = Self { child, ports, log, _folder: folder };
+        let mut proxy = Self { child, ports, file, log, _folder: folder };
         proxy.wait_until_listening()?;
         Ok(proxy)
     }
