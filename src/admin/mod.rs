@@ -57,7 +57,7 @@ pub(crate) struct AdminState {
     /// As they are configured now, in the order of `Config::groups`.
     pub(crate) groups: Arc<ArcSwap<Vec<KnownGroup>>>,
     /// Name and numbers of each link as they are configured now, in the order of `Config::links`.
-    pub(crate) links: Arc<ArcSwap<Vec<(String, Arc<LinkCounters>)>>>,
+    pub(crate) links: KnownLinks,
     pub(crate) reloads: Arc<Reloads>,
     /// All listeners are bound.
     pub(crate) listening: Arc<AtomicBool>,
@@ -66,6 +66,9 @@ pub(crate) struct AdminState {
     /// Where a promotion is handed on.
     pub(crate) promote: Promote,
 }
+
+/// Each link's name and numbers.
+pub(crate) type KnownLinks = Arc<ArcSwap<Vec<(String, Arc<LinkCounters>)>>>;
 
 /// A group, and where its newest snapshot is.
 #[derive(Clone, Debug)]

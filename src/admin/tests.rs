@@ -245,7 +245,10 @@ fn promotion(promote: Promote, head: &str, body: &str) -> String {
 #[test]
 fn a_promotion_is_handed_on_and_told_of_line_by_line() {
     let promote: Promote = Box::new(|ask: Ask| {
-        assert_eq!((ask.group.as_str(), ask.node.as_str(), ask.timeout), ("main", "[::1]:6379", Duration::from_millis(50)));
+        assert_eq!(
+            (ask.group.as_str(), ask.node.as_str(), ask.timeout),
+            ("main", "[::1]:6379", Duration::from_millis(50))
+        );
         ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
     });
     let answer = promotion(promote, "Redan-Command: promote\r\n", "group=main&node=[::1]:6379&timeout_ms=50");

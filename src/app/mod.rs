@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use self::plant::{NewGroup, Plant, Wires};
 use crate::acceptor::descriptors;
-use crate::admin::{AdminState, KnownGroup};
+use crate::admin::{AdminState, KnownGroup, KnownLinks};
 use crate::config::link::Link;
 use crate::config::{Bind, Config, Group, Listener};
 use crate::drain::{self, Running, Signals};
@@ -268,7 +268,7 @@ struct Shared {
     groups: Arc<ArcSwap<Vec<KnownGroup>>>,
     /// By the names of groups: who takes a promotion.
     promotions: start::Promotions,
-    links: Arc<ArcSwap<Vec<(String, Arc<LinkCounters>)>>>,
+    links: KnownLinks,
     running_links: Arc<Links>,
     listening: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,

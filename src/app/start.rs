@@ -124,8 +124,8 @@ pub(super) fn renewal(
     let listeners =
         doors.filter_map(|(index, door)| Some((index, Arc::clone(&door.listener), Arc::clone(door.tls.as_ref()?))));
     let groups = views.iter().zip(keyrings);
-    let groups = groups
-        .map(|(view, keyring)| (view.index, view.name.to_string(), Arc::clone(keyring), Arc::clone(&view.look)));
+    let groups =
+        groups.map(|(view, keyring)| (view.index, view.name.to_string(), Arc::clone(keyring), Arc::clone(&view.look)));
     let (news, changes) = mpsc::unbounded_channel();
     let setup = renewal::Setup {
         listeners: listeners.collect(),

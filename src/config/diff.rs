@@ -34,7 +34,10 @@ pub(crate) enum What {
     Replaced(&'static str),
     Setting(Setting),
     /// Other things stand in a file that it names.
-    Contents { words: String, effect: Effect },
+    Contents {
+        words: String,
+        effect: Effect,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -103,6 +106,8 @@ impl Diff {
                 diff.settings(old, new, &place);
                 if before.is_exit() != now.is_exit() || discriminant(&before.trust) != discriminant(&now.trust) {
                     diff.add(&place, What::Replaced("its two ends must agree on what it is"));
+                } else {
+                    diff.is_harmless(&place, "mode");
                 }
             }
         }
@@ -156,6 +161,17 @@ impl Diff {
             _ => None,
         };
         self.items.iter().filter_map(needed).collect()
+    }
+
+    /// The setting is written otherwise, and means the same.
+    fn is_harmless(&mut self, place: &Place, key: &str) {
+        for item in self.items.iter_mut().filter(|item| item.place == *place) {
+            if let What::Setting(setting) = &mut item.what
+                && setting.key == key
+            {
+                setting.effect = Effect::Live;
+            }
+        }
     }
 
     fn add(&mut self, place: &Place, what: What) {
@@ -212,6 +228,9 @@ impl Diff {
         let place = Place::Listener(now.name.clone());
         self.settings(old, new, &place);
         let [was, is] = [(old, before), (new, now)].map(|(config, listener)| &config.groups[listener.group].name);
+        if was == is {
+            self.is_harmless(&place, "group");
+        }
         if was != is && !self.has(&place, "group") {
             self.add(&place, What::Replaced("it serves another group"));
         } else if self.replaces(&Place::Group(is.clone())) {

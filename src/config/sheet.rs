@@ -66,16 +66,17 @@ impl Sheet {
         if let Some(process) = file.get("redan").and_then(|value| value.get_ref().as_table()) {
             sheet.take(source, &Place::Process, &keys::REDAN, "", process);
         }
-        let sections: [(_, _, fn(String) -> Place); 3] = [
-            ("group", &keys::GROUP, Place::Group),
-            ("link", &keys::LINK, Place::Link),
-            ("listener", &keys::LISTENER, Place::Listener),
-        ];
-        for (key, kind, place) in sections {
+        for (key, kind) in [("group", &keys::GROUP), ("link", &keys::LINK), ("listener", &keys::LISTENER)] {
             let tables = file.get(key).and_then(|value| value.get_ref().as_array());
             for table in tables.into_iter().flatten().filter_map(|value| value.get_ref().as_table()) {
                 let name = table.get("name").and_then(|value| value.get_ref().as_str()).unwrap_or_default();
-                sheet.take(source, &place(name.to_owned()), kind, "", table);
+                let name = name.to_owned();
+                let place = match key {
+                    "group" => Place::Group(name),
+                    "link" => Place::Link(name),
+                    _ => Place::Listener(name),
+                };
+                sheet.take(source, &place, kind, "", table);
             }
         }
         sheet

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use super::{GroupControl, Reconfigured};
 use super::probe::Probe;
 use super::promoting::Promoting;
 use super::rescue::carry_out;
 use super::sentinel;
+use super::{GroupControl, Reconfigured};
 use crate::config::Group;
 use crate::topology::address::Places;
 use crate::topology::member::FailureKind;

@@ -109,7 +109,9 @@ pub(super) async fn accept(
                 biased;
                 Some(Reconfigured { link, socket }) = changes.recv() => {
                     context.link = link;
-                    dialer = Dialer::new(&context).map_or(dialer.clone(), |now| now.instead_of(&dialer));
+                    if let Some(now) = Dialer::new(&context) {
+                        dialer = now.instead_of(&dialer);
+                    }
                     match socket.map(Door::open) {
                         None => {}
                         Some(Ok(other)) => door = other,

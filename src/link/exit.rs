@@ -59,11 +59,7 @@ struct Call {
     rest: Vec<u8>,
 }
 
-pub(super) async fn accept(
-    context: Context,
-    socket: Listening,
-    mut changes: mpsc::UnboundedReceiver<Reconfigured>,
-) {
+pub(super) async fn accept(context: Context, socket: Listening, mut changes: mpsc::UnboundedReceiver<Reconfigured>) {
     let open = |socket: Listening| match socket {
         Listening::Tcp(socket) => TcpListener::from_std(socket),
         // The configuration gives an exit no other.

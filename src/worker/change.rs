@@ -23,16 +23,31 @@ pub(crate) enum Change {
     /// Its number is the next one.
     AddGroup(GroupView),
     /// Its nodes, how they are reached, and when reads are asked elsewhere. `anew`: over other connections.
-    Group { number: usize, dialer: Arc<Dialer>, anew: bool },
+    Group {
+        number: usize,
+        dialer: Arc<Dialer>,
+        anew: bool,
+    },
     /// Nobody serves it any more.
     DropGroup(usize),
     AddListener(usize, Door),
     /// Another policy for the same sessions; other TLS, where that has changed.
-    Listener { number: usize, listener: Arc<Listener>, tls: Option<Arc<Serving>> },
+    Listener {
+        number: usize,
+        listener: Arc<Listener>,
+        tls: Option<Arc<Serving>>,
+    },
     /// Its sessions end when nothing is owed to them, or after so long. A new one may have been put in its place before.
-    DropListener { number: usize, within: Duration },
+    DropListener {
+        number: usize,
+        within: Duration,
+    },
     /// The same for its sessions, and a new listener under its number.
-    ReplaceListener { number: usize, door: Door, within: Duration },
+    ReplaceListener {
+        number: usize,
+        door: Door,
+        within: Duration,
+    },
 }
 
 impl fmt::Debug for Change {

@@ -125,19 +125,8 @@ impl Worker {
             Rc::new(Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account));
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
         let (pools, tables) = (RefCell::default(), RefCell::default());
-        let worker = Self {
-            number,
-            started,
-            counters,
-            workspace,
-            cipher,
-            seed,
-            pools,
-            doors: tables,
-            handshakes,
-            live,
-            ended,
-        };
+        let worker =
+            Self { number, started, counters, workspace, cipher, seed, pools, doors: tables, handshakes, live, ended };
         groups.into_iter().for_each(|group| worker.add_group(group));
         doors.into_iter().enumerate().for_each(|(number, door)| worker.add_door(number, door));
         Rc::new(worker)

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 use tokio_rustls::server::TlsStream;
 
-use super::{Doorway, Worker};
 use super::handshake::{Failure, certificate_trouble};
+use super::{Doorway, Worker};
 use crate::tls::server::Serving;
 
 /// Sessions looked at without a pause. A verification takes 0.1 ms, and clients of one application often share a

@@ -163,7 +163,9 @@ impl Plant {
         self.remove_files(old);
         match opened {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(vec![format!("the system refuses a listener that was prepared: {error}; restart Redan")]),
+            Ok(Err(error)) => {
+                Err(vec![format!("the system refuses a listener that was prepared: {error}; restart Redan")])
+            }
             Err(_) => Err(vec!["Redan is shutting down".to_owned()]),
         }
     }
@@ -208,8 +210,8 @@ impl Plant {
         });
     }
 
-    fn drop_link(&self, name: &String) {
-        self.watch_files(renewal::Change::Link(name.clone(), None));
+    fn drop_link(&self, name: &str) {
+        self.watch_files(renewal::Change::Link(name.to_owned(), None));
         self.shared.running_links.remove(name);
         self.shortcuts.forget(name);
     }

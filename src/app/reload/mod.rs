@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::acceptor::descriptors;
 use crate::app::plant::Plant;
-use crate::config::diff::{Diff, Item};
+use crate::config;
+use crate::config::diff::{Diff, Item, What};
 use crate::config::effect::Effect;
 use crate::config::sheet::Place;
-use crate::config;
 use crate::reload::{Asks, Outcome};
 
 /// Until nobody can ask any more.
@@ -81,10 +81,11 @@ impl Plant {
             if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") }
         };
         let reach = match (item.effect(), &item.place) {
+            _ if item.what == What::Added => String::new(),
             (Effect::Live, Place::Listener(name)) => format!(", for its {} from their next command on", clients(name)),
             (Effect::New, Place::Listener(_) | Place::Link(_)) => ", for new connections".to_owned(),
             (Effect::New, Place::Group(_)) => ", for new connections to its nodes".to_owned(),
-            (Effect::Ends, Place::Listener(name)) => format!(", its {} are ended when idle", clients(name)),
+            (Effect::Ends, Place::Listener(name)) => format!(", which ends its {} when idle", clients(name)),
             (Effect::Ends, Place::Link(_)) => ", its connections are reset".to_owned(),
             _ => String::new(),
         };

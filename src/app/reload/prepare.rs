@@ -80,7 +80,9 @@ impl Plant {
         let mut wrong = Complaints(Vec::new());
         let mut ready = Prepared::default();
         if self.wires.mailboxes.is_empty() && !new.listeners.is_empty() {
-            wrong.0.push("Redan was started with links alone; listeners and groups beside them take a restart".to_owned());
+            wrong
+                .0
+                .push("Redan was started with links alone; listeners and groups beside them take a restart".to_owned());
             return Err(wrong.0);
         }
         self.prepare_groups(new, diff, &mut ready, &mut wrong);
@@ -169,7 +171,9 @@ impl Plant {
         let of_links = self.config.links.iter().filter_map(|link| Some((link.bind.as_ref()?, &link.name)));
         let mut taken = of_listeners.chain(of_links).filter(|_| !is_any_port(bind));
         if let Some((_, name)) = taken.find(|(other, _)| is_same_place(other, bind)) {
-            return Err(format!("'{name}' has the address {bind} now; take that away with one reload, and use it with the next"));
+            return Err(format!(
+                "'{name}' has the address {bind} now; take that away with one reload, and use it with the next"
+            ));
         }
         net::bind(bind).map_err(|error| error.to_string())
     }
@@ -190,11 +194,14 @@ impl Plant {
             let socket = wrong.take(&place, socket);
             let link = Arc::clone(link);
             let step = match before {
-                None => wrong.take(&place, link::Keyring::load(&link)).zip(socket).map(|(keyring, socket)| {
-                    LinkStep::Add { keyring: Arc::new(keyring), socket }
-                }),
-                Some(_) => wrong.take(&place, Ring::load(&link)).zip(socket).map(|(ring, socket)| {
-                    LinkStep::Update { link, ring, socket: moves.then_some(socket) }
+                None => wrong
+                    .take(&place, link::Keyring::load(&link))
+                    .zip(socket)
+                    .map(|(keyring, socket)| LinkStep::Add { keyring: Arc::new(keyring), socket }),
+                Some(_) => wrong.take(&place, Ring::load(&link)).zip(socket).map(|(ring, socket)| LinkStep::Update {
+                    link,
+                    ring,
+                    socket: moves.then_some(socket),
                 }),
             };
             ready.links.extend(step);

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::sheet::Sheet;
 use crate::config::{
     Access, Bind, Consistency, HoldBudget, Identity, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads, Writes,
 };
-use crate::config::sheet::Sheet;
 use crate::control::tests::support::certs::Certs;
 use crate::control::tests::support::redis::Redis;
 use crate::control::tests::{group, with_password, with_tls};

@@ -38,42 +38,59 @@ fn each_change_is_told_in_the_words_of_the_file() {
         ),
         Change {
             restarts: true,
-            ..change("workers = 2", "workers = 3\nmax_memory = \"1gb\"", &[
-                "[redan]: workers 2 → 3",
-                "[redan]: max_memory (unset) → 1gb",
-            ])
+            ..change(
+                "workers = 2",
+                "workers = 3\nmax_memory = \"1gb\"",
+                &["[redan]: workers 2 → 3", "[redan]: max_memory (unset) → 1gb"],
+            )
         },
-        change("workers = 2", "workers = 2\nzone = \"a\"", &[
-            "[redan]: zone (unset) → a",
-            "group 'main': the zone that Redan runs in is another one",
-            "group 'second': the zone that Redan runs in is another one",
-        ]),
-        change("\"10.0.0.2:6379\"", "\"10.0.0.3:6379\"", &[
-            "group 'main': nodes [10.0.0.1:6379, 10.0.0.2:6379] → [10.0.0.1:6379, 10.0.0.3:6379]",
-        ]),
+        change(
+            "workers = 2",
+            "workers = 2\nzone = \"a\"",
+            &[
+                "[redan]: zone (unset) → a",
+                "group 'main': the zone that Redan runs in is another one",
+                "group 'second': the zone that Redan runs in is another one",
+            ],
+        ),
+        change(
+            "\"10.0.0.2:6379\"",
+            "\"10.0.0.3:6379\"",
+            &["group 'main': nodes [10.0.0.1:6379, 10.0.0.2:6379] → [10.0.0.1:6379, 10.0.0.3:6379]"],
+        ),
         Change {
             ends: &["app", "other"],
-            ..change("\"10.0.0.1:6379\", \"10.0.0.2:6379\"", "\"10.0.0.5:6379\"", &[
-                "group 'main': nodes [10.0.0.1:6379, 10.0.0.2:6379] → [10.0.0.5:6379]",
-                "group 'main' is another one: none of its `nodes` or `sentinel` is as before",
-                "listener 'app' is another one: its group is another one",
-                "listener 'other' is another one: its group is another one",
-            ])
+            ..change(
+                "\"10.0.0.1:6379\", \"10.0.0.2:6379\"",
+                "\"10.0.0.5:6379\"",
+                &[
+                    "group 'main': nodes [10.0.0.1:6379, 10.0.0.2:6379] → [10.0.0.5:6379]",
+                    "group 'main' is another one: none of its `nodes` or `sentinel` is as before",
+                    "listener 'app' is another one: its group is another one",
+                    "listener 'other' is another one: its group is another one",
+                ],
+            )
         },
         Change {
             ends: &["app"],
             ..change("group = \"main\"\nhold", "group = \"second\"\nhold", &["listener 'app': group main → second"])
         },
+        change(
+            "[redan]\nworkers = 2\n",
+            "[redan]\nworkers = 2\n[redan.log]\nlevel = \"warn\"\n",
+            &["[redan]: log.level (unset) → warn", "[redan]: log (unset) → { … }"],
+        ),
         Change {
             ends: &["app"],
             ..change("name = \"app\"", "name = \"web\"", &["listener 'app' is gone", "listener 'web' is new"])
         },
         Change {
             ends: &["other"],
-            ..change("users = \"users.toml\"", "auth = \"passthrough\"", &[
-                "listener 'other': users users.toml → (unset)",
-                "listener 'other': auth (unset) → passthrough",
-            ])
+            ..change(
+                "users = \"users.toml\"",
+                "auth = \"passthrough\"",
+                &["listener 'other': users users.toml → (unset)", "listener 'other': auth (unset) → passthrough"],
+            )
         },
     ];
     let directory = Directory::new();
@@ -99,11 +116,18 @@ fn files_with_other_contents_are_a_difference() {
     let text = BASE.replace("name = \"main\"\n", "name = \"main\"\npassword_file = \"secrets/redis\"\n");
     let old = directory.load(&text).unwrap();
     directory.write("secrets/redis", "another\n");
-    let user = |name: &str, more: &str| format!("[[user]]\nname = \"{name}\"\npasswords = [\"{SHA256_OF_FOO}\"]\n{more}\n");
+    let user =
+        |name: &str, more: &str| format!("[[user]]\nname = \"{name}\"\npasswords = [\"{SHA256_OF_FOO}\"]\n{more}\n");
     directory.write("users.toml", &(user("app", "deny = [\"get\"]") + &user("new", "")));
     let new = directory.load(&text).unwrap();
     let said: Vec<String> = Diff::between(&old, &new).items.iter().map(ToString::to_string).collect();
-    assert_eq!(said, ["group 'main': the password for its nodes is another one", "listener 'other': users: new 'new'; changed 'app'"]);
+    assert_eq!(
+        said,
+        [
+            "group 'main': the password for its nodes is another one",
+            "listener 'other': users: new 'new'; changed 'app'"
+        ]
+    );
     assert!(Diff::between(&new, &new).is_empty());
 }
 

@@ -31,7 +31,10 @@ fn a_file_that_cannot_be_used_changes_nothing() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let more = |text: &str| format!("{}\n{text}", good.replace("hold = \"10s\"", "hold = \"1s\"\ndeny = [\"set\"]"));
     for (toml, words) in [
-        (good.replace("hold = \"10s\"", "hold = 10\nreads = \"nowhere\""), vec!["`hold` is of type", "\"nowhere\" is no choice"]),
+        (
+            good.replace("hold = \"10s\"", "hold = 10\nreads = \"nowhere\""),
+            vec!["`hold` is of type", "\"nowhere\" is no choice"],
+        ),
         (more("[[listener"), vec!["correct the TOML syntax"]),
         (
             more(&format!("[[listener]]\nname = \"more\"\nbind = \"{taken}\"\n")),
@@ -44,7 +47,10 @@ fn a_file_that_cannot_be_used_changes_nothing() {
             )),
             vec!["listener 'tls': ", "holds no certificate"],
         ),
-        (good.replace("workers = 1", "workers = 3"), vec!["proxy.toml:2: [redan]: workers 1 → 3: this takes a restart"]),
+        (
+            good.replace("workers = 1", "workers = 3"),
+            vec!["proxy.toml:2: [redan]: workers 1 → 3: this takes a restart"],
+        ),
     ] {
         let said = endpoint.reload(&toml);
         assert!(said.contains(NOTHING), "{toml}\n{said}");

@@ -72,9 +72,8 @@ fn a_shorter_hold_is_how_long_commands_wait_from_then_on() {
 fn users_come_and_go_as_in_redis() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("users.toml");
-    let user = |name: &str, hash: &str, more: &str| {
-        format!("[[user]]\nname = \"{name}\"\npasswords = [\"{hash}\"]\n{more}\n")
-    };
+    let user =
+        |name: &str, hash: &str, more: &str| format!("[[user]]\nname = \"{name}\"\npasswords = [\"{hash}\"]\n{more}\n");
     fs::write(&file, user("a", FOO, "") + &user("b", FOO, "") + &user("c", FOO, "")).expect("writable");
     let redis = Redis::start();
     let endpoint = Endpoint::of(&[&redis], &format!("users = {file:?}"));
@@ -129,15 +128,13 @@ fn another_certificate_is_shown_and_another_authority_believed_without_a_word_to
 fn the_level_of_the_log_and_the_limits_of_the_process_change() {
     let redis = Redis::start();
     let endpoint = Endpoint::of(&[&redis], "");
-    let mut client = endpoint.client();
     assert!(!endpoint.said().contains("DEBUG"));
     let limits = "workers = 1\nmax_memory = \"64mb\"\nlog = { level = \"debug\" }";
     let said = endpoint.change("workers = 1", limits);
     assert!(said.contains("[redan]: max_memory (unset) → 64mb"), "{said}");
     eventually("more is said", || {
-        client.ok(&["SET", "k", "v"]);
-        drop(endpoint.client());
-        endpoint.metrics();
+        let mut stranger = std::net::TcpStream::connect(endpoint.admin()).expect("the admin endpoint");
+        std::io::Write::write_all(&mut stranger, b"no HTTP\r\n\r\n").expect("open");
         endpoint.said().contains("DEBUG")
     });
     assert_eq!(endpoint.metric("redan_memory_limit_bytes"), f64::from(64 << 20));
