@@ -266,24 +266,11 @@ fn users_file(section: &Section<'_>, users_files: &mut UsersFiles) -> Option<Arc
 }
 
 fn policy(section: &Section<'_>, has_zone: bool) -> (Reads, Consistency) {
-    let reads = section.choice(
-        "reads",
-        &[
-            ("replica", Reads::Replica),
-            ("master", Reads::Master),
-            ("any", Reads::Any),
-            ("nearest", Reads::Nearest),
-            ("zone", Reads::Zone),
-            ("zone-any", Reads::ZoneAny),
-        ],
-    );
+    let reads = section.choice("reads", &Reads::WORDS);
     if matches!(reads, Some(Reads::Zone | Reads::ZoneAny)) && !has_zone {
         section.error("reads", "nobody says which zone Redan runs in; add `zone` to [redan], or choose another policy");
     }
-    let consistency = section.choice(
-        "consistency",
-        &[("session", Consistency::Session), ("eventual", Consistency::Eventual), ("strong", Consistency::Strong)],
-    );
+    let consistency = section.choice("consistency", &Consistency::WORDS);
     match (consistency, reads) {
         (Some(Consistency::Strong), Some(reads)) if reads != Reads::Master => {
             section.error(

@@ -217,6 +217,22 @@ pub(crate) enum Reads {
     ZoneAny,
 }
 
+impl Reads {
+    /// As they are written in the configuration.
+    const WORDS: [(&str, Self); 6] = [
+        ("replica", Self::Replica),
+        ("master", Self::Master),
+        ("any", Self::Any),
+        ("nearest", Self::Nearest),
+        ("zone", Self::Zone),
+        ("zone-any", Self::ZoneAny),
+    ];
+
+    pub(crate) fn word(self) -> &'static str {
+        word(&Self::WORDS, self)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consistency {
     /// A client sees its own writes and never goes back in time.
@@ -225,6 +241,20 @@ pub(crate) enum Consistency {
     Eventual,
     /// Every read goes to the master.
     Strong,
+}
+
+impl Consistency {
+    /// As they are written in the configuration.
+    const WORDS: [(&str, Self); 3] =
+        [("session", Self::Session), ("eventual", Self::Eventual), ("strong", Self::Strong)];
+
+    pub(crate) fn word(self) -> &'static str {
+        word(&Self::WORDS, self)
+    }
+}
+
+fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
 }
 
 /// One replication group.

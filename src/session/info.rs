@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 
 use super::context::Context;
-use crate::config::{Consistency, Reads};
 use crate::resp::encode;
 use crate::resp::request::arguments;
 
@@ -22,19 +21,6 @@ pub(super) fn section(context: &Context, client: u64) -> String {
     let snapshot = context.pool.snapshot();
     let replicas = snapshot.nodes.iter().filter(|node| !node.role_is_master());
     let readable = replicas.clone().filter(|node| node.readable.is_ok()).count();
-    let reads = match context.listener.reads {
-        Reads::Replica => "replica",
-        Reads::Master => "master",
-        Reads::Any => "any",
-        Reads::Nearest => "nearest",
-        Reads::Zone => "zone",
-        Reads::ZoneAny => "zone-any",
-    };
-    let consistency = match context.listener.consistency {
-        Consistency::Session => "session",
-        Consistency::Eventual => "eventual",
-        Consistency::Strong => "strong",
-    };
     let mut text = String::from("# Redan\r\n");
     let mut line = |key: &str, value: &dyn std::fmt::Display| {
         // Writing to a String cannot fail.
@@ -43,8 +29,8 @@ pub(super) fn section(context: &Context, client: u64) -> String {
     line("version", &env!("CARGO_PKG_VERSION"));
     line("listener", &context.listener.name);
     line("group", &context.pool.group_name());
-    line("reads", &reads);
-    line("consistency", &consistency);
+    line("reads", &context.listener.reads.word());
+    line("consistency", &context.listener.consistency.word());
     line("epoch", &snapshot.epoch);
     line("master", &snapshot.master().map_or("none", |master| &master.address));
     line("reason", &snapshot.reason);

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use super::{Clients, Holds, ListenerReport, Process, Traffic, WorkerReport};
 use crate::admin::{AdminState, health};
-use crate::config::{Consistency, Listener, Reads};
+use crate::config::Listener;
 use crate::metrics::{MemoryKind, WorkerCounters};
 
 impl AdminState {
@@ -97,8 +97,8 @@ impl AdminState {
                 (false, Some(_)) => "users",
                 (false, None) => "none",
             },
-            reads: reads(listener.reads),
-            consistency: consistency(listener.consistency),
+            reads: listener.reads.word(),
+            consistency: listener.consistency.word(),
             clients: crowd.clients,
             max_clients: listener.max_clients as u64,
             accepted: counted.map_or(0, |counters| counters.accepted.get()),
@@ -119,25 +119,6 @@ impl AdminState {
             heartbeat_age_seconds: self.heartbeat_age(number).as_secs_f64(),
         })
         .collect()
-    }
-}
-
-fn reads(reads: Reads) -> &'static str {
-    match reads {
-        Reads::Replica => "replica",
-        Reads::Master => "master",
-        Reads::Any => "any",
-        Reads::Nearest => "nearest",
-        Reads::Zone => "zone",
-        Reads::ZoneAny => "zone-any",
-    }
-}
-
-fn consistency(consistency: Consistency) -> &'static str {
-    match consistency {
-        Consistency::Session => "session",
-        Consistency::Eventual => "eventual",
-        Consistency::Strong => "strong",
     }
 }
 
