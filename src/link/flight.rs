@@ -3,8 +3,8 @@
 //! Used by the stream. The window says what a peer would keep; filling it on a fast path only lets megabytes lie in the
 //! system's queues, where every copy has to fetch them from memory again, and where a later answer waits behind them. A round
 //! is what passes between sending a byte and the acknowledgement of it while the limit, and nothing else, holds bytes
-//! back. What a round has moved, over the shortest round known, is what the path holds; half as much more is let go, so that a
-//! path that holds more is found out within a few rounds. Pure.
+//! back. What a round has moved, over the shortest round known, is what the path holds; half as much more is let go, and three
+//! times as much after a round that was as short as any, so that a path that holds more is found out within a few rounds. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,10 @@ impl Flight {
             self.limit = before;
         } else {
             let moved = (number - round.from) as f64;
-            let holds = moved * shortest.as_secs_f64() / took.as_secs_f64();
-            self.limit = ((holds * 1.5) as u64).max(LINK_FLIGHT);
+            let longer = took.as_secs_f64() / shortest.as_secs_f64();
+            // A round that takes as long as the shortest has waited behind nothing: the path may hold much more.
+            let more = if longer < 1.25 { moved * 3.0 } else { moved / longer * 1.5 };
+            self.limit = (more as u64).max(LINK_FLIGHT);
         }
         if now >= self.measure_at {
             self.measure_at = now + AGAIN;
