@@ -4,8 +4,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::group::{Contender, DOWN_AFTER, Group, Watch, wait};
+use crate::group::{Contender, DOWN_AFTER, Group, PATIENCE, Watch};
 use crate::hosts::Side;
+use crate::until::wait;
 
 /// What an operator may expect of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ fn sentinel_failover(group: &mut Group, _: Contender) -> Result<(), String> {
 fn failover(group: &mut Group, _: Contender) -> Result<(), String> {
     let host = group.nodes[1].host();
     group.nodes[0].ok(&["FAILOVER", "TO", &host, "6379", "TIMEOUT", "5000"])?;
-    wait("it is done", || group.nodes[1].is_master())?;
+    wait("it is done", PATIENCE, || group.nodes[1].is_master())?;
     group.nodes[2].ok(&["REPLICAOF", &host, "6379"])?;
     whole(group)
 }
@@ -189,7 +190,7 @@ fn two_sentinels(group: &mut Group, _: Contender) -> Result<(), String> {
     sleep(Duration::from_secs(4));
     group.nodes[1].start_sentinel()?;
     group.nodes[2].start_sentinel()?;
-    wait("the Sentinels replaced the master", || group.nodes[1..].iter().any(|node| node.is_master()))?;
+    wait("the Sentinels replaced the master", PATIENCE, || group.nodes[1..].iter().any(|node| node.is_master()))?;
     group.nodes[0].run()?;
     whole(group)
 }

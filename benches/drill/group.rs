@@ -6,11 +6,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::hosts::{Host, Network, Side};
 use crate::machine::in_sbin;
 use crate::resp::{Reply, ask};
+use crate::template::render;
+use crate::until::wait;
 
 /// Sentinel's `down-after-milliseconds`: 2 s is what people set who want a quick failover without false alarms.
 pub(crate) const DOWN_AFTER: Duration = Duration::from_secs(2);
@@ -18,20 +20,11 @@ pub(crate) const DOWN_AFTER: Duration = Duration::from_secs(2);
 /// Where clients connect, whichever proxy it is.
 pub(crate) const PROXY: &str = "127.0.0.1:6380";
 
-/// Starting, and a first copy of nearly nothing, take well under a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For a template without gaps.
+const NOTHING: &[(&str, &str)] = &[];
 
-/// Waits until `ready`, asking every 5 ms.
-pub(crate) fn wait(what: &str, mut ready: impl FnMut() -> bool) -> Result<(), String> {
-    let began = Instant::now();
-    while !ready() {
-        if began.elapsed() > PATIENCE {
-            return Err(format!("not within {PATIENCE:?}: {what}"));
-        }
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
+/// Starting, and a first copy of nearly nothing, take well under a second.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program that ends when this is dropped.
 struct Process {
@@ -126,7 +119,7 @@ impl Node {
         let config = self.folder.join("redis.conf");
         let mut command = self.host.command("redis-server");
         self.server = Some(Process::start(command.arg(config), &self.folder.join("server.out"))?);
-        wait("the server listens", || self.ask(&["PING"]).is_some())
+        wait("the server listens", PATIENCE, || self.ask(&["PING"]).is_some())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -243,11 +236,13 @@ impl Group {
             node(2, Side::Right, "replicaof 10.77.0.1 6379")?,
             node(3, Side::Right, "replicaof 10.77.0.1 6379")?,
         ];
-        wait("the replicas have their copies", || nodes[1..].iter().all(|replica| replica.follows(&nodes[0])))?;
+        wait("the replicas have their copies", PATIENCE, || {
+            nodes[1..].iter().all(|replica| replica.follows(&nodes[0]))
+        })?;
         nodes[0].ok(&["SET", "reader", "value"])?;
         if watch.has_sentinels() {
             nodes.iter_mut().try_for_each(Node::start_sentinel)?;
-            wait("the Sentinels know each other and the replicas", || nodes.iter().all(knows_all))?;
+            wait("the Sentinels know each other and the replicas", PATIENCE, || nodes.iter().all(knows_all))?;
         }
         let log = folder.join("proxy.log");
         let proxy = match contender {
@@ -257,14 +252,14 @@ impl Group {
                 Process::start(Command::new(env!("CARGO_BIN_EXE_redan")).arg("run").arg(file), &log)?
             }
             Contender::Haproxy => {
-                let file = render(folder, "haproxy.cfg", include_str!("templates/haproxy.cfg"), &[])?;
+                let file = render(folder, "haproxy.cfg", include_str!("templates/haproxy.cfg"), NOTHING)?;
                 Process::start(Command::new(in_sbin("haproxy")).arg("-db").arg("-f").arg(file), &log)?
             }
         };
         let group = Self { nodes, proxy, network, log, folder: scratch };
         let serves =
             || ask(PROXY, &["SET", "ready", "yes"], Duration::from_millis(500)).is_ok_and(|r| r.code().is_none());
-        wait("the proxy serves", serves).map_err(|error| format!("{error}; it printed: {}", group.said()))?;
+        wait("the proxy serves", PATIENCE, serves).map_err(|error| format!("{error}; it printed: {}", group.said()))?;
         // Where Redan may read: its replicas are proven within two probes.
         sleep(Duration::from_millis(1500));
         Ok(group)
@@ -292,15 +287,4 @@ fn knows_all(node: &Node) -> bool {
     let texts: Vec<&str> = reply.items().iter().filter_map(Reply::text).collect();
     let field = |name: &str| texts.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1]);
     field("num-slaves") == Some("2") && field("num-other-sentinels") == Some("2")
-}
-
-/// Writes a template with `{key}` replaced into `folder`, which is `{folder}`.
-fn render(folder: &Path, name: &str, template: &str, values: &[(&str, &str)]) -> Result<PathBuf, String> {
-    let mut text = template.replace("{folder}", &folder.display().to_string());
-    for (key, value) in values {
-        text = text.replace(&format!("{{{key}}}"), value);
-    }
-    let path = folder.join(name);
-    fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(path)
 }

@@ -7,6 +7,10 @@
 #[path = "../peers/machine.rs"]
 #[allow(dead_code, reason = "the benchmark needs more of it")]
 mod machine;
+#[path = "../peers/template.rs"]
+mod template;
+#[path = "../peers/until.rs"]
+mod until;
 
 mod clients;
 mod drills;

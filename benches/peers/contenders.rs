@@ -2,13 +2,13 @@
 //!
 //! All proxies talk to one Redis in plaintext; "TLS" is the client's side of them, as an endpoint is used.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::machine::in_sbin;
 use crate::process::{Server, free_ports};
 use crate::resp;
+use crate::template::render;
 
 /// A way to reach Redis, measured on its own.
 pub(crate) struct Contender {
@@ -119,15 +119,4 @@ fn twemproxy(folder: &Path, port: u16, redis_port: u16) -> Result<Server, String
     let server = Server::start("twemproxy", &mut command, folder, port)?;
     resp::wait_until_serving(port)?;
     Ok(server)
-}
-
-/// Writes a template with `{key}` replaced into `folder`, which is `{folder}`.
-fn render(folder: &Path, name: &str, template: &str, values: &[(&str, String)]) -> Result<PathBuf, String> {
-    let mut text = template.replace("{folder}", &folder.display().to_string());
-    for (key, value) in values {
-        text = text.replace(&format!("{{{key}}}"), value);
-    }
-    let path = folder.join(name);
-    fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(path)
 }

@@ -17,6 +17,7 @@ mod proc;
 mod process;
 mod report;
 mod resp;
+mod template;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -4,8 +4,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::measure::Course;
-use crate::stage::{RESUME, Stage, wait};
+use crate::stage::{PATIENCE, RESUME, Stage};
 use crate::tally::Tally;
+use crate::until::wait;
 
 /// Quiet time before each event; samples of it tell whether something grows.
 const CALM: Duration = Duration::from_secs(6);
@@ -113,7 +114,7 @@ pub(crate) fn play(
 
 /// Until another than this one is the master.
 fn successor(stage: &Stage, old: usize) -> Result<(), String> {
-    wait("another server is the master", || {
+    wait("another server is the master", PATIENCE, || {
         stage.sites.iter().enumerate().any(|(place, site)| place != old && site.is_master())
     })
 }

@@ -11,6 +11,10 @@ mod hosts;
 #[path = "../peers/machine.rs"]
 #[allow(dead_code, reason = "the benchmark needs more of it")]
 mod machine;
+#[path = "../peers/template.rs"]
+mod template;
+#[path = "../peers/until.rs"]
+mod until;
 #[path = "../drill/resp.rs"]
 #[allow(dead_code, reason = "the drills need more of it")]
 mod resp;

@@ -5,31 +5,20 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::connection::Target;
 use crate::hosts::{Host, Network, Side};
 use crate::relay::Relay;
 use crate::resp::{Reply, ask};
+use crate::template::render;
+use crate::until::wait;
 
 /// Starting, and copying little, take well under that; failovers with frozen masters take a good 20 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long links outlive a cut here: short, so that both sides of it can be had.
 pub(crate) const RESUME: Duration = Duration::from_secs(10);
-
-/// Waits until `ready`, asking now and then.
-pub(crate) fn wait(what: &str, mut ready: impl FnMut() -> bool) -> Result<(), String> {
-    let began = Instant::now();
-    while !ready() {
-        if began.elapsed() > PATIENCE {
-            return Err(format!("not within {PATIENCE:?}: {what}"));
-        }
-        sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
 
 /// A program that ends when this is dropped.
 pub(crate) struct Process(Child);
@@ -115,7 +104,7 @@ impl Site {
 
     pub(crate) fn run_server(&mut self) -> Result<(), String> {
         self.server = Some(run_server(&self.host, &self.folder)?);
-        wait("the server answers", || self.ask(&["PING"]).is_some())
+        wait("the server answers", PATIENCE, || self.ask(&["PING"]).is_some())
     }
 
     pub(crate) fn kill_server(&mut self) {
@@ -148,14 +137,14 @@ impl Site {
         };
         let before = words(&self.log()).len();
         self.signal_redan("USR2")?;
-        wait("another process is in charge", || words(&self.log()).len() > before)?;
+        wait("another process is in charge", PATIENCE, || words(&self.log()).len() > before)?;
         self.successor = words(&self.log()).last().copied().map(Successor);
         // The first one is this program's child and is waited for; the others are somebody else's.
         let ended = |site: &mut Self| match site.redan.id() == old {
             true => matches!(site.redan.0.try_wait(), Ok(Some(_))),
             false => !Path::new(&format!("/proc/{old}")).exists(),
         };
-        wait("the process before has ended", || ended(self))?;
+        wait("the process before has ended", PATIENCE, || ended(self))?;
         Ok(true)
     }
 
@@ -233,13 +222,13 @@ impl Stage {
 
     /// Until there is one master, all others follow it, and every Redan writes.
     pub(crate) fn wait_until_whole(&self) -> Result<(), String> {
-        wait("one master, which the others follow", || {
+        wait("one master, which the others follow", PATIENCE, || {
             self.sites.iter().filter(|site| site.is_master()).count() == 1
                 && self.sites.iter().all(|site| {
                     site.is_master() || site.info("master_link_status").as_deref().is_some_and(|link| link == "up")
                 })
         })?;
-        wait("every Redan writes", || self.sites.iter().all(Site::serves))
+        wait("every Redan writes", PATIENCE, || self.sites.iter().all(Site::serves))
     }
 
     /// The place of the master in `sites`.
@@ -361,15 +350,4 @@ fn redan(words: &[&str]) -> Result<String, String> {
         return Err(format!("redan {}: {errors}", words.join(" ")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Writes a template with `{key}` replaced into `folder`, which is `{folder}`.
-fn render(folder: &Path, name: &str, template: &str, values: &[(&str, String)]) -> Result<PathBuf, String> {
-    let mut text = template.replace("{folder}", &folder.display().to_string());
-    for (key, value) in values {
-        text = text.replace(&format!("{{{key}}}"), value);
-    }
-    let path = folder.join(name);
-    fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(path)
 }
