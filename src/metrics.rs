@@ -156,13 +156,13 @@ impl WorkerCounters {
     /// A node has answered a command of a client. Inlined into the one place where lanes take an answer: six stores into this
     /// worker's own lines and no clock, for the lane reads that once for everything that came with one read.
     #[inline]
-    pub(crate) fn answered(&self, tag: &Tag, node: &NodeCounters, now: Stamp) {
+    pub(crate) fn answered(&self, tag: &Tag, count: u64, node: &NodeCounters, now: Stamp) {
         let at_node = now.since(tag.submitted);
         let command = self.commands.of(tag.row);
-        command.calls.increment();
-        command.micros.add(at_node.into());
-        node.latency.record(at_node);
-        self.listeners.of(tag.listener).latency.record(now.since(tag.arrived));
+        command.calls.add(count);
+        command.micros.add(u64::from(at_node) * count);
+        node.latency.record(at_node, count);
+        self.listeners.of(tag.listener).latency.record(now.since(tag.arrived), count);
     }
 
     /// The answer was an error.
@@ -263,7 +263,7 @@ mod tests {
         let node = block.node(0, crate::topology::NodeId(1));
         let start = Stamp::now();
         let tag = Tag { row: 7, listener: 2, arrived: start, submitted: start.later(100), traced: false };
-        block.answered(&tag, &node, start.later(5_100));
+        block.answered(&tag, 1, &node, start.later(5_100));
         block.answered_with_error(&tag, &node, b"-WRONGTYPE no\r\n");
         let command = block.commands.of(7);
         assert_eq!((command.calls.get(), command.micros.get(), command.errors.get()), (1, 5_000, 1));

@@ -427,7 +427,7 @@ impl Inner {
             match stream.poll_read(cx, cipher, self.replies.room()) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err("the node closed the connection".to_owned()),
-                Poll::Ready(Ok(n)) => self.deliver(n, &Scene { origin, counters, now: Stamp::now() })?,
+                Poll::Ready(Ok(n)) => self.deliver(n, &Scene::new(origin, counters, Stamp::now()))?,
                 Poll::Ready(Err(error)) => return Err(error.to_string()),
             }
         }

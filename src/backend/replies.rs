@@ -3,6 +3,7 @@
 //! Consecutive replies to one session go to it as one slice of the read buffer, so an ordinary reply is never copied
 //! between the node's socket and the client's. Refusals go one by one, with the command they answer.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::lane::{Flight, Inner};
@@ -37,11 +38,30 @@ pub(super) struct Replies {
 /// One read of a lane: from whom, for whose count, and when. The clock is read once for all that came with it.
 pub(super) struct Scene<'a> {
     pub(super) origin: Origin,
-    pub(super) counters: &'a NodeHandle,
-    pub(super) now: Stamp,
+    counters: &'a NodeHandle,
+    now: Stamp,
+    /// Answers that are not counted yet, because those of a pipeline can be counted together.
+    alike: Cell<Option<(Tag, u64)>>,
 }
 
-impl Scene<'_> {
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(origin: Origin, counters: &'a NodeHandle, now: Stamp) -> Self {
+        Self { origin, counters, now, alike: Cell::new(None) }
+    }
+
+    /// Counts what is not counted yet: before a client sees the answer.
+    fn settle(&self) {
+        if let Some((tag, count)) = self.alike.take() {
+            self.counters.worker().answered(&tag, count, self.counters, self.now);
+        }
+    }
+
     /// One command was answered by so many bytes, of which `reply` are the last.
     #[inline]
     fn answered(&self, tag: &Tag, reply: &[u8], bytes: u64) -> bool {
@@ -49,7 +69,13 @@ impl Scene<'_> {
             return false;
         }
         let worker = self.counters.worker();
-        worker.answered(tag, self.counters, self.now);
+        match self.alike.get() {
+            Some((other, count)) if tag.is_like(&other) => self.alike.set(Some((other, count + 1))),
+            _ => {
+                self.settle();
+                self.alike.set(Some((*tag, 1)));
+            }
+        }
         if reply.first() == Some(&b'-') {
             worker.answered_with_error(tag, self.counters, reply);
         }
@@ -156,6 +182,7 @@ impl Inner {
             }
             self.replies.value = self.replies.at;
         };
+        scene.settle();
         if let Some(run) = run {
             run.deliver(origin, &self.replies.buf);
         }
@@ -212,6 +239,7 @@ impl Inner {
         }
         if replies.watched > 0 {
             replies.watched -= 1;
+            scene.settle();
             if let Some(run) = run.take() {
                 run.deliver(origin, &replies.buf);
             }
@@ -229,6 +257,7 @@ impl Inner {
             _ => {
                 let next = Run { to, first: sequence, count: 1, start: replies.start, end: replies.at };
                 if let Some(run) = run.replace(next) {
+                    scene.settle();
                     run.deliver(origin, &replies.buf);
                 }
             }
@@ -261,6 +290,7 @@ impl Inner {
                     let request = self.log.oldest(len);
                     to.noted(origin, &Noted { request, tag, now: scene.now, stalled, bytes });
                 }
+                scene.settle();
             }
             to.piece(origin, sequence, piece, last);
         }

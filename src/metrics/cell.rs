@@ -74,10 +74,10 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     #[inline]
-    pub(crate) fn record(&self, micros: u32) {
+    pub(crate) fn record(&self, micros: u32, count: u64) {
         let bucket = (u32::BITS - (micros >> FIRST_BIT).leading_zeros()) as usize;
-        self.buckets[bucket.min(BUCKETS - 1)].increment();
-        self.micros.add(micros.into());
+        self.buckets[bucket.min(BUCKETS - 1)].add(count);
+        self.micros.add(u64::from(micros) * count);
     }
 
     /// The upper end of a bucket in seconds; the last has none.
@@ -114,7 +114,7 @@ mod tests {
     fn a_time_lies_below_the_bound_of_its_bucket_and_not_of_the_one_before() {
         for micros in [0, 1, 31, 32, 33, 63, 64, 1000, 999_999, 8_388_607, 8_388_608, u32::MAX] {
             let histogram = Histogram::default();
-            histogram.record(micros);
+            histogram.record(micros, 1);
             let mut sum = Times::default();
             histogram.add_to(&mut sum);
             let at = sum.buckets.iter().position(|count| *count == 1).expect("in one bucket");
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn sums_are_of_all() {
         let (a, b, mut sum) = (Histogram::default(), Histogram::default(), Times::default());
-        a.record(10);
-        b.record(20);
-        b.record(5000);
+        a.record(10, 1);
+        b.record(20, 2);
+        b.record(5000, 1);
         a.add_to(&mut sum);
         b.add_to(&mut sum);
-        assert_eq!((sum.buckets[0], sum.buckets.iter().sum::<u64>(), sum.micros), (2, 3, 5030));
+        assert_eq!((sum.buckets[0], sum.buckets.iter().sum::<u64>(), sum.micros), (3, 4, 5050));
     }
 }

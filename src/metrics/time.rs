@@ -61,6 +61,13 @@ impl Tag {
     pub(crate) const OWN: Self =
         Self { row: NO_ROW, listener: Self::NOBODY, arrived: Stamp(0), submitted: Stamp(0), traced: false };
 
+    /// Whatever is counted of one of them is counted of the other in the same place.
+    #[inline]
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.row, self.listener, self.arrived, self.submitted)
+            == (other.row, other.listener, other.arrived, other.submitted)
+    }
+
     /// A client's.
     #[inline]
     pub(crate) fn counts(&self) -> bool {

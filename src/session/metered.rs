@@ -81,7 +81,7 @@ impl Session {
             if meter.waits {
                 self.context.counted_here(meter.tag.row);
             } else {
-                counters.answered(&meter.tag, &of_node, now);
+                counters.answered(&meter.tag, 1, &of_node, now);
             }
             if reply.first() == Some(&b'-') {
                 counters.answered_with_error(&meter.tag, &of_node, reply);
