@@ -6,15 +6,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::link::Fate;
+use crate::config::Config;
+use crate::link::Links;
 use crate::notify;
+use crate::reload::Reloads;
 use crate::upgrade::{Leaving, Plan, Told};
 use crate::worker::{Mailbox, Seats};
 
@@ -23,6 +25,41 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether anything still comes over links, once they are all that is left.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long whoever has not finished is waited for, as it is configured now. In milliseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    shutdown: AtomicU64,
+    drain: AtomicU64,
+    upgrade: AtomicU64,
+}
+
+impl Patience {
+    pub(crate) fn follow(&self, config: &Config) {
+        let pairs = [
+            (&self.shutdown, config.shutdown_timeout),
+            (&self.drain, config.drain_timeout),
+            (&self.upgrade, config.upgrade_timeout),
+        ];
+        for (now, limit) in pairs {
+            now.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+
+    fn shutdown(&self) -> Duration {
+        Duration::from_millis(self.shutdown.load(Relaxed))
+    }
+
+    /// Where another process has taken the place.
+    fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain.load(Relaxed))
+    }
+
+    /// How long another process may take to be ready.
+    fn upgrade(&self) -> Duration {
+        Duration::from_millis(self.upgrade.load(Relaxed))
+    }
+}
 
 /// What a drain needs of a running process.
 pub(crate) struct Running {
@@ -37,12 +74,10 @@ pub(crate) struct Running {
     /// Workers that have not.
     pub(crate) working: usize,
     pub(crate) seats: Arc<Seats>,
-    pub(crate) links: watch::Sender<Fate>,
+    pub(crate) links: Arc<Links>,
     /// Connections over links.
     pub(crate) linked: Box<dyn Fn() -> u64>,
-    pub(crate) shutdown_timeout: Duration,
-    /// The same where another process has taken the place.
-    pub(crate) drain_timeout: Duration,
+    pub(crate) patience: Arc<Patience>,
     pub(crate) plan: Plan,
     /// Closes the admin endpoint, when dropped.
     pub(crate) admin: Option<watch::Sender<()>>,
@@ -88,16 +123,16 @@ pub(crate) struct Signals {
     hangup: tokio::signal::unix::Signal,
     upgrade: tokio::signal::unix::Signal,
     /// Told of SIGHUP.
-    renew: Arc<Notify>,
+    reloads: Arc<Reloads>,
     /// Whoever asks for an upgrade in another way.
     asked: mpsc::UnboundedReceiver<Told>,
 }
 
 impl Signals {
     /// Must be called on a runtime.
-    pub(crate) fn new(renew: Arc<Notify>, asked: mpsc::UnboundedReceiver<Told>) -> io::Result<Self> {
+    pub(crate) fn new(reloads: Arc<Reloads>, asked: mpsc::UnboundedReceiver<Told>) -> io::Result<Self> {
         Ok(Self {
-            renew,
+            reloads,
             asked,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -113,11 +148,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return Request::End(Signal::Interrupt),
                 _ = self.upgrade.recv() => return Request::Upgrade(None),
                 Some(told) = self.asked.recv() => return Request::Upgrade(Some(told)),
-                _ = self.hangup.recv() => {
-                    // The end of it is told by whoever reads the files.
-                    notify::reading_anew();
-                    self.renew.notify_one();
-                }
+                _ = self.hangup.recv() => self.reloads.signal(),
             }
         }
     }
@@ -148,7 +179,7 @@ pub(crate) async fn until_ended(mut running: Running, mut signals: Signals) -> u
         }
     };
     notify::stopping();
-    let limit = running.shutdown_timeout.as_secs_f64();
+    let limit = running.patience.shutdown().as_secs_f64();
     let clients = running.seats.taken();
     tracing::info!(
         "{}: no new clients from now on; {clients} clients may finish within {limit:.1} s; a second signal ends them",
@@ -191,7 +222,7 @@ async fn replace(running: &mut Running, signals: &mut Signals, told: Option<Told
         }
     }
     let started = tokio::select! {
-        started = running.plan.start() => started,
+        started = running.plan.start(running.patience.upgrade()) => started,
         signal = signals.end("an upgrade is under way already") => {
             tracing::info!("{}: the upgrade is given up, its process is killed", signal.name());
             return Err(Stays::Ends(signal));
@@ -210,7 +241,7 @@ async fn replace(running: &mut Running, signals: &mut Signals, told: Option<Told
 
 /// Hands over whoever can be handed over, and lets the others finish.
 async fn leave(mut running: Running, mut signals: Signals, leaving: Leaving) -> u8 {
-    let (successor, limit) = (leaving.successor, running.drain_timeout);
+    let (successor, limit) = (leaving.successor, running.patience.drain());
     let (clients, streams) = (running.seats.taken(), (running.linked)());
     tracing::info!(
         "upgrade: process {successor} is in charge; {clients} clients and {streams} connections over links are handed over, or may \
@@ -250,7 +281,7 @@ async fn leave(mut running: Running, mut signals: Signals, leaving: Leaving) -> 
 /// Returns how many sessions were cut off.
 async fn hand_over(running: &mut Running, leaving: &Leaving, limit: Duration) -> usize {
     stop_accepting(running).await;
-    let _ = running.links.send(Fate::Moves(leaving.outbox.clone()));
+    running.links.hand_over(&leaving.outbox);
     for worker in &running.workers {
         worker.hand_over(leaving.outbox.clone());
     }
@@ -276,7 +307,7 @@ pub(crate) async fn drain(mut running: Running) -> usize {
     for worker in &running.workers {
         worker.drain();
     }
-    let limit = running.shutdown_timeout;
+    let limit = running.patience.shutdown();
     let closed = end_workers(&mut running, limit).await;
     // Links last: sessions may be using them. Those at the other ends learn of it instead of waiting for this one.
     end_links(&running, false).await;
@@ -291,12 +322,11 @@ async fn stop_accepting(running: &mut Running) {
     }
     let _ = (&mut running.accepting_ended).await;
     // A socket listens until its last handle is closed, and nobody would take whom it lets in.
-    running.plan.kept = Arc::default();
+    running.plan.kept.close();
 }
 
 async fn end_links(running: &Running, replaced: bool) {
-    let _ = running.links.send(Fate::Ends { replaced });
-    let _ = tokio::time::timeout(LAST_WORDS, running.links.closed()).await;
+    let _ = tokio::time::timeout(LAST_WORDS, running.links.end(replaced)).await;
 }
 
 /// Until all have ended, or `limit`; how many sessions those that ended cut off. Those that ended are forgotten.

@@ -27,6 +27,7 @@ mod memory;
 mod net;
 mod notify;
 mod handover;
+mod reload;
 mod tls;
 mod link;
 mod transport;

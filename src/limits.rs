@@ -8,6 +8,10 @@ use std::time::Duration;
 /// this belong into several processes, where one cannot starve the other.
 pub(crate) const GROUPS: usize = 64;
 
+/// Numbers of groups in the life of a process: one that is removed and added again gets another one. Each worker has a counter
+/// of 8 bytes for each; whoever uses them up restarts Redan.
+pub(crate) const GROUP_NUMBERS: usize = 1024;
+
 /// Nodes whose commands a worker counts by name; the last slot takes what is left over. 64 × 250 bytes per
 /// worker, and at most 63 of each series for whoever scrapes, whatever the number of workers.
 pub(crate) const NODE_COUNTERS: usize = 64;

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
@@ -19,7 +20,8 @@ const STEP: u64 = 64 * 1024;
 /// All workers' sums and the bound. Shared by workers, acceptor and admin.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    bound: Option<u64>,
+    /// `u64::MAX` is none.
+    bound: AtomicU64,
     workers: Box<[Place]>,
 }
 
@@ -39,11 +41,17 @@ impl Memory {
             largest: Gauge::default(),
             called: Notify::new(),
         };
+        let bound = AtomicU64::new(bound.unwrap_or(u64::MAX));
         Arc::new(Self { bound, workers: workers.iter().map(place).collect() })
     }
 
     pub(crate) fn bound(&self) -> Option<u64> {
-        self.bound
+        Some(self.bound.load(Relaxed)).filter(|bound| *bound != u64::MAX)
+    }
+
+    /// Another one from now on.
+    pub(crate) fn rebound(&self, bound: Option<u64>) {
+        self.bound.store(bound.unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Bytes that buffers of clients hold now.
@@ -52,7 +60,7 @@ impl Memory {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.bound.is_some_and(|bound| self.held() > bound)
+        self.bound().is_some_and(|bound| self.held() > bound)
     }
 }
 
@@ -95,7 +103,7 @@ impl Account {
 
     /// Whether this worker shall close its largest client; if not, the worker that shall is called.
     pub(crate) fn is_up_to_me(&self) -> bool {
-        let Some(bound) = self.memory.bound else {
+        let Some(bound) = self.memory.bound() else {
             return false;
         };
         let mine = self.place().largest.get();
@@ -117,7 +125,7 @@ impl Account {
     /// How far the sum is above what shall remain: a sixteenth below the bound, so that the next client to be closed is not
     /// looked for after every piece.
     pub(crate) fn excess(&self) -> u64 {
-        let goal = self.memory.bound.map_or(u64::MAX, |bound| bound - bound / 16);
+        let goal = self.memory.bound().map_or(u64::MAX, |bound| bound - bound / 16);
         self.memory.held().saturating_sub(goal)
     }
 

@@ -174,20 +174,20 @@ impl WorkerCounters {
     }
 }
 
-/// One epoch per group, indexed like `Config::groups`.
+/// One epoch per group, by its number.
 #[derive(Debug)]
-pub(crate) struct EpochsSeen([Gauge; limits::GROUPS]);
+pub(crate) struct EpochsSeen(Box<[Gauge]>);
 
 impl EpochsSeen {
     pub(crate) fn of(&self, group: usize) -> &Gauge {
-        debug_assert!(group < limits::GROUPS, "config accepts at most limits::GROUPS groups");
-        &self.0[group % limits::GROUPS]
+        debug_assert!(group < limits::GROUP_NUMBERS, "no other numbers are given");
+        &self.0[group % limits::GROUP_NUMBERS]
     }
 }
 
 impl Default for EpochsSeen {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Gauge::default()))
+        Self((0..limits::GROUP_NUMBERS).map(|_| Gauge::default()).collect())
     }
 }
 
@@ -201,8 +201,8 @@ pub(crate) struct AcceptorCounters {
     pub(crate) rejected: Counter,
     /// `accept` itself failed (out of file descriptors, for instance).
     pub(crate) accept_errors: Counter,
-    /// The first two of each listener, in the order of `Config::listeners`.
-    listeners: Box<[ListenerCounters]>,
+    /// The first two of each listener, by its number.
+    listeners: ListenerTable,
 }
 
 /// What the acceptor counts of one listener.
@@ -212,13 +212,19 @@ pub(crate) struct ListenerCounters {
     pub(crate) rejected: Counter,
 }
 
-impl AcceptorCounters {
-    pub(crate) fn new(listeners: usize) -> Self {
-        Self { listeners: (0..listeners).map(|_| ListenerCounters::default()).collect(), ..Self::default() }
-    }
+#[derive(Debug)]
+struct ListenerTable(Box<[ListenerCounters]>);
 
-    pub(crate) fn listener(&self, index: usize) -> Option<&ListenerCounters> {
-        self.listeners.get(index)
+impl Default for ListenerTable {
+    fn default() -> Self {
+        Self((0..limits::LISTENER_COUNTERS).map(|_| ListenerCounters::default()).collect())
+    }
+}
+
+impl AcceptorCounters {
+    /// `None`: more listeners have come and gone than are counted one by one.
+    pub(crate) fn listener(&self, number: usize) -> Option<&ListenerCounters> {
+        self.listeners.0.get(number)
     }
 
     pub(crate) fn accepted(&self, listener: usize) {

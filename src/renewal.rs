@@ -1,7 +1,7 @@
 //! Uses the files of TLS anew when they change: certificates, keys, authorities, revocation lists, pins.
 //!
 //! Runs on a thread of its own, because a network file system may let it wait. It looks at what stands in the files every two
-//! seconds, and at once on SIGHUP. What cannot be used is refused and said once; what was used before goes on serving. It
+//! seconds, and at once when somebody wants that (SIGHUP). What cannot be used is refused and said once; what was used before goes on serving. It
 //! must never hand on anything that was not built whole.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::Listener;
 use crate::link;
@@ -50,12 +50,23 @@ pub(crate) struct Setup {
     /// Those with TLS, by their numbers.
     pub(crate) listeners: Vec<(usize, Arc<Listener>, Arc<Serving>)>,
     /// Of each group, and whom to tell to look at its nodes.
-    pub(crate) groups: Vec<(String, Arc<Keyring>, Arc<Notify>)>,
+    pub(crate) groups: Vec<(usize, String, Arc<Keyring>, Arc<Notify>)>,
     pub(crate) links: Vec<Arc<link::Keyring>>,
     pub(crate) workers: Vec<Mailbox>,
-    /// SIGHUP has come.
+    /// Somebody wants them read now.
     pub(crate) now: Arc<Notify>,
+    pub(crate) changes: mpsc::UnboundedReceiver<Change>,
     pub(crate) renewals: Arc<Renewals>,
+}
+
+/// Another configuration: what is watched from now on under a number or name, or `None` where nothing is.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Listener(usize, Option<(Arc<Listener>, Arc<Serving>)>),
+    /// A listener whose files are as they were.
+    Policy(usize, Arc<Listener>),
+    Group(usize, Option<(String, Arc<Keyring>, Arc<Notify>)>),
+    Link(String, Option<Arc<link::Keyring>>),
 }
 
 /// Whether files are to be used anew.
@@ -120,15 +131,19 @@ pub(crate) async fn run(setup: Setup) {
     loop {
         // A signal that comes during a look is kept for the next one.
         let urgent = tokio::select! {
+            biased;
+            Some(change) = renewal.changes.recv() => {
+                renewal.change(change);
+                continue;
+            }
             () = renewal.now.notified() => true,
             () = tokio::time::sleep(INTERVAL) => false,
         };
         let used = renewal.look(urgent);
         if urgent {
+            // The last step of a reload.
             notify::ready();
-            tracing::info!(
-                "SIGHUP: read all files of TLS again; {used} settings have changed. Other settings need a restart"
-            );
+            tracing::info!("reload: read all files of TLS again, {used} have changed");
         }
         renewal.speak_of_ends();
     }
@@ -142,6 +157,7 @@ struct OfListener {
 }
 
 struct OfGroup {
+    number: usize,
     name: String,
     keyring: Arc<Keyring>,
     look: Arc<Notify>,
@@ -154,12 +170,33 @@ struct OfLink {
     watched: Watched,
 }
 
+impl OfListener {
+    fn new(index: usize, listener: Arc<Listener>, serving: Arc<Serving>) -> Self {
+        let watched = Watched::new(serving.digest());
+        Self { index, listener, serving, watched }
+    }
+}
+
+impl OfGroup {
+    fn new(number: usize, name: String, keyring: Arc<Keyring>, look: Arc<Notify>) -> Self {
+        let watched = keyring.digests().into_iter().map(Watched::new).collect();
+        Self { number, name, keyring, look, watched }
+    }
+}
+
+impl OfLink {
+    fn new(keyring: Arc<link::Keyring>) -> Self {
+        Self { watched: Watched::new(keyring.digest()), keyring }
+    }
+}
+
 struct Renewal {
     listeners: Vec<OfListener>,
     groups: Vec<OfGroup>,
     links: Vec<OfLink>,
     workers: Vec<Mailbox>,
     now: Arc<Notify>,
+    changes: mpsc::UnboundedReceiver<Change>,
     renewals: Arc<Renewals>,
     /// How loudly the end of each file was spoken of.
     spoken: HashMap<(Owner, PathBuf, i64), usize>,
@@ -167,20 +204,40 @@ struct Renewal {
 
 impl Renewal {
     fn new(setup: Setup) -> Self {
-        let Setup { listeners, groups, links, workers, now, renewals } = setup;
-        let listener = |(index, listener, serving): (usize, Arc<Listener>, Arc<Serving>)| {
-            let watched = Watched::new(serving.digest());
-            OfListener { index, listener, serving, watched }
-        };
-        let group = |(name, keyring, look): (String, Arc<Keyring>, Arc<Notify>)| {
-            let watched = keyring.digests().into_iter().map(Watched::new).collect();
-            OfGroup { name, keyring, look, watched }
-        };
+        let Setup { listeners, groups, links, workers, now, changes, renewals } = setup;
+        let listener = |(index, listener, serving)| OfListener::new(index, listener, serving);
+        let group = |(number, name, keyring, look)| OfGroup::new(number, name, keyring, look);
         let listeners = listeners.into_iter().map(listener).collect();
         let groups = groups.into_iter().map(group).collect();
-        let link = |keyring: Arc<link::Keyring>| OfLink { watched: Watched::new(keyring.digest()), keyring };
-        let links = links.into_iter().map(link).collect();
-        Self { listeners, groups, links, workers, now, renewals, spoken: HashMap::new() }
+        let links = links.into_iter().map(OfLink::new).collect();
+        Self { listeners, groups, links, workers, now, changes, renewals, spoken: HashMap::new() }
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Listener(number, now) => {
+                self.listeners.retain(|of| of.index != number);
+                if let Some((listener, serving)) = now {
+                    // What was built of the old setting a moment ago may have come to them after the new one.
+                    self.workers.iter().for_each(|worker| worker.serving(number, Arc::clone(&serving)));
+                    self.listeners.push(OfListener::new(number, listener, serving));
+                }
+            }
+            Change::Policy(number, listener) => {
+                let known = self.listeners.iter_mut().find(|of| of.index == number);
+                if let Some(known) = known {
+                    known.listener = listener;
+                }
+            }
+            Change::Group(number, now) => {
+                self.groups.retain(|of| of.number != number);
+                self.groups.extend(now.map(|(name, keyring, look)| OfGroup::new(number, name, keyring, look)));
+            }
+            Change::Link(name, now) => {
+                self.links.retain(|of| of.keyring.link().name != name);
+                self.links.extend(now.map(OfLink::new));
+            }
+        }
     }
 
     /// Looks at everything; returns how many settings are used anew.
@@ -201,7 +258,7 @@ impl Renewal {
                 used += 1;
             }
         }
-        for (number, OfGroup { name, keyring, look, watched }) in self.groups.iter_mut().enumerate() {
+        for OfGroup { number, name, keyring, look, watched } in &mut self.groups {
             let what = format!("group '{name}'");
             let mut others = false;
             for (index, (tls, watched)) in keyring.settings().zip(watched).enumerate() {
@@ -216,7 +273,7 @@ impl Renewal {
                 }
             }
             if others {
-                self.workers.iter().for_each(|worker| worker.keyring(number));
+                self.workers.iter().for_each(|worker| worker.keyring(*number));
                 look.notify_one();
             }
         }
@@ -226,7 +283,7 @@ impl Renewal {
     fn look_at_links(&mut self, urgent: bool) -> usize {
         let mut used = 0;
         for OfLink { keyring, watched } in &mut self.links {
-            let link = &keyring.link;
+            let link = &keyring.link();
             let what = format!("link '{}'", link.name);
             let build = |contents: &Contents| {
                 let new = link::Ring::new(link, contents)?;
@@ -253,7 +310,7 @@ impl Renewal {
             all.extend(keyring.expiries().map(|expiry| (owner.clone(), expiry)));
         }
         for OfLink { keyring, .. } in &self.links {
-            let owner = Owner { kind: "link", name: keyring.link.name.clone() };
+            let owner = Owner { kind: "link", name: keyring.link().name.clone() };
             all.extend(keyring.expiries().into_iter().map(|expiry| (owner.clone(), expiry)));
         }
         // One file may be named twice: one series for each.

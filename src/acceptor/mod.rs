@@ -7,6 +7,7 @@ mod adopter;
 pub(crate) mod descriptors;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
-use tokio::task::spawn_local;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, spawn_local};
 
 pub(crate) use self::adopter::Adopter;
 use crate::config::{Bind, Listener};
@@ -43,6 +44,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What the acceptor is made of.
 pub(crate) struct Setup {
     pub(crate) entrances: Vec<Entrance>,
+    pub(crate) changes: mpsc::UnboundedReceiver<Change>,
     pub(crate) workers: Vec<Mailbox>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counters: Arc<AcceptorCounters>,
@@ -55,18 +57,36 @@ pub(crate) struct Setup {
     pub(crate) open: watch::Receiver<bool>,
 }
 
-/// A bound listener, in the order of `Config::listeners`.
+/// A listener that accepts.
 pub(crate) struct Entrance {
-    pub(crate) socket: Listening,
+    pub(crate) number: usize,
+    pub(crate) socket: Origin,
     pub(crate) listener: Arc<Listener>,
     pub(crate) group: String,
+}
+
+/// Where an entrance gets its socket from.
+pub(crate) enum Origin {
+    Bound(Listening),
+    /// From the listener with this number, which gives it up, or is the same in another configuration.
+    Of(usize),
+}
+
+/// Another configuration. Nobody who connects meanwhile is refused: a socket is closed only if nobody takes it over.
+pub(crate) struct Change {
+    /// The numbers of listeners that end.
+    pub(crate) close: Vec<usize>,
+    /// New ones, and those that accept otherwise.
+    pub(crate) open: Vec<Entrance>,
+    /// Is told when all is done.
+    pub(crate) done: oneshot::Sender<io::Result<()>>,
 }
 
 /// Accepts until `stop` completes; the listeners are closed when this returns. To be called on a thread of its own.
 pub(crate) fn run(setup: Setup, stop: impl Future<Output = ()>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        let Setup { entrances, workers, seats, counters, memory, listening, next_id, mut open } = setup;
+        let Setup { entrances, mut changes, workers, seats, counters, memory, listening, next_id, mut open } = setup;
         tokio::pin!(stop);
         tokio::select! {
             () = &mut stop => return Ok(()),
@@ -78,35 +98,83 @@ pub(crate) fn run(setup: Setup, stop: impl Future<Output = ()>) -> io::Result<()
         }
         let (last, tickets) = (Cell::new(0), Tickets::default());
         let desk = Rc::new(Desk { workers, seats, counters, memory, tickets, last, next_id });
-        for (index, entrance) in entrances.into_iter().enumerate() {
-            begin(index, entrance, Rc::clone(&desk))?;
+        let mut hall = Hall { desk, open: HashMap::new() };
+        for entrance in entrances {
+            hall.admit(entrance, &mut HashMap::new())?;
         }
         listening.store(true, Relaxed);
-        stop.await;
-        Ok(())
+        loop {
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                Some(change) = changes.recv() => hall.change(change),
+            }
+        }
     })
 }
 
-/// Starts to accept on one listener, and says so: from here on a client gets through.
-fn begin(index: usize, entrance: Entrance, desk: Rc<Desk>) -> io::Result<()> {
-    let Entrance { socket, listener, group } = entrance;
-    let (name, kind) = (&listener.name, if listener.tls.is_some() { "TLS" } else { "plaintext" });
-    match socket {
-        Listening::Tcp(socket) => {
-            let socket = TcpListener::from_std(socket)?;
-            tracing::info!("listening on {} ({kind}) for group '{group}', listener '{name}'", socket.local_addr()?);
-            spawn_local(accept_tcp(socket, Gate::new(index, listener, desk)));
-        }
-        Listening::Unix(socket) => {
-            let socket = UnixListener::from_std(socket)?;
-            tracing::info!("listening on {} for group '{group}', listener '{name}'", listener.bind);
-            spawn_local(accept_unix(socket, Gate::new(index, listener, desk)));
-        }
-    }
-    Ok(())
+/// The listeners that accept, by their numbers.
+struct Hall {
+    desk: Rc<Desk>,
+    open: HashMap<usize, Accepting>,
 }
 
-async fn accept_tcp(socket: TcpListener, gate: Gate) {
+/// A socket, and the task that accepts from it.
+struct Accepting {
+    socket: Door,
+    task: AbortHandle,
+}
+
+#[derive(Clone)]
+enum Door {
+    Tcp(Rc<TcpListener>),
+    Unix(Rc<UnixListener>),
+}
+
+impl Hall {
+    fn change(&mut self, change: Change) {
+        let Change { close, open, done } = change;
+        // Whoever takes a socket over takes it from here; what is left is closed at the end.
+        let mut given_up = HashMap::new();
+        for number in close.into_iter().chain(open.iter().map(|entrance| entrance.number)) {
+            if let Some(accepting) = self.open.remove(&number) {
+                accepting.task.abort();
+                given_up.insert(number, accepting.socket);
+            }
+        }
+        let opened = open.into_iter().try_for_each(|entrance| self.admit(entrance, &mut given_up));
+        // Nobody waits for it when the process ends.
+        let _ = done.send(opened);
+    }
+
+    /// Starts to accept on one listener, and says so: from here on a client gets through.
+    fn admit(&mut self, entrance: Entrance, given_up: &mut HashMap<usize, Door>) -> io::Result<()> {
+        let Entrance { number, socket, listener, group } = entrance;
+        let (name, kind) = (&listener.name, if listener.tls.is_some() { "TLS" } else { "plaintext" });
+        let socket = match socket {
+            Origin::Of(other) => given_up.remove(&other).ok_or_else(|| io::Error::other("its socket is gone"))?,
+            Origin::Bound(Listening::Tcp(socket)) => {
+                let socket = TcpListener::from_std(socket)?;
+                let at = socket.local_addr()?;
+                tracing::info!("listening on {at} ({kind}) for group '{group}', listener '{name}'");
+                Door::Tcp(Rc::new(socket))
+            }
+            Origin::Bound(Listening::Unix(socket)) => {
+                let socket = UnixListener::from_std(socket)?;
+                tracing::info!("listening on {} for group '{group}', listener '{name}'", listener.bind);
+                Door::Unix(Rc::new(socket))
+            }
+        };
+        let gate = Gate::new(number, listener, Rc::clone(&self.desk));
+        let task = match socket.clone() {
+            Door::Tcp(socket) => spawn_local(accept_tcp(socket, gate)),
+            Door::Unix(socket) => spawn_local(accept_unix(socket, gate)),
+        };
+        self.open.insert(number, Accepting { socket, task: task.abort_handle() });
+        Ok(())
+    }
+}
+
+async fn accept_tcp(socket: Rc<TcpListener>, gate: Gate) {
     loop {
         match socket.accept().await {
             Ok((stream, _)) => gate.tcp(stream),
@@ -115,7 +183,7 @@ async fn accept_tcp(socket: TcpListener, gate: Gate) {
     }
 }
 
-async fn accept_unix(socket: UnixListener, gate: Gate) {
+async fn accept_unix(socket: Rc<UnixListener>, gate: Gate) {
     loop {
         match socket.accept().await {
             Ok((stream, _)) => gate.unix(stream),

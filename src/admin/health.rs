@@ -39,8 +39,8 @@ pub(super) fn unready(state: &AdminState) -> Vec<String> {
     } else if !state.listening.load(Relaxed) {
         reasons.push("the listeners are not bound yet".to_owned());
     }
-    for (name, snapshot) in &state.groups {
-        let snapshot = snapshot.load();
+    for group in &state.now.load().groups {
+        let (name, snapshot) = (group.name(), group.snapshot.load());
         if snapshot.master.is_none() {
             reasons.push(format!("group '{name}' has no master: {}", snapshot.reason));
         }

@@ -13,10 +13,9 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::AdminState;
 use super::report::{self, Report};
+use super::{AdminState, Known, KnownListener};
 use crate::chronicle::now_ms;
-use crate::limits::LISTENER_COUNTERS;
 use crate::metrics::{BUCKETS, Histogram, Times};
 
 /// A few people and a screen on the wall.
@@ -184,26 +183,26 @@ fn tell_state(state: &AdminState, text: &mut String) {
         file: expiry.file.display().to_string(),
         days: (expiry.at as f64 - at_ms as f64 / 1000.0) / DAY,
     });
+    let now = state.now.load();
     let whole = State {
         at: at_ms as f64 / 1000.0,
-        actions: state.config.admin_token.is_some(),
+        actions: now.config.admin_token.is_some(),
         certificates: certificates.collect(),
-        latency: latency(state),
+        latency: latency(state, &now),
         report: report::report(state),
     };
     message(text, "state", None, &whole);
 }
 
-fn latency(state: &AdminState) -> Latency {
+fn latency(state: &AdminState, now: &Known) -> Latency {
     let (mut client, mut node) = (Times::default(), Times::default());
     for worker in &state.workers {
-        // Those without a place of their own share the last.
-        for listener in 0..state.config.listeners.len().min(LISTENER_COUNTERS) {
-            worker.listeners.of(listener as u8).latency.add_to(&mut client);
+        for row in now.listeners.iter().filter_map(KnownListener::row) {
+            worker.listeners.of(row).latency.add_to(&mut client);
         }
-        for (group, (_, snapshot)) in state.groups.iter().enumerate() {
-            let nodes = snapshot.load();
-            for counted in nodes.nodes.iter().filter_map(|node| worker.nodes.find(group, node.id)) {
+        for group in &now.groups {
+            let nodes = group.snapshot.load();
+            for counted in nodes.nodes.iter().filter_map(|node| worker.nodes.find(group.number, node.id)) {
                 counted.latency.add_to(&mut node);
             }
         }

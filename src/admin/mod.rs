@@ -9,6 +9,7 @@ mod body;
 mod dashboard;
 mod exposition;
 mod health;
+mod known;
 mod live;
 mod open_files;
 mod order;
@@ -42,19 +43,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::chronicle::Chronicle;
-use crate::config::Config;
-use crate::link::LinkCounters;
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::reload::Reloads;
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
-use crate::topology::{Snapshot, Testimony};
 
 use body::Body;
 pub(crate) use health::stalled;
+pub(crate) use known::{Known, KnownGroup, KnownLink, KnownListener};
 pub(crate) use live::Visitors;
 pub(crate) use open_files::OpenFiles;
-pub(crate) use orders::{Ask, Orders, PausedUntil, SetLevel};
+pub(crate) use orders::{Ask, GroupOrders, Orders, PausedUntil, SetLevel};
 pub(crate) use report::{Crowd, Resident};
 pub(crate) use since::Since;
 
@@ -64,7 +64,8 @@ pub(crate) struct AdminState {
     pub(crate) started: Instant,
     /// The same moment as the world counts it.
     pub(crate) started_at: SystemTime,
-    pub(crate) config: Arc<Config>,
+    /// What is configured now, and what runs by it.
+    pub(crate) now: Arc<ArcSwap<Known>>,
     pub(crate) resident: Resident,
     pub(crate) open_files: OpenFiles,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
@@ -73,23 +74,11 @@ pub(crate) struct AdminState {
     pub(crate) memory: Arc<Memory>,
     pub(crate) chronicle: Arc<Chronicle>,
     pub(crate) visitors: Visitors,
-    /// Name and newest snapshot of each group, in the order of `Config::groups`.
-    pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
-    /// What each group's Sentinels said last, in the same order.
-    pub(crate) witnesses: Vec<Arc<ArcSwap<Vec<Testimony>>>>,
-    /// When each group's master changed last.
-    pub(crate) since: Vec<Arc<Since>>,
-    pub(crate) masters: Vec<Arc<GroupCounters>>,
-    /// Clients of a listener, by its place in the configuration.
-    pub(crate) crowd: Box<dyn Fn(usize) -> Crowd + Send + Sync>,
-    /// Name and numbers of each link, in the order of `Config::links`.
-    pub(crate) links: Vec<(String, Arc<LinkCounters>)>,
+    pub(crate) reloads: Arc<Reloads>,
     /// All listeners are bound.
     pub(crate) listening: Arc<AtomicBool>,
     /// The process is on its way out.
     pub(crate) draining: Arc<AtomicBool>,
-    /// How long each group is paused, in the order of `Config::groups`.
-    pub(crate) paused: Vec<PausedUntil>,
     /// To all workers.
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) orders: Orders,

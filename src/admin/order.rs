@@ -29,7 +29,8 @@ const GUESS: Duration = Duration::from_secs(1);
 
 /// `Err`: what is answered to who may not.
 pub(super) async fn admit<B>(request: &Request<B>, state: &AdminState) -> Result<(), Answer> {
-    let Some(token) = &state.config.admin_token else {
+    let config = Arc::clone(&state.now.load().config);
+    let Some(token) = &config.admin_token else {
         let words = "orders are not taken here: `admin_token_file` is not set; use the admin socket\n";
         return Err(text(StatusCode::FORBIDDEN, words.to_owned()));
     };

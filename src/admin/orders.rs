@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::resp::value::Value;
 use crate::upgrade::Told;
@@ -17,8 +17,6 @@ use crate::upgrade::Told;
 /// A wish, on its way to control.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    /// The group's place in the configuration.
-    pub(crate) group: usize,
     pub(crate) node: String,
     pub(crate) timeout: Duration,
     /// Each step, a line; the last one begins with how it ended.
@@ -28,22 +26,31 @@ pub(crate) struct Ask {
 /// Hands it on; `false`: nobody takes it.
 pub(crate) type Promote = Box<dyn Fn(Ask) -> bool + Send + Sync>;
 
-/// Takes a node of a group out of reads (`true`) or puts it back, and tells when that holds. `false`: nobody takes it.
-pub(crate) type Steer = Box<dyn Fn(usize, String, bool, oneshot::Sender<Result<(), String>>) -> bool + Send + Sync>;
+/// Takes a node out of reads (`true`) or puts it back, and tells when that holds. `false`: nobody takes it.
+pub(crate) type Steer = Box<dyn Fn(String, bool, oneshot::Sender<Result<(), String>>) -> bool + Send + Sync>;
 
-/// The reply of a node of a group to a command, or a sentence.
+/// The reply of a node to a command, or a sentence.
 pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>;
-pub(crate) type Speak = Box<dyn Fn(usize, Arc<str>, Vec<Vec<u8>>) -> Reply + Send + Sync>;
+pub(crate) type Speak = Box<dyn Fn(Arc<str>, Vec<Vec<u8>>) -> Reply + Send + Sync>;
 
 /// Changes what is logged; an error is a sentence.
 pub(crate) type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-pub(crate) struct Orders {
+/// To who watches a group, or to its nodes.
+pub(crate) struct GroupOrders {
     pub(crate) promote: Promote,
     pub(crate) steer: Steer,
     pub(crate) speak: Speak,
-    /// What SIGHUP does.
-    pub(crate) reload: Arc<Notify>,
+}
+
+impl fmt::Debug for GroupOrders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GroupOrders")
+    }
+}
+
+/// To the process.
+pub(crate) struct Orders {
     pub(crate) level: SetLevel,
     /// What SIGUSR2 does.
     pub(crate) upgrade: mpsc::UnboundedSender<Told>,

@@ -9,6 +9,7 @@ mod commands;
 mod links;
 mod nodes;
 mod process;
+mod reloads;
 mod workers;
 
 use std::fmt::{self, Write};
@@ -76,15 +77,16 @@ impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let out = &mut encoder;
         self.process(out)?;
-        self.listeners(out)?;
+        self.reloads(out)?;
+        let now = self.0.now.load_full();
+        self.listeners(out, &now.listeners)?;
         self.workers(out)?;
         self.commands(out)?;
         self.certificates(out)?;
-        let groups: Vec<_> =
-            self.0.groups.iter().map(|(name, snapshot)| (name.as_str(), snapshot.load_full())).collect();
+        let groups: Vec<_> = now.groups.iter().map(|group| (group, group.snapshot.load_full())).collect();
         self.groups(out, &groups)?;
         self.nodes(out, &groups)?;
-        self.links(out)
+        self.links(out, &now.links)
     }
 }
 

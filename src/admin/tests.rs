@@ -7,10 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::config::Config;
 use crate::memory::Memory;
 use crate::metrics::PinReason;
 use crate::resp::value::Value;
-use crate::topology::{Flavor, Node, NodeId, Role};
+use crate::topology::{Flavor, Node, NodeId, Role, Snapshot};
 
 fn node(id: u32, address: &str, role: Role) -> Node {
     Node {
@@ -39,9 +40,42 @@ fn config() -> Config {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.toml");
     let text = "[[listener]]\nname = \"app\"\nbind = \"127.0.0.1:6380\"\n[[group]]\nname = \"main\"\n\
-                nodes = [{ address = \"10.0.0.2:6379\", zone = \"a\", weight = 3 }]\n";
+                nodes = [{ address = \"10.0.0.2:6379\", zone = \"a\", weight = 3 }]\n\
+                [[link]]\nname = \"dc2\"\nentry = \"127.0.0.1:8000\"\nto = \"dc2:7443\"\nidentity = \"redan.key\"\n\
+                peers = [\"redan1q8xyjf5skj4rrg3ptng3wg26e3wenwranmpnfqt9zus0qtgu4e95qju4ace\"]\n";
     std::fs::write(&file, text).unwrap();
+    // It is there; nobody reads it here.
+    std::fs::write(folder.path().join("redan.key"), "").unwrap();
     crate::config::load(&file).unwrap()
+}
+
+/// One of each, of which the group takes promotions like this.
+fn known(snapshot: Snapshot, promote: impl Fn(Ask) -> bool + Send + Sync + 'static) -> Known {
+    let config = Arc::new(config());
+    let group = KnownGroup {
+        number: 0,
+        config: Arc::clone(&config.groups[0]),
+        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        witnesses: Arc::default(),
+        since: Arc::default(),
+        masters: Arc::default(),
+        paused: Arc::default(),
+        orders: Arc::new(GroupOrders {
+            promote: Box::new(promote),
+            steer: Box::new(|node, _, done| done.send(Err(format!("{node} stays"))).is_ok()),
+            speak: Box::new(|_, words| {
+                Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })
+            }),
+        }),
+    };
+    let listener = KnownListener {
+        number: 0,
+        config: Arc::clone(&config.listeners[0]),
+        group: "main".to_owned(),
+        crowd: Arc::new(|| Crowd { clients: 4, held: 1 }),
+    };
+    let link = KnownLink { config: Arc::clone(&config.links[0]), counters: Arc::default() };
+    Known { config, groups: vec![group], listeners: vec![listener], links: vec![link] }
 }
 
 /// Two workers and one group: a master, a replica that lags, and a node that does not answer.
@@ -65,7 +99,7 @@ fn state() -> AdminState {
     AdminState {
         started: Instant::now(),
         started_at: SystemTime::now(),
-        config: Arc::new(config()),
+        now: Arc::new(ArcSwap::from_pointee(known(snapshot, |_| false))),
         resident: Resident::open(),
         open_files: OpenFiles::open(),
         workers: vec![Arc::default(), Arc::default()],
@@ -74,17 +108,14 @@ fn state() -> AdminState {
         chronicle: Arc::default(),
         visitors: Visitors::default(),
         memory: Memory::new(Some(1 << 30), &[]),
-        groups: vec![("main".to_owned(), Arc::new(ArcSwap::from_pointee(snapshot)))],
-        witnesses: vec![Arc::default()],
-        since: vec![Arc::default()],
-        masters: vec![Arc::default()],
-        crowd: Box::new(|_| Crowd { clients: 4, held: 1 }),
-        links: vec![("dc2".to_owned(), Arc::default())],
+        reloads: Reloads::new().0,
         listening: Arc::new(AtomicBool::new(true)),
         draining: Arc::default(),
-        paused: vec![PausedUntil::default()],
         switchboard: Arc::new(Switchboard::new(Vec::new())),
-        orders: orders(|_| false),
+        orders: Orders {
+            level: Arc::new(|level| Err(format!("no level is called {level}"))),
+            upgrade: tokio::sync::mpsc::unbounded_channel().0,
+        },
     }
 }
 
@@ -199,7 +230,9 @@ fn readiness_names_every_reason() {
     assert!(get(state(), "/readyz").starts_with("HTTP/1.1 200 OK\r\n"));
     let state = state();
     state.listening.store(false, Relaxed);
-    state.groups[0].1.store(Arc::new(Snapshot { reason: "two claims".into(), ..Snapshot::unknown() }));
+    state.now.load().groups[0]
+        .snapshot
+        .store(Arc::new(Snapshot { reason: "two claims".into(), ..Snapshot::unknown() }));
     let answer = get(state, "/readyz");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     let body = answer.split_once("\r\n\r\n").unwrap().1;
@@ -219,7 +252,7 @@ fn health_is_the_workers_heartbeat_and_not_the_masters() {
         }
     };
     let state = AdminState { started: long_ago, ..state() };
-    state.groups[0].1.store(Arc::new(Snapshot::unknown()));
+    state.now.load().groups[0].snapshot.store(Arc::new(Snapshot::unknown()));
     beating(&state, [1, 0]);
     assert!(get(state, "/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
     let state = AdminState { started: long_ago, ..self::state() };
@@ -270,19 +303,6 @@ fn silent_clients_neither_block_others_nor_prevent_the_stop() {
     });
 }
 
-fn orders(promote: impl Fn(Ask) -> bool + Send + Sync + 'static) -> Orders {
-    Orders {
-        promote: Box::new(promote),
-        steer: Box::new(|_, node, _, done| done.send(Err(format!("{node} stays"))).is_ok()),
-        speak: Box::new(|_, _, words| {
-            Box::pin(async move { Ok(Value::Array(words.into_iter().map(Value::Text).collect())) })
-        }),
-        reload: Arc::default(),
-        level: Arc::new(|level| Err(format!("no level is called {level}"))),
-        upgrade: tokio::sync::mpsc::unbounded_channel().0,
-    }
-}
-
 /// What is answered to `REDAN line`, with the steps before it.
 fn redan(state: AdminState, line: &str) -> (Result<String, String>, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -304,17 +324,19 @@ fn redan(state: AdminState, line: &str) -> (Result<String, String>, Vec<String>)
 
 #[test]
 fn a_promotion_is_handed_on_and_told_of_step_by_step() {
-    let accepting = AdminState {
-        orders: orders(|ask| {
-            assert_eq!((ask.group, ask.node.as_str(), ask.timeout), (0, "10.0.0.2:6379", Duration::from_millis(50)));
-            ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
-        }),
-        ..state()
+    let promoting = |promote: fn(Ask) -> bool| {
+        let state = state();
+        let snapshot = (*state.now.load().groups[0].snapshot.load_full()).clone();
+        state.now.store(Arc::new(known(snapshot, promote)));
+        state
     };
+    let accepting = promoting(|ask| {
+        assert_eq!((ask.node.as_str(), ask.timeout), ("10.0.0.2:6379", Duration::from_millis(50)));
+        ["one", "done: two"].iter().all(|line| ask.progress.send((*line).to_owned()).is_ok())
+    });
     let (outcome, steps) = redan(accepting, "promote 10.0.0.2:6379 timeout 50ms");
     assert_eq!((outcome.as_deref(), steps.as_slice()), (Ok("done: two"), &["one".to_owned()][..]));
-    let refused = |ask: Ask| ask.progress.send("refused: no".to_owned()).is_ok();
-    let refusing = AdminState { orders: orders(refused), ..state() };
+    let refusing = promoting(|ask| ask.progress.send("refused: no".to_owned()).is_ok());
     assert_eq!(redan(refusing, "PROMOTE x GROUP main").0, Err("refused: no".to_owned()));
     assert!(redan(state(), "PROMOTE x").0.unwrap_err().contains("ask again"));
 }

@@ -4,7 +4,12 @@
 //! starts; after that the threads are on their own, and this one waits for a signal.
 
 mod confine;
+mod group;
 mod orders;
+mod plant;
+mod prepare;
+mod reload;
+mod shared;
 mod start;
 mod thread;
 mod upgraded;
@@ -12,46 +17,37 @@ mod upgraded;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use self::upgraded::{Beginning, Heir, listen};
-use crate::acceptor::{Adopter, descriptors};
-use crate::admin::{self, AdminState, Crowd, OpenFiles, Orders, PausedUntil, Resident, SetLevel, Since, Visitors};
-use crate::backend::acknowledged::Acknowledged;
-use crate::backend::dial::Dialer;
-use crate::backend::hub::registry::Registry;
-use crate::backend::pool::GroupView;
-use crate::backend::scripts::Scripts;
+use self::group::NewGroup;
+use self::plant::{InUse, Plant, Wires};
+use self::prepare::{Prepared, confine, place, prepare};
+use self::shared::Shared;
+use self::upgraded::{Beginning, Heir};
+use crate::acceptor::descriptors;
+use crate::admin::{self, Orders, SetLevel};
 use crate::chronicle::Chronicle;
-use crate::config::link::Link;
-use crate::config::{Bind, Config, Group, Listener};
+use crate::config::{Bind, Config};
 use crate::drain::{self, Running, Signals};
-use crate::handover::{Inherited, Kept};
-use crate::link::{self, Change, LinkCounters};
-use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
-use crate::net::{BindError, Listening, Shortcuts};
+use crate::handover::{Inherited, Spares};
+use crate::link;
+use crate::metrics::WorkerCounters;
+use crate::net::{BindError, Shortcuts};
 use crate::notify;
-use crate::renewal::Renewals;
-use crate::session::switchboard::Switchboard;
+use crate::reload::Reloads;
 use crate::throttle::Throttle;
-use crate::tls::keyring::Keyring;
-use crate::tls::{TlsError, client, server};
-use crate::topology::{Snapshot, Testimony};
-use crate::upgrade::{self, Plan, Predecessor};
-use crate::worker::{self, Door, Mailbox, Seats, mailbox};
+use crate::tls::TlsError;
+use crate::upgrade::Predecessor;
+use crate::worker::{self, mailbox};
 
 /// Why Redan did not start. The operator can do something about each.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +157,10 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused("an event loop"))?;
     runtime.block_on(async {
         // Before anything runs, so that a signal during the start is not lost.
-        let renew = Arc::default();
+        let (reloads, asks) = Reloads::new();
         let (upgrade, asked) = mpsc::unbounded_channel();
-        let mut signals = Signals::new(Arc::clone(&renew), asked).map_err(refused("signal handlers"))?;
-        let (beginning, teller) = Beginning::new(renew, upgrade, inherited, predecessor.as_ref());
+        let mut signals = Signals::new(Arc::clone(&reloads), asked).map_err(refused("signal handlers"))?;
+        let (beginning, teller) = Beginning::new((reloads, asks), upgrade, inherited, predecessor.as_ref());
         let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
         let started = understood.and_then(|()| start(config, beginning, log));
         let Bound { listeners, admin, admin_socket, running, heir, pulse } = match started {
@@ -190,70 +186,9 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
     })
 }
 
-/// Everything that can be refused, before anything runs.
-struct Prepared {
-    doors: Vec<Door>,
-    keyrings: Vec<Arc<Keyring>>,
-    sockets: Vec<Listening>,
-    links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
-    admin: Option<Listening>,
-    kept: Vec<Kept>,
-    admin_socket: Option<(Listening, Bind)>,
-    seen: (Resident, OpenFiles),
-}
-
-fn prepare(config: &Config, mut inherited: Inherited) -> Result<Prepared, StartError> {
-    let mut kept = Vec::new();
-    let mut listen = |name: &str, bind: &Bind, failed: &dyn Fn(BindError) -> StartError| {
-        listen(&mut inherited, &mut kept, name, bind, failed)
-    };
-    let door = |listener: &Arc<Listener>| {
-        let tls = listener.tls.as_ref().map(server::load).transpose();
-        let failed = |error| StartError::ListenerTls { listener: listener.name.clone(), error };
-        let tls = tls.map_err(failed)?.map(Arc::new);
-        Ok(Door { listener: Arc::clone(listener), tls, holding: Arc::default() })
-    };
-    let keyring = |group: &Arc<Group>| {
-        let failed = |error| StartError::GroupTls { group: group.name.clone(), error };
-        Keyring::load(group).map(Arc::new).map_err(failed)
-    };
-    let bound = |listener: &Arc<Listener>| {
-        let failed = |error| StartError::Bind { listener: listener.name.clone(), error };
-        listen(&listener.name, &listener.bind, &failed)
-    };
-    let sockets = config.listeners.iter().map(bound).collect::<Result<_, _>>()?;
-    let link = |link: &Arc<Link>| {
-        let name = || link.name.clone();
-        let keyring = link::Keyring::load(link).map_err(|error| StartError::LinkTls { link: name(), error })?;
-        let failed = |error| StartError::BindLink { link: name(), error };
-        let socket = link.bind.as_ref().map(|bind| listen(&link.name, bind, &failed)).transpose()?;
-        Ok((Arc::new(keyring), socket))
-    };
-    let links = config.links.iter().map(link).collect::<Result<_, _>>()?;
-    let admin = config.admin.map(Bind::Tcp);
-    let admin = admin.map(|bind| listen("admin", &bind, &StartError::BindAdmin)).transpose()?;
-    let bind = |at: &Bind| listen("admin_socket", at, &StartError::BindAdminSocket);
-    let admin_socket = orders::bind(&config.admin_socket, bind)?;
-    for socket in inherited.rest() {
-        tracing::warn!(
-            "closed a socket that was given to this process: {socket} is the `bind` or the name of nothing here"
-        );
-    }
-    Ok(Prepared {
-        doors: config.listeners.iter().map(door).collect::<Result<_, _>>()?,
-        keyrings: config.groups.iter().map(keyring).collect::<Result<_, _>>()?,
-        sockets,
-        links,
-        admin,
-        kept,
-        admin_socket,
-        seen: (Resident::open(), OpenFiles::open()),
-    })
-}
-
 /// From settings to running threads, which end with the process or by the drain of what is returned.
 fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartError> {
-    let Beginning { renew, upgrade, inherited, open, settled, sandboxed } = beginning;
+    let Beginning { reloads: (reloads, asks), upgrade, inherited, open, settled, sandboxed } = beginning;
     let config = Arc::new(config);
     let Prepared { doors, keyrings, sockets, links, admin, kept, admin_socket, seen } = prepare(&config, inherited)?;
     let listeners = sockets.iter().zip(&config.listeners).map(|(socket, listener)| place(socket, &listener.bind));
@@ -262,30 +197,32 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
     let admin_socket_at = admin_socket.as_ref().map(|(_, at)| at.clone());
     confine(&config, &keyrings, admin_socket_at.as_ref(), sandboxed)?;
     let Log { level, chronicle } = log;
-    let shared = Shared::new(&config, chronicle);
-    let mut shortcuts = Shortcuts::default();
-    let (links, arrivals) = start::doors(links, &mut shortcuts);
-    let shortcuts = Arc::new(shortcuts);
-    let views = shared.views(&config, &keyrings, &shortcuts);
-    let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox(views.len())).unzip();
-    let (end, workers_ended) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::new(&config, reloads, chronicle, (open, settled)));
+    let shortcuts = Arc::new(Shortcuts::default());
+    let (links, arrivals) = start::doors(links, &shortcuts);
+    let (mailboxes, letters): (Vec<_>, Vec<_>) = shared.counters.iter().map(|_| mailbox()).unzip();
+    let groups = config.groups.iter().zip(&keyrings).enumerate();
+    let groups: Vec<NewGroup> = groups
+        .map(|(number, (group, keyring))| NewGroup::make(number, group, keyring, &shortcuts, &mailboxes, &shared))
+        .collect();
+    let in_use = InUse::at_first(&groups, &doors, &links);
+    shared.now.store(Arc::new(in_use.known(&config, &shared)));
     let switchboard = start::switchboard(&mailboxes);
-    let (wires, takers) = orders::wires(&config, &keyrings, &shortcuts);
     if let Some(at) = &admin_socket_at {
         tracing::info!("orders: {at}");
     }
     // Admin first, so that `/healthz` tells of a start that takes long; the acceptor last, when all else is ready.
-    let orders = wires.orders(Arc::clone(&renew), level, upgrade);
-    let state = shared.admin_state(&config, &doors, seen, Arc::clone(&switchboard), orders);
-    let admin = start::admin(admin, admin_socket.map(|(socket, _)| socket), state, open.clone())?;
-    let of_links = links;
-    let link_keyrings: Vec<Arc<link::Keyring>> = of_links.iter().map(|(keyring, _)| Arc::clone(keyring)).collect();
-    let (links, fate) = watch::channel(link::Fate::Stays);
-    let change = Change { fate, open: open.clone() };
-    start::links(of_links, &shared.links, &change)?;
-    drop(change);
-    start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, takers, &shared)?;
+    let state = shared.admin_state(seen, Arc::clone(&switchboard), Orders { level: Arc::clone(&level), upgrade });
+    let admin = start::admin(admin, admin_socket.map(|(socket, _)| socket), state, shared.open.clone())?;
+    let link_keyrings: Vec<Arc<link::Keyring>> = links.iter().map(|(keyring, ..)| Arc::clone(keyring)).collect();
+    let link_threads = start::link_threads(if links.is_empty() { 0 } else { start::link_count() })?;
+    for (keyring, doors, counters) in links {
+        shared.open_link(keyring, doors, counters, &link_threads);
+    }
+    let (views, controls): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.view, group.control)).unzip();
+    let control = start::control(controls)?;
     let throttle = Arc::new(Mutex::new(Throttle::default()));
+    let (end, workers_ended) = mpsc::unbounded_channel();
     for (index, letters) in letters.into_iter().enumerate() {
         let setup = worker::Setup {
             started: shared.started,
@@ -302,190 +239,29 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
         };
         start::worker(index, setup, letters, end.clone())?;
     }
-    start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
+    let renewal = start::renewal(&doors, &keyrings, link_keyrings, &views, &mailboxes, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
-    let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop, open)?;
-    let heir = shared.heir(&config, &views, &mailboxes, arrivals);
-    let plan = Plan {
-        kept: kept.into(),
-        groups: heir.groups.clone(),
-        sandboxed: config.sandbox || sandboxed,
-        patience: config.upgrade_timeout,
-        next_id: Arc::clone(&shared.next_id),
-    };
-    let of_links = shared.links.clone();
-    let linked = Box::new(move || of_links.iter().map(|(_, counters)| counters.numbers().open).sum());
-    let pulse = Pulse { started: shared.started, workers: shared.counters.clone() };
-    let (draining, seats) = (shared.draining, shared.seats);
-    let (shutdown_timeout, drain_timeout) = (config.shutdown_timeout, config.drain_timeout);
+    let (acceptor, accepting_ended) = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
+    let heir = upgraded::heir(&config, &views, &mailboxes, arrivals, &shared);
+    let spares = Arc::new(Spares::new(kept));
     let running = Running {
-        working: mailboxes.len(),
-        linked,
-        drain_timeout,
-        plan,
-        admin,
-        settled,
-        draining,
+        draining: Arc::clone(&shared.draining),
         stop_accepting: Some(stop_accepting),
         accepting_ended,
-        workers: mailboxes,
+        working: mailboxes.len(),
+        workers: mailboxes.clone(),
         workers_ended,
-        seats,
-        links,
-        shutdown_timeout,
+        seats: Arc::clone(&shared.seats),
+        links: Arc::clone(&shared.links),
+        linked: shared.linked(),
+        patience: Arc::clone(&shared.patience),
+        plan: shared.plan(&spares, config.sandbox || sandboxed),
+        admin,
+        settled: shared.settled.clone(),
     };
+    let pulse = Pulse { started: shared.started, workers: shared.counters.clone() };
+    let wires = Wires { acceptor, control, renewal, mailboxes, link_threads, level };
+    let (next_group, next_listener) = (config.groups.len(), config.listeners.len());
+    start::reload(Plant { config, shared, wires, shortcuts, spares, in_use, next_group, next_listener }, asks)?;
     Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir, pulse })
-}
-
-/// Gives up what the configuration says. No other thread runs yet.
-fn confine(
-    config: &Config,
-    keyrings: &[Arc<Keyring>],
-    admin_socket: Option<&Bind>,
-    sandboxed: bool,
-) -> Result<(), StartError> {
-    let binds: Vec<Bind> = config.listeners.iter().map(|listener| listener.bind.clone()).collect();
-    if let Some(account) = &config.user {
-        let owned: Vec<Bind> = binds.iter().chain(admin_socket).cloned().collect();
-        confine::become_user(account, &owned).map_err(StartError::Confinement)?;
-    }
-    // Rules are for good, and the number of their layers is bounded: who was born with them has them.
-    if config.sandbox && !sandboxed {
-        let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(server::files);
-        let of_nodes = keyrings.iter().flat_map(|keyring| keyring.settings()).flat_map(client::files);
-        let of_sentinels = config.groups.iter().filter_map(|group| group.sentinel.as_ref()?.access.tls.as_ref());
-        let of_sentinels = of_sentinels.flat_map(client::files);
-        let of_links = config.links.iter().flat_map(|link| link::files(link));
-        let of_an_upgrade = upgrade::files();
-        let files = of_listeners.chain(of_nodes).chain(of_sentinels).chain(of_links);
-        let files = files.chain(of_an_upgrade.iter().map(|file| file.as_path()));
-        confine::sandbox(files, &binds).map_err(StartError::Confinement)?;
-    }
-    Ok(())
-}
-
-/// Where a socket listens, which the configuration leaves open with port 0.
-fn place(socket: &Listening, configured: &Bind) -> Bind {
-    match socket {
-        Listening::Tcp(socket) => socket.local_addr().map_or_else(|_| configured.clone(), Bind::Tcp),
-        Listening::Unix(_) => configured.clone(),
-    }
-}
-
-/// What several threads read.
-struct Shared {
-    started: Instant,
-    counters: Vec<Arc<WorkerCounters>>,
-    accepts: Arc<AcceptorCounters>,
-    renewals: Arc<Renewals>,
-    chronicle: Arc<Chronicle>,
-    memory: Arc<Memory>,
-    seats: Arc<Seats>,
-    snapshots: Vec<Arc<ArcSwap<Snapshot>>>,
-    /// What Sentinels said last.
-    witnesses: Vec<Arc<ArcSwap<Vec<Testimony>>>>,
-    /// When the master of each group changed last, and how often.
-    since: Vec<Arc<Since>>,
-    masters: Vec<Arc<GroupCounters>>,
-    links: Vec<(String, Arc<LinkCounters>)>,
-    listening: Arc<AtomicBool>,
-    draining: Arc<AtomicBool>,
-    /// What CLIENT ID answers the next client.
-    next_id: Arc<AtomicU64>,
-}
-
-impl Shared {
-    fn new(config: &Config, chronicle: Arc<Chronicle>) -> Self {
-        // Who has links alone needs no workers.
-        let workers = if config.listeners.is_empty() { 0 } else { config.workers };
-        let counters: Vec<Arc<WorkerCounters>> = (0..workers).map(|_| Arc::default()).collect();
-        Self {
-            started: Instant::now(),
-            memory: Memory::new(config.max_memory, &counters),
-            counters,
-            accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
-            renewals: Arc::default(),
-            chronicle,
-            seats: Seats::new(config.listeners.len(), workers),
-            snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
-            witnesses: config.groups.iter().map(|_| Arc::default()).collect(),
-            since: config.groups.iter().map(|_| Arc::default()).collect(),
-            masters: config.groups.iter().map(|_| Arc::default()).collect(),
-            links: config.links.iter().map(|link| (link.name.clone(), Arc::default())).collect(),
-            listening: Arc::default(),
-            draining: Arc::default(),
-            next_id: Arc::new(AtomicU64::new(1)),
-        }
-    }
-
-    fn heir(&self, config: &Config, views: &[GroupView], workers: &[Mailbox], links: start::Arrivals) -> Heir {
-        let groups = config.groups.iter().zip(&self.snapshots);
-        Heir {
-            adopter: Adopter {
-                listeners: config.listeners.clone(),
-                workers: workers.to_vec(),
-                seats: Arc::clone(&self.seats),
-                last: Cell::new(0),
-            },
-            links: links.into_iter().collect(),
-            groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
-            acknowledged: views.iter().map(|view| view.acknowledged.clone()).collect(),
-            next_id: Arc::clone(&self.next_id),
-            ready: upgraded::ready(config),
-        }
-    }
-
-    fn views(&self, config: &Config, keyrings: &[Arc<Keyring>], shortcuts: &Arc<Shortcuts>) -> Vec<GroupView> {
-        let view = |(index, (group, keyring)): (usize, (&Arc<Group>, &Arc<Keyring>))| GroupView {
-            index,
-            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring), Arc::clone(shortcuts))),
-            published: Arc::clone(&self.snapshots[index]),
-            look: Arc::new(Notify::new()),
-            acknowledged: Acknowledged::default(),
-            registry: Registry::default(),
-            scripts: Scripts::default(),
-        };
-        config.groups.iter().zip(keyrings).enumerate().map(view).collect()
-    }
-
-    fn admin_state(
-        &self,
-        config: &Arc<Config>,
-        doors: &[Door],
-        seen: (Resident, OpenFiles),
-        switchboard: Arc<Switchboard>,
-        orders: Orders,
-    ) -> AdminState {
-        let groups = config.groups.iter().zip(&self.snapshots);
-        let (seats, holdings) = (Arc::clone(&self.seats), doors.iter().map(|door| Arc::clone(&door.holding)));
-        let holdings: Vec<_> = holdings.collect();
-        let crowd = move |listener: usize| Crowd {
-            clients: seats.of_listener(listener) as u64,
-            held: holdings[listener].sessions(),
-        };
-        AdminState {
-            started: self.started,
-            started_at: SystemTime::now(),
-            config: Arc::clone(config),
-            resident: seen.0,
-            open_files: seen.1,
-            workers: self.counters.clone(),
-            acceptor: Arc::clone(&self.accepts),
-            renewals: Arc::clone(&self.renewals),
-            chronicle: Arc::clone(&self.chronicle),
-            visitors: Visitors::default(),
-            memory: Arc::clone(&self.memory),
-            masters: self.masters.clone(),
-            groups: groups.map(|(group, snapshot)| (group.name.clone(), Arc::clone(snapshot))).collect(),
-            witnesses: self.witnesses.clone(),
-            since: self.since.clone(),
-            crowd: Box::new(crowd),
-            links: self.links.clone(),
-            listening: Arc::clone(&self.listening),
-            draining: Arc::clone(&self.draining),
-            paused: config.groups.iter().map(|_| PausedUntil::default()).collect(),
-            switchboard,
-            orders,
-        }
-    }
 }

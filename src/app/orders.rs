@@ -8,70 +8,47 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::StartError;
-use crate::admin::{Ask, Orders, SetLevel};
-use crate::config::{AdminSocket, Bind, Config};
+use crate::admin::{Ask, GroupOrders};
+use crate::config::{AdminSocket, Bind, Group};
 use crate::control::{Drain, Promotion, direct};
 use crate::net::{Listening, Shortcuts};
 use crate::tls::keyring::Keyring;
-use crate::upgrade::Told;
 
 /// A node's answer to an operator's command. SAVE of a large data set takes longer, and says so in the node's log.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The ends that admin holds.
-pub(super) struct Wires {
-    promotions: Vec<mpsc::Sender<Promotion>>,
-    drains: Vec<mpsc::Sender<Drain>>,
-    config: Arc<Config>,
-    keyrings: Vec<Arc<Keyring>>,
-    shortcuts: Arc<Shortcuts>,
+/// By which the watch of a group is asked.
+#[derive(Clone)]
+pub(super) struct Askers {
+    promotions: mpsc::Sender<Promotion>,
+    drains: mpsc::Sender<Drain>,
 }
 
-/// The ends that the watch of a group holds.
-pub(super) struct Taker {
-    pub(super) promotions: mpsc::Receiver<Promotion>,
-    pub(super) drains: mpsc::Receiver<Drain>,
+/// Beside the two ends that the watch has.
+pub(super) fn askers() -> (Askers, mpsc::Receiver<Promotion>, mpsc::Receiver<Drain>) {
+    // A second switch is refused by whoever carries out the first.
+    let (promotions, promoted) = mpsc::channel(1);
+    let (drains, drained) = mpsc::channel(8);
+    (Askers { promotions, drains }, promoted, drained)
 }
 
-pub(super) fn wires(
-    config: &Arc<Config>,
-    keyrings: &[Arc<Keyring>],
-    shortcuts: &Arc<Shortcuts>,
-) -> (Wires, Vec<Taker>) {
-    let (mut promotions, mut drains, mut takers) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in &config.groups {
-        // A second switch is refused by whoever carries out the first.
-        let (ask, asked) = mpsc::channel(1);
-        let (drain, drained) = mpsc::channel(8);
-        promotions.push(ask);
-        drains.push(drain);
-        takers.push(Taker { promotions: asked, drains: drained });
-    }
-    let (config, keyrings, shortcuts) = (Arc::clone(config), keyrings.to_vec(), Arc::clone(shortcuts));
-    (Wires { promotions, drains, config, keyrings, shortcuts }, takers)
-}
-
-impl Wires {
-    pub(super) fn orders(self, reload: Arc<Notify>, level: SetLevel, upgrade: mpsc::UnboundedSender<Told>) -> Orders {
-        let Self { promotions, drains, config, keyrings, shortcuts } = self;
-        Orders {
-            promote: Box::new(move |Ask { group, node, timeout, progress }| {
-                promotions[group].try_send(Promotion { node, timeout, progress }).is_ok()
+impl Askers {
+    /// What the operator may order of a group that is configured like this.
+    pub(super) fn orders(&self, group: &Arc<Group>, keyring: &Arc<Keyring>, shortcuts: &Arc<Shortcuts>) -> GroupOrders {
+        let Self { promotions, drains } = self.clone();
+        let (group, keyring, shortcuts) = (Arc::clone(group), Arc::clone(keyring), Arc::clone(shortcuts));
+        GroupOrders {
+            promote: Box::new(move |Ask { node, timeout, progress }| {
+                promotions.try_send(Promotion { node, timeout, progress }).is_ok()
             }),
-            steer: Box::new(move |group, node, on, done| drains[group].try_send(Drain { node, on, done }).is_ok()),
-            speak: Box::new(move |group, address, words| {
-                let config = Arc::clone(&config.groups[group]);
-                let (keyring, shortcuts) = (Arc::clone(&keyrings[group]), Arc::clone(&shortcuts));
-                Box::pin(
-                    async move { direct::command(&address, &config, &keyring, &shortcuts, &words, PATIENCE).await },
-                )
+            steer: Box::new(move |node, on, done| drains.try_send(Drain { node, on, done }).is_ok()),
+            speak: Box::new(move |address, words| {
+                let (group, keyring, shortcuts) = (Arc::clone(&group), Arc::clone(&keyring), Arc::clone(&shortcuts));
+                Box::pin(async move { direct::command(&address, &group, &keyring, &shortcuts, &words, PATIENCE).await })
             }),
-            reload,
-            level,
-            upgrade,
         }
     }
 }

@@ -2,28 +2,26 @@
 //!
 //! Used by `app` alone, which makes the parts.
 
-use std::cell::RefCell;
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::orders::Taker;
+use super::plant::Plant;
 use super::thread::vital;
 use super::{Shared, StartError};
-use crate::acceptor::{self, Entrance};
+use crate::acceptor::{self, Entrance, Origin};
 use crate::admin::{self, AdminState};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl};
-use crate::events::{Moves, Tally};
 use crate::limits::LINK_THREADS;
-use crate::link::{self, Change, Doors, LinkCounters};
-use crate::metrics::{LastMaster, WorkerCounters};
+use crate::link::{self, Doors, LinkCounters};
 use crate::net::{Listening, Shortcuts};
+use crate::reload::Asks;
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
 use crate::tls::keyring::Keyring;
@@ -87,123 +85,80 @@ pub(super) fn admin(
 /// Where streams of another process go, by the names of their links.
 pub(super) type Arrivals = Vec<(String, mpsc::UnboundedSender<link::Moved>)>;
 
+/// A link that is about to begin.
+pub(super) type NewLink = (Arc<link::Keyring>, Doors, Arc<LinkCounters>);
+
 /// Gives groups a way into each entry, and streams of another process one to each end.
 pub(super) fn doors(
     links: Vec<(Arc<link::Keyring>, Option<Listening>)>,
-    shortcuts: &mut Shortcuts,
-) -> (Vec<(Arc<link::Keyring>, Doors)>, Arrivals) {
+    shortcuts: &Shortcuts,
+) -> (Vec<NewLink>, Arrivals) {
     let doors = |(keyring, socket): (Arc<link::Keyring>, Option<Listening>)| {
-        let callers = (!keyring.link.is_exit()).then(|| shortcuts.lead_to(&keyring.link.name));
+        let link = keyring.link();
+        let callers = (!link.is_exit()).then(|| shortcuts.lead_to(&link.name));
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let name = keyring.link.name.clone();
-        ((keyring, Doors { socket, callers, arrivals }), (name, sender))
+        ((keyring, Doors { socket, callers, arrivals }, Arc::default()), (link.name.clone(), sender))
     };
     links.into_iter().map(doors).unzip()
 }
 
-/// Starts the threads of links, if there are any links. `change` says what becomes of them.
-pub(super) fn links(
-    links: Vec<(Arc<link::Keyring>, Doors)>,
-    counters: &[(String, Arc<LinkCounters>)],
-    change: &Change,
-) -> Result<(), StartError> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let count = if links.is_empty() { 0 } else { cores.min(LINK_THREADS) };
+/// How many threads carry links, where there are any.
+pub(super) fn link_count() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(LINK_THREADS)
+}
+
+/// Starts the threads of links.
+pub(super) fn link_threads(count: usize) -> Result<link::Threads, StartError> {
     let (threads, letters) = link::Threads::new(count);
     for (index, letters) in letters.into_iter().enumerate() {
         let serve = move || link::work(letters).map_err(|error| format!("it gets no event loop: {error}"));
         vital(format!("redan-link-{index}"), serve).map_err(refused)?;
     }
-    for ((keyring, doors), (_, counters)) in links.into_iter().zip(counters) {
-        link::open(keyring, doors, Arc::clone(counters), &threads, change.clone());
-    }
-    Ok(())
+    Ok(threads)
 }
 
-/// Watches the groups until the process ends: a failover during a drain must not cost answers.
+/// Watches the groups until the process ends: a failover during a drain must not cost answers. Where there are none nobody
+/// listens to what is returned.
 pub(super) fn control(
-    config: &Config,
-    views: &[GroupView],
-    keyrings: &[Arc<Keyring>],
-    shortcuts: &Arc<Shortcuts>,
-    workers: &[Mailbox],
-    takers: Vec<Taker>,
-    shared: &Shared,
-) -> Result<(), StartError> {
-    let group = |index: usize, taker: Taker| {
-        let (view, workers) = (&views[index], workers.to_vec());
-        let (since, started) = (Arc::clone(&shared.since[index]), shared.started);
-        let (masters, last) = (Arc::clone(&shared.masters[index]), RefCell::new(LastMaster::default()));
-        let (moves, counters) = (RefCell::new(Moves::default()), shared.counters.clone());
-        let group = config.groups[index].name.clone();
-        GroupControl {
-            config: Arc::clone(&config.groups[index]),
-            keyring: Arc::clone(&keyrings[index]),
-            shortcuts: Arc::clone(shortcuts),
-            snapshot: Arc::clone(&view.published),
-            witnesses: Arc::clone(&shared.witnesses[index]),
-            look: Arc::clone(&view.look),
-            published: Box::new(move |snapshot| {
-                since.note(snapshot.epoch, started.elapsed());
-                let master = snapshot.master().map(|node| &*node.address);
-                if let Some(event) = last.borrow_mut().becomes(master) {
-                    masters.of(event).increment();
-                }
-                let told = moves.borrow_mut().see(started.elapsed(), master, &snapshot.reason, tally(&counters));
-                if let Some(words) = told {
-                    tracing::warn!(group, "{words}");
-                }
-                workers.iter().for_each(|worker| worker.topology(index));
-            }),
-            promotions: taker.promotions,
-            drains: taker.drains,
-        }
-    };
-    if config.groups.is_empty() {
-        return Ok(());
+    groups: Vec<(usize, GroupControl)>,
+) -> Result<mpsc::UnboundedSender<control::Change>, StartError> {
+    let (changes, news) = mpsc::unbounded_channel();
+    if groups.is_empty() {
+        return Ok(changes);
     }
-    let takers = takers.into_iter().enumerate();
-    let groups: Vec<GroupControl> = takers.map(|(index, taker)| group(index, taker)).collect();
     let watch = move || {
         drive(async {
-            control::run(groups, pending()).await;
+            control::run(groups, news, pending()).await;
             Err("it stopped watching a group".to_owned())
         })
     };
-    vital("redan-control".to_owned(), watch).map_err(refused)
-}
-
-/// What all workers have counted of clients that had to wait.
-fn tally(workers: &[Arc<WorkerCounters>]) -> Tally {
-    workers.iter().fold(Tally::default(), |sum, worker| Tally {
-        waits: sum.waits.wrapping_add(worker.holds_total.get()),
-        expired: sum.expired.wrapping_add(worker.holds_expired.get()),
-        in_doubt: sum.in_doubt.wrapping_add(worker.in_doubt.get()),
-    })
+    vital("redan-control".to_owned(), watch).map_err(refused)?;
+    Ok(changes)
 }
 
 /// Looks at the files of TLS until the process ends.
 pub(super) fn renewal(
-    config: &Config,
     doors: &[Door],
-    (keyrings, links): (&[Arc<Keyring>], Vec<Arc<link::Keyring>>),
+    keyrings: &[Arc<Keyring>],
+    links: Vec<Arc<link::Keyring>>,
     views: &[GroupView],
     workers: &[Mailbox],
-    now: Arc<Notify>,
     shared: &Shared,
-) -> Result<(), StartError> {
+) -> Result<mpsc::UnboundedSender<renewal::Change>, StartError> {
     let doors = doors.iter().enumerate();
     let listeners =
         doors.filter_map(|(index, door)| Some((index, Arc::clone(&door.listener), Arc::clone(door.tls.as_ref()?))));
-    let groups = config.groups.iter().zip(keyrings).zip(views);
+    let groups = views.iter().zip(keyrings);
     let groups =
-        groups.map(|((group, keyring), view)| (group.name.clone(), Arc::clone(keyring), Arc::clone(&view.look)));
+        groups.map(|(view, keyring)| (view.index, view.name.to_string(), Arc::clone(keyring), Arc::clone(&view.look)));
+    let (news, changes) = mpsc::unbounded_channel();
     let setup = renewal::Setup {
         listeners: listeners.collect(),
         groups: groups.collect(),
         links,
         workers: workers.to_vec(),
-        now,
+        now: Arc::clone(&shared.renew),
+        changes,
         renewals: Arc::clone(&shared.renewals),
     };
     let watch = move || {
@@ -212,7 +167,19 @@ pub(super) fn renewal(
             Err("it stopped looking at the files of TLS".to_owned())
         })
     };
-    vital("redan-renewal".to_owned(), watch).map_err(refused)
+    vital("redan-renewal".to_owned(), watch).map_err(refused)?;
+    Ok(news)
+}
+
+/// Reads the configuration again whenever somebody asks, until nobody can.
+pub(super) fn reload(plant: Plant, asks: Asks) -> Result<(), StartError> {
+    let serve = move || {
+        drive(async {
+            super::reload::run(plant, asks).await;
+            Ok(())
+        })
+    };
+    vital("redan-reload".to_owned(), serve).map_err(refused)
 }
 
 /// The way by which a session of one worker asks all of them.
@@ -240,29 +207,31 @@ pub(super) fn worker(
     vital(format!("redan-worker-{index}"), serve).map_err(refused)
 }
 
-/// Accepts until `stop`; what it returns completes when the listeners are closed.
+/// Accepts until `stop`; the second that it returns completes when the listeners are closed.
 pub(super) fn acceptor(
     config: &Config,
     sockets: Vec<Listening>,
     workers: &[Mailbox],
     shared: &Shared,
     stop: oneshot::Receiver<()>,
-    open: watch::Receiver<bool>,
-) -> Result<oneshot::Receiver<()>, StartError> {
-    let entrance = |(socket, listener): (Listening, &Arc<Listener>)| Entrance {
-        socket,
+) -> Result<(mpsc::UnboundedSender<acceptor::Change>, oneshot::Receiver<()>), StartError> {
+    let entrance = |(number, (socket, listener)): (usize, (Listening, &Arc<Listener>))| Entrance {
+        number,
+        socket: Origin::Bound(socket),
         listener: Arc::clone(listener),
         group: config.groups[listener.group].name.clone(),
     };
+    let (news, changes) = mpsc::unbounded_channel();
     let setup = acceptor::Setup {
-        entrances: sockets.into_iter().zip(&config.listeners).map(entrance).collect(),
+        entrances: sockets.into_iter().zip(&config.listeners).enumerate().map(entrance).collect(),
+        changes,
         workers: workers.to_vec(),
         seats: Arc::clone(&shared.seats),
         counters: Arc::clone(&shared.accepts),
         memory: Arc::clone(&shared.memory),
         listening: Arc::clone(&shared.listening),
         next_id: Arc::clone(&shared.next_id),
-        open,
+        open: shared.open.clone(),
     };
     let (ended, accepting_ended) = oneshot::channel();
     let accept = move || {
@@ -276,5 +245,5 @@ pub(super) fn acceptor(
         Ok(())
     };
     vital("redan-acceptor".to_owned(), accept).map_err(refused)?;
-    Ok(accepting_ended)
+    Ok((news, accepting_ended))
 }

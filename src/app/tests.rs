@@ -26,7 +26,7 @@ fn log() -> Log {
 }
 
 fn beginning() -> Beginning {
-    Beginning::new(Arc::default(), mpsc::unbounded_channel().0, Inherited::default(), None).0
+    Beginning::new(Reloads::new(), mpsc::unbounded_channel().0, Inherited::default(), None).0
 }
 
 fn refusal(toml: &str) -> (u8, String) {

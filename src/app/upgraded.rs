@@ -2,34 +2,38 @@
 //!
 //! Used by `app` alone. Until the old process says so nothing here accepts anybody, so that a process that fails leaves no trace.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::StartError;
 use super::thread::vital;
+use super::{Shared, StartError, start};
 use crate::acceptor::Adopter;
 use crate::backend::acknowledged::Acknowledged;
+use crate::backend::pool::GroupView;
 use crate::config::Config;
 use crate::config::link::Trust;
 use crate::drain::Signals;
 use crate::handover::{Inherited, Kept, Ready};
 use crate::link::Moved;
 use crate::net::{self, BindError, Listening};
+use crate::reload::{Asks, Reloads};
 use crate::topology::Snapshot;
 use crate::upgrade::{Legacy, Predecessor, Told};
+use crate::worker::Mailbox;
 
 /// EX_UNAVAILABLE: there is nobody to take over from.
 const ABANDONED: i32 = 69;
 
 /// How a process begins.
 pub(super) struct Beginning {
-    /// Is told when the files of TLS shall be read anew.
-    pub(super) renew: Arc<Notify>,
+    /// By which the configuration is read again.
+    pub(super) reloads: (Arc<Reloads>, Asks),
     /// Is told that it shall be replaced.
     pub(super) upgrade: mpsc::UnboundedSender<Told>,
     pub(super) inherited: Inherited,
@@ -50,7 +54,7 @@ pub(super) struct Teller {
 impl Beginning {
     /// Of a process that is in charge from the first moment, or will be after `predecessor`.
     pub(super) fn new(
-        renew: Arc<Notify>,
+        reloads: (Arc<Reloads>, Asks),
         upgrade: mpsc::UnboundedSender<Told>,
         inherited: Inherited,
         predecessor: Option<&Predecessor>,
@@ -59,7 +63,7 @@ impl Beginning {
         let ((open_sender, open), (settled_sender, settled)) = (watch::channel(alone), watch::channel(alone));
         let sandboxed = predecessor.is_some_and(Predecessor::is_sandboxed);
         (
-            Self { renew, upgrade, inherited, open, settled, sandboxed },
+            Self { reloads, upgrade, inherited, open, settled, sandboxed },
             Teller { open: open_sender, settled: settled_sender },
         )
     }
@@ -94,8 +98,31 @@ pub(super) struct Heir {
     pub(super) ready: Ready,
 }
 
+pub(super) fn heir(
+    config: &Config,
+    views: &[GroupView],
+    workers: &[Mailbox],
+    links: start::Arrivals,
+    shared: &Shared,
+) -> Heir {
+    let groups = views.iter().map(|view| (view.name.to_string(), Arc::clone(&view.published)));
+    Heir {
+        adopter: Adopter {
+            listeners: config.listeners.clone(),
+            workers: workers.to_vec(),
+            seats: Arc::clone(&shared.seats),
+            last: Cell::new(0),
+        },
+        links: links.into_iter().collect(),
+        groups: groups.collect(),
+        acknowledged: views.iter().map(|view| view.acknowledged.clone()).collect(),
+        next_id: Arc::clone(&shared.next_id),
+        ready: ready(config),
+    }
+}
+
 /// Whose connections this process could go on with.
-pub(super) fn ready(config: &Config) -> Ready {
+fn ready(config: &Config) -> Ready {
     let plain = config.listeners.iter().filter(|listener| listener.tls.is_none());
     let resuming = config.links.iter().filter(|link| matches!(link.trust, Trust::Link(_)));
     Ready {

@@ -39,7 +39,10 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// What control and workers share about one group.
 #[derive(Clone)]
 pub(crate) struct GroupView {
+    /// Its number.
     pub(crate) index: usize,
+    pub(crate) name: Arc<str>,
+    /// As it is configured at the beginning.
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     /// Tells control to look at all nodes now.
@@ -59,6 +62,8 @@ struct Trouble {
 
 pub(crate) struct Pool {
     pub(super) view: GroupView,
+    /// As it is configured now.
+    dialer: RefCell<Arc<Dialer>>,
     turns: Arc<Turns>,
     /// The last sum of `view.acknowledged` a session started with, and the generation in which it was first seen.
     first_sight: Cell<(u64, u64)>,
@@ -119,6 +124,7 @@ impl Pool {
             turns: view.acknowledged.join(),
             scripts_seen: Seen::new(view.scripts.clone()),
             first_sight: Cell::new((0, 0)),
+            dialer: RefCell::new(Arc::clone(&view.dialer)),
             view,
             counters,
             cipher,
@@ -185,7 +191,7 @@ impl Pool {
     }
 
     pub(crate) fn group_name(&self) -> &str {
-        &self.view.dialer.group().name
+        &self.view.name
     }
 
     pub(crate) fn group_index(&self) -> usize {
@@ -196,8 +202,30 @@ impl Pool {
         &self.view.registry
     }
 
-    pub(super) fn dialer(&self) -> &Arc<Dialer> {
-        &self.view.dialer
+    pub(super) fn dialer(&self) -> Arc<Dialer> {
+        Arc::clone(&self.dialer.borrow())
+    }
+
+    /// Other settings of the same group. What is known of its nodes stays true, and whoever waits goes on waiting. `anew`: it
+    /// shows itself to nodes otherwise, so new connections take the place of those that are open.
+    pub(crate) fn reconfigure(&self, dialer: Arc<Dialer>, anew: bool) {
+        self.dialer.replace(dialer);
+        self.watch.forget_paces();
+        let snapshot = Arc::clone(&self.snapshot());
+        self.follow(&snapshot);
+        if anew {
+            self.lanes.borrow().iter().for_each(|lane| lane.retire());
+        }
+        self.keyring_changed();
+        self.wake_waiting();
+    }
+
+    /// The group is gone, and nobody is served by it any more.
+    pub(crate) fn close(&self) {
+        self.idle_pins.borrow_mut().keep_only(None);
+        self.provers.forget();
+        self.lanes.borrow().iter().for_each(|lane| lane.close("the group is gone"));
+        self.hubs.borrow().iter().for_each(|hub| hub.end());
     }
 
     pub(crate) fn unserved_since(&self) -> Option<Instant> {

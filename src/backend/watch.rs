@@ -33,14 +33,18 @@ pub(super) struct Watch {
     /// The task ticks.
     awake: Cell<bool>,
     wanted: Notify,
+    /// As the group is configured; `None`: to be worked out anew.
+    paces: Cell<Option<Paces>>,
+}
+
+impl Watch {
+    pub(super) fn forget_paces(&self) {
+        self.paces.set(None);
+        self.wanted.notify_one();
+    }
 }
 
 pub(super) async fn run(pool: Weak<Pool>) {
-    let Some(Paces { tick, late, hedge, percentile, judge }) =
-        pool.upgrade().map(|pool| Paces::of(pool.dialer().group()))
-    else {
-        return;
-    };
     for number in 1u64.. {
         let Some(strong) = pool.upgrade() else {
             return;
@@ -51,6 +55,7 @@ pub(super) async fn run(pool: Weak<Pool>) {
             let _ = tokio::time::timeout(Duration::from_secs(5), wanted).await;
             continue;
         }
+        let Paces { tick, late, hedge, percentile, judge } = strong.paces();
         let hedge = hedge.or_else(|| Some(ticks(strong.hedge_after(percentile?) / 4, tick)));
         let is_due = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
         if is_due(hedge) {
@@ -71,6 +76,7 @@ pub(super) async fn run(pool: Weak<Pool>) {
 }
 
 /// The time between two ticks, and after how many of them what is done. `None`: never.
+#[derive(Clone, Copy)]
 struct Paces {
     tick: Duration,
     late: Option<u64>,
@@ -159,6 +165,12 @@ impl Pool {
         self.watch.awake.set(busy || !outliers.is_settled());
     }
 
+    fn paces(&self) -> Paces {
+        let paces = self.watch.paces.get().unwrap_or_else(|| Paces::of(self.dialer().group()));
+        self.watch.paces.set(Some(paces));
+        paces
+    }
+
     /// Of the snapshot's nodes, at its indices.
     pub(crate) fn standings(&self) -> Ref<'_, Vec<Standing>> {
         self.watch.standings.borrow()
@@ -167,7 +179,8 @@ impl Pool {
     /// The nodes of a new snapshot, with what is known of them.
     pub(super) fn follow(&self, new: &Snapshot) {
         self.watch.usages.borrow_mut().retain(|(id, _)| new.node(*id).is_some());
-        let group = self.dialer().group();
+        let dialer = self.dialer();
+        let group = dialer.group();
         let standing = |node: &Node| {
             let usage = self.usage_of(node.id);
             usage.probed(node.round_trip);

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::link::Link;
@@ -19,7 +18,7 @@ use crate::config::{Config, Group};
 use crate::control::probe::{Answer, Means, Probe};
 use crate::control::sentinel::Inquiry;
 use crate::control::{self, Auth, is_heard_by_sentinels};
-use crate::link;
+use crate::link::{self, Links};
 use crate::net::Shortcuts;
 use crate::tls;
 use crate::tls::keyring::Keyring;
@@ -119,7 +118,7 @@ pub(super) fn lend(links: &[Arc<Link>], groups: &[&Group], wrong: &mut Vec<Strin
     (Arc::new(shortcuts), links, expiries)
 }
 
-type Lent = (Arc<Shortcuts>, watch::Sender<link::Fate>, Vec<(String, Vec<Expiry>)>);
+type Lent = (Arc<Shortcuts>, Links, Vec<(String, Vec<Expiry>)>);
 
 /// A group after the last round.
 pub(super) struct Seen {

@@ -6,6 +6,7 @@
 mod cert;
 pub(crate) mod check;
 mod demo;
+mod diff;
 mod health;
 mod keygen;
 mod logging;
@@ -49,6 +50,13 @@ enum Command {
     Check {
         /// The configuration file, proxy.toml by custom; without it the variables REDAN_* of the environment
         file: Option<PathBuf>,
+    },
+    /// Say what the running Redan would change if it read another configuration file
+    Diff {
+        /// The file that is in use
+        old: PathBuf,
+        /// The file that is to take its place
+        new: PathBuf,
     },
     /// Ask the running Redan whether it is healthy, or ready
     Health(health::Health),
@@ -132,6 +140,7 @@ pub fn run() -> ExitCode {
         Command::Run { file: None } => with(config::load_environment(), run_proxy),
         Command::Check { file: Some(file) } => with_config(&file, check_configuration),
         Command::Check { file: None } => with(config::load_environment(), check_configuration),
+        Command::Diff { old, new } => diff::run(&old, &new),
         Command::Health(arguments) => health::run(&arguments),
         Command::Verify(arguments) => with_config(&arguments.config, |config| verify::run(&config, &arguments)),
         Command::Top(arguments) => top::run(&arguments),

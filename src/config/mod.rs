@@ -7,6 +7,8 @@ mod account;
 pub(crate) mod admin_socket;
 mod bare;
 mod changes;
+pub(crate) mod diff;
+pub(crate) mod effect;
 mod files;
 mod group;
 mod keys;
@@ -21,6 +23,7 @@ mod report;
 mod section;
 mod sentinel;
 mod settings;
+pub(crate) mod sheet;
 mod token;
 mod users;
 mod values;
@@ -42,7 +45,7 @@ pub(crate) use bare::load_environment;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
 pub(crate) use report::Errors;
-pub(crate) use settings::{Change, Setting, Settings};
+pub(crate) use settings::{Setting, Settings};
 pub(crate) use values::{duration, log_filter, peer, pin};
 pub(crate) use writes::{HoldBudget, InDoubt, Retry, Writes};
 
@@ -84,6 +87,10 @@ pub(crate) struct Config {
     pub(crate) links: Vec<Arc<link::Link>>,
     /// All settings as they stand in the file, or their defaults.
     pub(crate) settings: Settings,
+    /// The file, for whoever reads it again; `None`: all stands in the environment.
+    pub(crate) path: Option<PathBuf>,
+    /// Every setting as it is written there.
+    pub(crate) sheet: sheet::Sheet,
     /// What is allowed and probably not meant, `proxy.toml:12: …`, for whoever starts Redan.
     pub(crate) warnings: Vec<String>,
 }
@@ -102,7 +109,7 @@ pub(crate) enum LogFormat {
 }
 
 /// Where clients connect, with the policy that applies to them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) bind: Bind,
@@ -160,6 +167,22 @@ pub(crate) enum Bind {
     },
 }
 
+impl Bind {
+    /// The permission bits of a socket file do not make it another.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => one == other,
+            (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+
+    /// Each such address is another one.
+    pub(crate) fn is_any_port(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -169,7 +192,7 @@ impl fmt::Display for Bind {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListenerTls {
     /// At least one. The first is for clients that name no host, or one that no certificate carries.
     pub(crate) certificates: Vec<Identity>,
@@ -299,6 +322,12 @@ impl Group {
         self.seeds.iter().find(|seed| &*seed.address == address)
     }
 
+    /// Whether Redan shows itself to any of its nodes otherwise than before, or believes them otherwise.
+    pub(crate) fn reaches_otherwise(&self, before: &Self) -> bool {
+        let otherwise = |seed: &Seed| before.access_to(&seed.address) != &seed.access;
+        self.access != before.access || self.seeds.iter().any(otherwise)
+    }
+
     /// How to reach and authenticate to the node at `address`.
     pub(crate) fn access_to(&self, address: &str) -> &Arc<Access> {
         let seed = self.seed(address).map(|seed| &seed.access);
@@ -391,7 +420,7 @@ impl Seed {
 }
 
 /// How Redan presents itself to a node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
     /// `None` is the `default` user, and the only form servers before 6.0 know.
     pub(crate) user: Option<String>,
@@ -399,7 +428,7 @@ pub(crate) struct Access {
     pub(crate) tls: Option<NodeTls>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeTls {
     pub(crate) trust: NodeTrust,
     /// The name to verify; the address's host when `None`. Pins need none.
@@ -409,7 +438,7 @@ pub(crate) struct NodeTls {
 }
 
 /// By what a node's certificate is believed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeTrust {
     /// This CA signed it, and none of the lists has revoked it.
     Ca { ca: PathBuf, crl: Vec<PathBuf> },
@@ -447,7 +476,7 @@ pub(crate) struct Users {
     pub(crate) users: Vec<User>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) name: String,
     /// SHA-256 of each accepted password (several, so that passwords rotate without a gap).

@@ -1,6 +1,6 @@
 //! Reads `proxy.toml` into the resolved types: the file, `[redan]`, and what spans several sections.
 //!
-//! Used by `run`, `check` and `demo`, and later by reload. It walks the parsed TOML by hand instead of through
+//! Used by `run`, `check`, `demo` and `diff`, and by reload. It walks the parsed TOML by hand instead of through
 //! serde, because serde stops at the first mistake and an operator wants all of them, with their lines.
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +15,7 @@ use super::group::Environment;
 use super::link::{self, Link};
 use super::report::{Errors, Findings, Source};
 use super::section::Section;
+use super::sheet::Sheet;
 use super::{
     Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys,
     listener, machine, observing, settings, token, values, variables,
@@ -135,6 +136,8 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
             .collect::<Option<_>>()?,
         groups: groups.into_iter().map(|group| group.map(Arc::new)).collect::<Option<_>>()?,
         links: links.into_iter().map(|link| link.map(Arc::new)).collect::<Option<_>>()?,
+        path: source.is_file().then(|| path.to_owned()),
+        sheet: Sheet::of(source, table.get_ref()),
         warnings: Vec::new(),
     })
 }

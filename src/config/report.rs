@@ -122,7 +122,7 @@ impl<'a> Source<'a> {
     }
 
     /// Lines count from 1.
-    fn line(&self, offset: usize) -> usize {
+    pub(super) fn line(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset)
     }
 
@@ -148,11 +148,11 @@ impl<'a> Source<'a> {
         let line = self.line(offset);
         let variables = self.variables.borrow();
         let names = variables.get(&offset).map(|names| names.join(", "));
-        let text = match (self.path.as_os_str().is_empty(), names) {
-            (false, None) => format!("{}:{line}: {text}", self.path.display()),
-            (false, Some(names)) => format!("{}:{line}, {names}: {text}", self.path.display()),
-            (true, None) => format!("the environment: {text}"),
-            (true, Some(names)) => format!("{names}: {text}"),
+        let text = match (self.is_file(), names) {
+            (true, None) => format!("{}:{line}: {text}", self.path.display()),
+            (true, Some(names)) => format!("{}:{line}, {names}: {text}", self.path.display()),
+            (false, None) => format!("the environment: {text}"),
+            (false, Some(names)) => format!("{names}: {text}"),
         };
         self.findings.list.borrow_mut().push(Finding { severity, file: self.number, line, text });
     }
@@ -160,6 +160,15 @@ impl<'a> Source<'a> {
     /// A path in this file is relative to the file, so that it means the same wherever Redan is started.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("")).join(path)
+    }
+
+    /// It is not what the environment's variables stand for.
+    pub(super) fn is_file(&self) -> bool {
+        !self.path.as_os_str().is_empty()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn findings(&self) -> &'a Findings {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::reading::lag::LagLimit;
 
+mod diff;
 mod documents;
 mod links;
 

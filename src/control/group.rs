@@ -11,11 +11,11 @@ use super::probe::Probe;
 use super::promoting::Promoting;
 use super::rescue::carry_out;
 use super::sentinel;
-use super::{Drain, GroupControl};
+use super::{Drain, GroupControl, Reconfigured};
 use crate::config::Group;
 use crate::topology::address::Places;
 use crate::topology::member::FailureKind;
-use crate::topology::tracker::{Action, Event, Level, Tracker};
+use crate::topology::tracker::{Action, Event, Level, Settings, Tracker};
 
 /// While there is no master every node is asked this often: a promotion is seen within one interval, and a
 /// hundred writes a second held for 75 ms are eight commands.
@@ -46,8 +46,8 @@ pub(crate) fn tracker(config: &Group) -> Tracker {
     Tracker::new(seeds, Instant::now()).with_places(places).with_sentinels(sentinels)
 }
 
-/// Watches the group for ever.
-pub(super) async fn watch(control: GroupControl) {
+/// Watches the group for ever, as it is configured and as `news` says later.
+pub(super) async fn watch(control: GroupControl, mut news: mpsc::UnboundedReceiver<Reconfigured>) {
     let tracker = tracker(&control.config).acting(control.config.fence, control.config.failover);
     let (pace, _) = watch::channel(Pace { interval: SEARCHING, searching: true, looks: 0 });
     // Each node has one answer under way at most, and the tracker bounds the nodes.
@@ -78,6 +78,7 @@ pub(super) async fn watch(control: GroupControl) {
         let calm = watch.stirred_until.map(tokio::time::Instant::from_std);
         tokio::select! {
             Some(event) = arrived.recv() => watch.handle(event),
+            Some(news) = news.recv() => watch.reconfigure(news),
             Some(ended) = watch.tasks.join_next() => watch.revive(ended),
             // Whatever came of it, the nodes have to be asked.
             Some(_) = watch.orders.join_next() => watch.look(),
@@ -142,6 +143,29 @@ impl Watch {
         let outcome = self.tracker.drain(&node, on).map(|actions| self.perform(actions));
         // Who asked may have gone away.
         let _ = done.send(outcome);
+    }
+
+    /// What is known stays known; everybody is asked anew, in the way that is configured now.
+    fn reconfigure(&mut self, Reconfigured { config, keyring }: Reconfigured) {
+        let before = std::mem::replace(&mut self.control.config, config);
+        self.control.keyring = keyring;
+        let config = Arc::clone(&self.control.config);
+        let sentinels = config.sentinel.iter().flat_map(|sentinel| sentinel.addresses.iter().cloned());
+        let settings = Settings {
+            seeds: config.seeds.iter().map(|seed| seed.address.clone()).collect(),
+            sentinels: sentinels.collect(),
+            places: Places::new(config.map.iter().map(|mapped| (&mapped.announced, &mapped.dialled))),
+            fence: (config.fence != before.fence).then_some(config.fence),
+            failover: (config.failover != before.failover).then_some(config.failover),
+        };
+        let actions = self.tracker.reconfigure(Instant::now(), settings);
+        self.perform(actions);
+        for address in self.tracker.addresses().cloned().collect::<Vec<_>>() {
+            self.begin(address);
+        }
+        for address in self.tracker.sentinels().map(|sentinel| sentinel.address.clone()).collect::<Vec<_>>() {
+            self.begin_sentinel(address);
+        }
     }
 
     fn handle(&mut self, event: Event) {

@@ -15,12 +15,13 @@ mod rescue;
 pub(crate) mod sentinel;
 mod switch;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 pub(crate) use connection::Auth;
 pub(crate) use group::tracker;
@@ -62,20 +63,78 @@ pub(crate) struct GroupControl {
     pub(crate) drains: mpsc::Receiver<Drain>,
 }
 
+/// The same group in another configuration.
+pub(crate) struct Reconfigured {
+    pub(crate) config: Arc<Group>,
+    pub(crate) keyring: Arc<Keyring>,
+}
+
+/// What another configuration changes here. Groups are known by their numbers.
+pub(crate) enum Change {
+    Add(usize, Box<GroupControl>),
+    Update(usize, Reconfigured),
+    Drop(usize),
+}
+
 /// Runs until `stop` is ready. Returns before that only when a group is watched no longer: a defect, which the caller
 /// must not survive in silence.
-pub(crate) async fn run(groups: Vec<GroupControl>, stop: impl Future<Output = ()>) {
-    let mut tasks = JoinSet::new();
-    for group in groups {
-        tasks.spawn(group::watch(group));
-    }
-    tokio::select! {
-        () = stop => {}
-        // Groups are watched for ever, so a task that ended has panicked.
-        Some(_) = tasks.join_next() => {}
+pub(crate) async fn run(
+    groups: Vec<(usize, GroupControl)>,
+    mut changes: mpsc::UnboundedReceiver<Change>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut watched = Watched::default();
+    groups.into_iter().for_each(|(number, group)| watched.add(number, group));
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(change) = changes.recv() => watched.change(change),
+            Some(ended) = watched.tasks.join_next() => match ended {
+                // It was ended on purpose.
+                Err(error) if error.is_cancelled() => {}
+                // Groups are watched for ever, so a task that ended has panicked.
+                _ => break,
+            },
+        }
     }
     // Dropping the set ends the others, with their probes.
-    drop(tasks);
+    drop(watched);
+}
+
+/// A group's task, and where it hears of another configuration.
+type Watching = (AbortHandle, mpsc::UnboundedSender<Reconfigured>);
+
+#[derive(Default)]
+struct Watched {
+    tasks: JoinSet<()>,
+    /// By the numbers of groups.
+    groups: HashMap<usize, Watching>,
+}
+
+impl Watched {
+    fn add(&mut self, number: usize, group: GroupControl) {
+        let (sender, news) = mpsc::unbounded_channel();
+        let task = self.tasks.spawn(group::watch(group, news));
+        self.groups.insert(number, (task, sender));
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Add(number, group) => self.add(number, *group),
+            Change::Update(number, news) => {
+                if let Some((_, sender)) = self.groups.get(&number) {
+                    // A task that has ended ends the process.
+                    let _ = sender.send(news);
+                }
+            }
+            Change::Drop(number) => {
+                if let Some((task, _)) = self.groups.remove(&number) {
+                    task.abort();
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

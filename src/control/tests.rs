@@ -83,7 +83,8 @@ impl Watched {
         };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(run(vec![control], async { drop(stopped.await) }));
+            let (_changes, unchanged) = mpsc::unbounded_channel();
+            runtime.block_on(run(vec![(0, control)], unchanged, async { drop(stopped.await) }));
         });
         Self { snapshot, look, published, stop: Some(stop), thread: Some(thread) }
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
 use listenfd::ListenFd;
 
@@ -23,10 +24,10 @@ pub(crate) struct Inherited {
 }
 
 /// A socket of this process, to be given on one day.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) given: Given,
-    pub(crate) socket: Listening,
+    pub(crate) socket: Arc<Listening>,
 }
 
 impl Inherited {
@@ -87,7 +88,7 @@ impl Inherited {
 
 impl Kept {
     pub(crate) fn new(name: &str, bind: &Bind, by_name: bool, socket: &Listening) -> io::Result<Self> {
-        let (unix, socket) = (matches!(socket, Listening::Unix(_)), socket.try_clone()?);
+        let (unix, socket) = (matches!(socket, Listening::Unix(_)), Arc::new(socket.try_clone()?));
         Ok(Self { given: Given { bind: bind.to_string(), name: name.to_owned(), by_name, unix }, socket })
     }
 }

@@ -8,6 +8,7 @@ mod channel;
 mod inherited;
 mod message;
 mod outbox;
+mod spares;
 
 pub(crate) use channel::{Channel, Received};
 pub(crate) use inherited::{Inherited, Kept};
@@ -15,3 +16,4 @@ pub(crate) use message::{
     Client, Given, Hello, Hidden, Login, Message, Numbers, PROTOCOL, Ready, Replica, ReplicaPhase, Stream,
 };
 pub(crate) use outbox::{Departure, Outbox};
+pub(crate) use spares::Spares;

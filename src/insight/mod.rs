@@ -57,11 +57,17 @@ impl Insight {
             slow: SlowLog::new(number as u64, workers as u64),
             hot: None,
             large: LargeReplies::default(),
-            tracer: (settings.trace > 0.0).then(|| Sampler::new(1.0 / settings.trace, seed)),
+            tracer: None,
             seed,
         };
-        insight.watch_keys(settings.hot_keys);
+        insight.follow(settings);
         insight
+    }
+
+    /// As it is configured now. What was remembered stays.
+    pub(crate) fn follow(&mut self, settings: &Settings) {
+        self.tracer = (settings.trace > 0.0).then(|| Sampler::new(1.0 / settings.trace, self.seed));
+        self.watch_keys(settings.hot_keys);
     }
 
     fn watch_keys(&mut self, on: bool) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_rustls::TlsConnector;
 
 use super::counters::Open;
@@ -25,7 +25,7 @@ use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::Wire;
-use super::{Context, accept_failed, plain};
+use super::{Context, Reconfigured, accept_failed, plain};
 use crate::config::link::{End, Trust};
 use crate::identity::Identity;
 use crate::limits::{LINK_DIALS, LINK_HANDSHAKE};
@@ -95,22 +95,14 @@ pub(super) struct Dialer {
 }
 
 /// Without a socket only groups of this process connect.
-pub(super) async fn accept(context: Context, socket: Option<Listening>, mut callers: Callers, mut arrivals: Arrivals) {
-    let End::Entry { to, service, .. } = &context.link.end else { return };
-    let timeout = context.link.connect_timeout;
-    let name = match &context.link.trust {
-        Trust::CaTls(files) => mutual::server_name(files, to),
-        _ => ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()),
-    };
-    let dialer = Dialer {
-        to: to.clone(),
-        service: service.clone(),
-        keyring: Arc::clone(&context.keyring),
-        name,
-        timeout,
-        turns: Arc::new(Semaphore::new(LINK_DIALS)),
-        refusals: Arc::default(),
-    };
+pub(super) async fn accept(
+    mut context: Context,
+    socket: Option<Listening>,
+    mut callers: Callers,
+    mut arrivals: Arrivals,
+    mut changes: mpsc::UnboundedReceiver<Reconfigured>,
+) {
+    let Some(mut dialer) = Dialer::new(&context) else { return };
     let (mut opening, mut closing, mut stopping) =
         (context.change.clone(), context.change.clone(), context.change.clone());
     let accepting = async {
@@ -119,6 +111,19 @@ pub(super) async fn accept(context: Context, socket: Option<Listening>, mut call
         let (mut open, mut closed) = (false, false);
         loop {
             let arrived = tokio::select! {
+                biased;
+                Some(Reconfigured { link, socket }) = changes.recv(), if !closed => {
+                    context.link = link;
+                    if let Some(now) = Dialer::new(&context) {
+                        dialer = now.instead_of(&dialer);
+                    }
+                    match socket.map(Door::open) {
+                        None => {}
+                        Some(Ok(other)) => door = other,
+                        Some(Err(error)) => accept_failed(&context.link.name, &error).await,
+                    }
+                    continue;
+                }
                 opens = opening.opens(), if !open && !closed => {
                     (open, closed) = (opens, !opens);
                     continue;
@@ -309,6 +314,29 @@ impl Redial {
 }
 
 impl Dialer {
+    /// As the link is configured now; `None`: it is no entry.
+    fn new(context: &Context) -> Option<Self> {
+        let End::Entry { to, service, .. } = &context.link.end else { return None };
+        let name = match &context.link.trust {
+            Trust::CaTls(files) => mutual::server_name(files, to),
+            _ => ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()),
+        };
+        Some(Self {
+            to: to.clone(),
+            service: service.clone(),
+            keyring: Arc::clone(&context.keyring),
+            name,
+            timeout: context.link.connect_timeout,
+            turns: Arc::new(Semaphore::new(LINK_DIALS)),
+            refusals: Arc::default(),
+        })
+    }
+
+    /// Connections of both dial in turn.
+    fn instead_of(self, before: &Self) -> Self {
+        Self { turns: Arc::clone(&before.turns), refusals: Arc::clone(&before.refusals), ..self }
+    }
+
     /// A connection whose other end has proven who it is.
     async fn shake_hands(&self) -> Result<Wire, Failure> {
         let socket = self.dial().await?;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -24,8 +25,8 @@ use super::replication::Replication;
 use super::stream::Stream;
 use super::threads::Shared;
 use super::wire::{Packed, Wire};
-use super::{Context, accept_failed, lock, plain};
-use crate::config::link::{End, Target, Trust};
+use super::{Context, Reconfigured, accept_failed, lock, plain};
+use crate::config::link::{End, Link, Target, Trust};
 use crate::identity::Identity;
 use crate::limits::{LINK_HANDSHAKE, LINK_HANDSHAKES, LINK_HANDSHAKES_OF_A_SOURCE};
 use crate::net::{self, Listening, Socket};
@@ -39,14 +40,15 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 struct Exit {
     context: Context,
     /// Handshakes that have not come to an end, by source.
-    strangers: Mutex<HashMap<IpAddr, usize>>,
-    streams: Mutex<HashMap<StreamId, Seat>>,
+    strangers: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Also those that began as the link was configured before.
+    streams: Arc<Mutex<HashMap<StreamId, Seat>>>,
     /// Where not every command is let through.
     refusals: Option<Arc<Refusals>>,
     /// The line about a target that cannot be reached: probes through a link come many times a second while it is down.
     unreached: Repeats,
     /// Streams of the process that this one has replaced may still come.
-    expects: AtomicBool,
+    expects: Arc<AtomicBool>,
 }
 
 /// Where a new wire for a stream goes.
@@ -62,24 +64,42 @@ struct Call {
     rest: Vec<u8>,
 }
 
-pub(super) async fn accept(context: Context, socket: Listening, mut arrivals: Arrivals) {
-    let Listening::Tcp(socket) = socket else { return };
-    let Ok(listener) = TcpListener::from_std(socket) else { return };
+pub(super) async fn accept(
+    context: Context,
+    socket: Listening,
+    mut arrivals: Arrivals,
+    mut changes: mpsc::UnboundedReceiver<Reconfigured>,
+) {
+    let listen = |socket: Listening| match socket {
+        Listening::Tcp(socket) => TcpListener::from_std(socket),
+        // The configuration gives an exit no other.
+        Listening::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    };
+    let Ok(mut listener) = listen(socket) else { return };
     let (mut opening, mut closing) = (context.change.clone(), context.change.clone());
     let exit = Exit {
         refusals: Refusals::new(&context.link, &context.counters),
         context,
-        strangers: Mutex::default(),
-        streams: Mutex::default(),
+        strangers: Arc::default(),
+        streams: Arc::default(),
         unreached: Repeats::default(),
-        expects: AtomicBool::new(true),
+        expects: Arc::new(AtomicBool::new(true)),
     };
-    let exit = Arc::new(exit);
+    let mut exit = Arc::new(exit);
     let accepting = async {
         let crowded = Rarely::default();
         let mut open = false;
         loop {
             tokio::select! {
+                biased;
+                Some(Reconfigured { link, socket }) = changes.recv() => {
+                    exit = Arc::new(exit.reconfigured(link));
+                    match socket.flatten().map(listen) {
+                        None => {}
+                        Some(Ok(other)) => listener = other,
+                        Some(Err(error)) => accept_failed(&exit.context.link.name, &error).await,
+                    }
+                }
                 opens = opening.opens(), if !open => {
                     if !opens {
                         return;
@@ -124,6 +144,18 @@ impl Drop for Stranger {
 }
 
 impl Exit {
+    /// For what begins from now on; what began before goes on, and can be resumed by either.
+    fn reconfigured(&self, link: Arc<Link>) -> Self {
+        Self {
+            refusals: Refusals::new(&link, &self.context.counters),
+            context: Context { link, ..self.context.clone() },
+            strangers: Arc::clone(&self.strangers),
+            streams: Arc::clone(&self.streams),
+            unreached: Repeats::default(),
+            expects: Arc::clone(&self.expects),
+        }
+    }
+
     fn begin(self: &Arc<Self>, socket: TcpStream, from: SocketAddr, crowded: &Rarely) {
         let Some(stranger) = self.let_stand(from.ip()) else {
             self.context.counters.refused();

@@ -49,7 +49,7 @@ pub(crate) struct Ring {
 
 #[derive(Debug)]
 pub(crate) struct Keyring {
-    pub(crate) link: Arc<Link>,
+    link: ArcSwap<Link>,
     now: ArcSwap<Ring>,
     /// By their numbers.
     guests: Mutex<HashMap<u64, Seat>>,
@@ -102,6 +102,11 @@ pub(crate) fn own_certificate(link: &Link) -> Option<&Path> {
 }
 
 impl Ring {
+    /// From the files as they are now.
+    pub(crate) fn load(link: &Link) -> Result<Self, TlsError> {
+        Self::new(link, &Contents::read(files(link)))
+    }
+
     pub(crate) fn new(link: &Link, contents: &Contents) -> Result<Self, TlsError> {
         let digest = contents.digest();
         match &link.trust {
@@ -156,9 +161,21 @@ impl Ring {
 impl Keyring {
     /// From the files as they are now.
     pub(crate) fn load(link: &Arc<Link>) -> Result<Self, TlsError> {
-        let ring = Ring::new(link, &Contents::read(files(link)))?;
+        let ring = Ring::load(link)?;
         let (guests, next) = (Mutex::default(), AtomicU64::default());
-        Ok(Self { link: Arc::clone(link), now: ArcSwap::from_pointee(ring), guests, next })
+        let (link, now) = (ArcSwap::new(Arc::clone(link)), ArcSwap::from_pointee(ring));
+        Ok(Self { link, now, guests, next })
+    }
+
+    /// As it is configured now.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        self.link.load_full()
+    }
+
+    /// The same link in another configuration, with what its files say now.
+    pub(crate) fn reconfigure(&self, link: Arc<Link>, ring: Ring) {
+        self.link.store(link);
+        self.replace(ring);
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -206,7 +223,7 @@ impl Keyring {
 
     /// Uses what the files say now, and judges everybody by it.
     pub(crate) fn replace(&self, new: Ring) {
-        let name = &self.link.name;
+        let name = &self.link().name;
         let new = Arc::new(new);
         let old = self.now.swap(Arc::clone(&new));
         if let (Some(before), Some(now)) = (old.identity, new.identity)

@@ -25,6 +25,7 @@ mod pump;
 mod records;
 mod repeats;
 mod replication;
+mod running;
 mod stream;
 mod threads;
 mod traffic;
@@ -39,7 +40,9 @@ use tokio::task::spawn_local;
 pub(crate) use counters::{LinkCounters, LinkNumbers};
 pub(crate) use desk::Watched;
 pub(crate) use keyring::{Keyring, Ring, files, own_certificate};
-pub(crate) use moving::{Arrivals, Change, Fate, Moved};
+pub(crate) use moving::{Arrivals, Moved};
+use moving::{Change, Fate};
+pub(crate) use running::{Links, Reconfigured, Running};
 pub(crate) use threads::{Threads, work};
 
 use crate::config::link::{End, Link, Target};
@@ -66,15 +69,17 @@ pub(crate) struct Doors {
     pub(crate) arrivals: Arrivals,
 }
 
-/// Starts to accept what comes to a link, as soon as `change` says so; to be called for each.
+/// Starts to accept what comes to a link, as soon as `open` says so; to be called for each.
 pub(crate) fn open(
     keyring: Arc<Keyring>,
     doors: Doors,
     counters: Arc<LinkCounters>,
     threads: &Threads,
-    change: Change,
-) {
-    let link = Arc::clone(&keyring.link);
+    open: watch::Receiver<bool>,
+) -> Running {
+    let ((decide, fate), (news, changes)) = (watch::channel(Fate::Stays), mpsc::unbounded_channel());
+    let change = Change { fate, open };
+    let link = keyring.link();
     let who = keyring.identity().map_or_else(String::new, |identity| format!(" as {identity}"));
     let context = Context { link, keyring, counters, threads: threads.clone(), change };
     let name = context.link.name.clone();
@@ -88,7 +93,7 @@ pub(crate) fn open(
     match (&context.link.end, socket, callers) {
         (End::Entry { to, service, .. }, socket, Some(callers)) => {
             tracing::info!("link '{name}': entry on {at} to service '{service}' of {to}{who}");
-            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers, arrivals))));
+            threads.spawn(Box::new(move |_| Box::pin(entry::accept(context, socket, callers, arrivals, changes))));
         }
         (End::Exit { services, .. }, Some(socket), _) => {
             let at_targets = |(service, targets): (&String, &Vec<Target>)| {
@@ -97,29 +102,33 @@ pub(crate) fn open(
             };
             let services: Vec<String> = services.iter().map(at_targets).collect();
             tracing::info!("link '{name}': exit on {at}, with {}{who}", services.join(", "));
-            threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket, arrivals))));
+            threads.spawn(Box::new(move |_| Box::pin(exit::accept(context, socket, arrivals, changes))));
         }
         // The configuration makes no other pairs.
         _ => {}
     }
+    Running { decide, news }
 }
 
 /// Entries for whoever asks nodes and is not `redan run`: on the calling thread, whose event loop must be one for tasks that
 /// stay on it, and without sockets that listen. They end with the event loop.
-pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, watch::Sender<Fate>) {
-    let (decide, fate) = watch::channel(Fate::Stays);
-    let mut shortcuts = Shortcuts::default();
+pub(crate) fn lend(links: Vec<Arc<Keyring>>) -> (Shortcuts, Links) {
+    let lent = Links::default();
+    let shortcuts = Shortcuts::default();
     let (threads, letters) = Threads::new(1);
     let any = !links.is_empty();
+    // What was true once stays so without a sender.
+    let always = watch::channel(true).1;
     for keyring in links {
-        let callers = shortcuts.lead_to(&keyring.link.name);
+        let name = keyring.link().name.clone();
+        let callers = shortcuts.lead_to(&name);
         let doors = Doors { socket: None, callers: Some(callers), arrivals: mpsc::unbounded_channel().1 };
-        open(keyring, doors, Arc::default(), &threads, Change::none(fate.clone()));
+        lent.add(&name, open(keyring, doors, Arc::default(), &threads, always.clone()));
     }
     for letters in letters.into_iter().filter(|_| any) {
         spawn_local(threads::serve(letters));
     }
-    (shortcuts, decide)
+    (shortcuts, lent)
 }
 
 /// For what never panics halfway while it is held.

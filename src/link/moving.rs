@@ -22,7 +22,7 @@ use crate::net::Socket;
 /// A stream that cannot move is looked at again after so long: a replica's handshake takes some round trips.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// What becomes of the links of this process.
+/// What becomes of a link.
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
     Stays,
@@ -34,21 +34,15 @@ pub(crate) enum Fate {
     },
 }
 
-/// What is true of all links while one process replaces another.
+/// Where a link is on its way from its beginning to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub(crate) fate: watch::Receiver<Fate>,
+pub(super) struct Change {
+    pub(super) fate: watch::Receiver<Fate>,
     /// Nobody is accepted before this is true: another process may still be in charge.
-    pub(crate) open: watch::Receiver<bool>,
+    pub(super) open: watch::Receiver<bool>,
 }
 
 impl Change {
-    /// Of a process that replaces nobody.
-    pub(crate) fn none(fate: watch::Receiver<Fate>) -> Self {
-        // What was true once stays so without a sender.
-        Self { fate, open: watch::channel(true).1 }
-    }
-
     /// Until whoever listens may accept; `false` when it never will.
     pub(super) async fn opens(&mut self) -> bool {
         self.open.wait_for(|open| *open).await.is_ok()
@@ -56,7 +50,7 @@ impl Change {
 
     /// Until the end.
     pub(super) async fn ends(&mut self) {
-        // Whoever decides lives as long as the process.
+        // A link that was taken out of the hands of who decides ends too.
         let _ = self.fate.wait_for(|fate| matches!(fate, Fate::Ends { .. })).await;
     }
 

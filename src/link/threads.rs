@@ -40,6 +40,11 @@ impl Threads {
         (Self { mailboxes: mailboxes.into(), next: Arc::default() }, letters)
     }
 
+    /// There is nobody to carry anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mailboxes.is_empty()
+    }
+
     /// Takes turns: which connection will have how much to do is not known at its beginning.
     pub(super) fn spawn(&self, job: Job) {
         let next = self.next.fetch_add(1, Relaxed) % self.mailboxes.len().max(1);

@@ -1,12 +1,13 @@
 //! Shortcuts: how a group reaches a node through a link of the same process, `link:dc2`, without a socket that listens.
 //!
 //! A shortcut is a pair of connected Unix sockets. One half goes to the link's entry as if it had been accepted; the other is
-//! the connection to the node. `app` makes the table, whoever dials nodes or Sentinels reads it. It must never fall back to
+//! the connection to the node. `app` fills the table, whoever dials nodes or Sentinels reads it. It must never fall back to
 //! the network: a link that is down is a node that cannot be reached.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream as RawUnix;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -33,14 +34,19 @@ pub(crate) type Callers = mpsc::Receiver<Caller>;
 
 /// The ways into the entries of this process, by the names of their links.
 #[derive(Debug, Default)]
-pub(crate) struct Shortcuts(HashMap<String, mpsc::Sender<Caller>>);
+pub(crate) struct Shortcuts(RwLock<HashMap<String, mpsc::Sender<Caller>>>);
 
 impl Shortcuts {
     /// A way into the entry of the link with this name. The later of two replaces the earlier.
-    pub(crate) fn lead_to(&mut self, link: &str) -> Callers {
+    pub(crate) fn lead_to(&self, link: &str) -> Callers {
         let (sender, callers) = mpsc::channel(WAITING);
-        self.0.insert(link.to_owned(), sender);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(link.to_owned(), sender);
         callers
+    }
+
+    /// There is no link of this name any more.
+    pub(crate) fn forget(&self, link: &str) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(link);
     }
 
     /// Connects to a node: through a link if its address says so, else over the network.
@@ -57,7 +63,8 @@ impl Shortcuts {
 
     async fn enter(&self, link: &str) -> Result<Socket, String> {
         // The reader of the configuration refuses names that no entry has.
-        let way = self.0.get(link).ok_or_else(|| format!("there is no link '{link}' here"))?;
+        let way = self.0.read().unwrap_or_else(PoisonError::into_inner).get(link).cloned();
+        let way = way.ok_or_else(|| format!("there is no link '{link}' here"))?;
         let (ours, theirs) = pair().map_err(|error| format!("the system gives no socket: {error}"))?;
         let (told, outcome) = oneshot::channel();
         let ended = || format!("the link '{link}' is ending");
@@ -86,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_half_goes_to_the_entry_and_its_word_decides() {
-        let mut shortcuts = Shortcuts::default();
+        let shortcuts = Shortcuts::default();
         let mut callers = shortcuts.lead_to("dc2");
         let entry = tokio::spawn(async move {
             let Caller { mut socket, told } = callers.recv().await.expect("a caller");
@@ -110,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_entry_that_has_no_answer_takes_no_longer_than_the_timeout() {
-        let mut shortcuts = Shortcuts::default();
+        let shortcuts = Shortcuts::default();
         let _callers = shortcuts.lead_to("dc2");
         let dialled = shortcuts.dial("link:dc2", Duration::from_millis(20)).await;
         assert!(matches!(dialled, Err(DialError::Timeout { .. })), "{dialled:?}");

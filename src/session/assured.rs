@@ -159,7 +159,7 @@ impl Inner {
 impl Session {
     /// How many replicas shall have this client's writes.
     pub(super) fn durable(&self) -> usize {
-        self.context.listener.writes.durable
+        self.context.listener().writes.durable
     }
 
     /// Fewer replicas than that are there: writes are refused before they are sent.
@@ -182,7 +182,7 @@ impl Session {
 
     pub(super) fn written(&self, node: NodeId, generation: u64, replies: u32) -> Written {
         let since = Instant::now();
-        let deadline = since + self.context.listener.writes.durable_timeout;
+        let deadline = since + self.context.listener().writes.durable_timeout;
         Written { wait: Wait { node, generation, deadline }, since, replies }
     }
 
@@ -256,7 +256,7 @@ impl Session {
 
     fn not_durable_error(&self, node: NodeId, having: usize) -> String {
         let (address, wanted) = (self.address_of(node), self.durable());
-        let within: Duration = self.context.listener.writes.durable_timeout;
+        let within: Duration = self.context.listener().writes.durable_timeout;
         let seconds = within.as_secs_f64();
         format!(
             "NOTDURABLE written on {address}, but only {having} of {wanted} replicas confirmed it within {seconds} s"

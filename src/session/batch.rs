@@ -157,7 +157,7 @@ impl Session {
                 Flow::Again => Some(Routed::Again),
             },
             // What is too much for a stranger need not be too much for this client: a node says who it is.
-            Next::Broken(_) if self.context.listener.passthrough && !inner.authenticated && !inner.stranger => {
+            Next::Broken(_) if self.context.listener().passthrough && !inner.authenticated && !inner.stranger => {
                 inner.scanner = RequestScanner::new();
                 Some(if self.examine(inner, cx) == Flow::Wait { Routed::Wait } else { Routed::Again })
             }
@@ -282,7 +282,7 @@ impl Session {
     /// Whether a read that this lane owes for too long could be asked elsewhere. One that only the master may serve, by the
     /// listener's policy or for what the session has seen, could not.
     fn may_move(&self, inner: &Inner, lane: &Lane) -> bool {
-        let reads = self.context.listener.reads;
+        let reads = self.context.listener().reads;
         let has_others = reads != Reads::Master && (route::allows_master(reads) || !self.is_at_master(lane));
         has_others && lane.key.purpose == Purpose::Reads && inner.attempts == 0
     }
@@ -428,7 +428,7 @@ impl Session {
             return master();
         }
         let route = self.route_read(inner, inner.reading.avoid);
-        let reads = self.context.listener.reads;
+        let reads = self.context.listener().reads;
         let falls_back = match route.to {
             Read::Nodes(set) => {
                 // These allow the master, but while a nearer one only waits for its proof a session must not stay.
@@ -460,7 +460,7 @@ impl Session {
 
     /// Where the session may read, but for one node.
     pub(super) fn route_read(&self, inner: &Inner, avoid: Option<NodeId>) -> ReadRoute {
-        let (pool, listener) = (&self.context.pool, &self.context.listener);
+        let (pool, listener) = (&self.context.pool, &self.context.listener());
         let (snapshot, standings, lag) = (pool.snapshot(), pool.standings(), self.context.lag());
         let nodes = Candidates { snapshot: &snapshot, standings: &standings, lag: &lag, avoid };
         route::read(listener.reads, listener.consistency, &inner.sight, &pool.marks(), &nodes)

@@ -22,7 +22,7 @@ impl Session {
             // A soft limit may be passed by time alone.
             inner.more_waits(&self.context);
         }
-        let idle_too_long = self.context.listener.idle_timeout.is_some_and(|limit| {
+        let idle_too_long = self.context.listener().idle_timeout.is_some_and(|limit| {
             if self.context.pool.pause.is_active() || !inner.may_idle_out() {
                 inner.waited_until = now;
             }
@@ -34,13 +34,12 @@ impl Session {
         }
         // Nothing is lost with a watch: its client begins again elsewhere, as it does when a watched key has changed.
         let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
-        let workspace = &self.context.workspace;
         let waits_for_client = matches!(inner.mode, Mode::Plain)
-            && workspace.patient.get()
+            && self.context.workspace.patient.get()
             && inner.owes_nothing()
             && inner.output.is_empty();
         if quiet
-            && workspace.draining.get()
+            && self.context.is_leaving()
             && (inner.mode.only_watches() || waits_for_client)
             && inner.input.is_empty()
         {
@@ -76,7 +75,8 @@ impl Inner {
     /// More waits for the client than did before: it is closed when that is too much, for it or for the process.
     pub(super) fn more_waits(&mut self, context: &Context) {
         let class = if self.is_subscribed() { ClientClass::Pubsub } else { ClientClass::Normal };
-        let limit = context.listener.output_limit.of(class);
+        let listener = context.listener();
+        let limit = listener.output_limit.of(class);
         let waiting = self.output.len() + self.stash.replies() + self.deferred() + self.kept_of_one();
         if !self.dead && limit.is_over(waiting, self.output.over_soft_limit(), Instant::now) {
             let what = if class == ClientClass::Pubsub { "messages" } else { "replies" };

@@ -1,6 +1,6 @@
 //! What a session finds around it: its listener's policy, its worker's shared buffers and counters, its group's pool.
 //!
-//! Made by the worker, one per listener; everything in it belongs to the worker's thread.
+//! Made by the worker, one per listener, which gives it another policy when the configuration changes; everything in it belongs to the worker's thread.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
 use crate::handover::Outbox;
-use crate::insight::Insight;
+use crate::insight::{self, Insight};
 use crate::limits;
 use crate::memory::Account;
 use crate::metrics::{MemoryKind, ServedCounters, WorkerCounters};
@@ -101,6 +101,13 @@ impl Workspace {
         self.patient.set(true);
     }
 
+    /// What is remembered of single commands from now on.
+    pub(crate) fn follow(&self, settings: &insight::Settings) {
+        let mut insight = self.insight.borrow_mut();
+        insight.follow(settings);
+        self.traces.set(insight.is_tracing());
+    }
+
     pub(crate) fn is_patient(&self) -> bool {
         self.patient.get()
     }
@@ -151,16 +158,19 @@ impl Workspace {
 
 /// One listener, as one worker sees it.
 pub(crate) struct Context {
-    pub(crate) listener: Arc<config::Listener>,
-    /// Its place in the configuration, as counters know it.
+    /// As it is configured now.
+    listener: RefCell<Arc<config::Listener>>,
+    /// Its number, as counters know it.
     pub(super) number: u8,
+    /// The listener is no more: its sessions end when they have nothing in flight.
+    leaving: Cell<bool>,
     pub(crate) pool: Rc<Pool>,
     pub(crate) workspace: Rc<Workspace>,
     /// Of all workers: what the listener's sessions take that wait for a master.
     pub(super) holding: Arc<Holding>,
     /// Which replicas are near enough behind for this listener.
     lag: RefCell<LagGate>,
-    pub(super) fallbacks: Fallbacks,
+    pub(super) fallbacks: RefCell<Fallbacks>,
 }
 
 impl Context {
@@ -174,8 +184,9 @@ impl Context {
         // Those beyond the table share its last place, which is before the one that stands for nobody.
         let number = number.min(limits::LISTENER_COUNTERS - 1) as u8;
         let lag = RefCell::new(LagGate::new(listener.max_lag));
-        let fallbacks = Fallbacks::new(listener.master_reads_limit);
-        Self { listener, number, pool, workspace, holding, lag, fallbacks }
+        let fallbacks = RefCell::new(Fallbacks::new(listener.master_reads_limit));
+        let (listener, leaving) = (RefCell::new(listener), Cell::new(false));
+        Self { listener, number, leaving, pool, workspace, holding, lag, fallbacks }
     }
 
     /// What this worker counts of the listener.
@@ -186,6 +197,38 @@ impl Context {
     /// Redan has answered a command itself, or sent it on its own way.
     pub(super) fn counted_here(&self, row: u16) {
         self.workspace.counters.commands.of(row).calls.increment();
+    }
+
+    /// Never kept over a turn: it may be another one in the next.
+    pub(crate) fn listener(&self) -> Ref<'_, Arc<config::Listener>> {
+        self.listener.borrow()
+    }
+
+    /// Another policy from now on. Its group is the same, and so is who judges logins.
+    pub(crate) fn take(&self, listener: Arc<config::Listener>) {
+        let before = self.listener.replace(Arc::clone(&listener));
+        if before.max_lag != listener.max_lag {
+            *self.lag.borrow_mut() = LagGate::new(listener.max_lag);
+        }
+        if before.master_reads_limit != listener.master_reads_limit {
+            *self.fallbacks.borrow_mut() = Fallbacks::new(listener.master_reads_limit);
+            // Whoever waits because of the old limit asks again.
+            self.pool.wake_waiting();
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        self.leaving.set(true);
+    }
+
+    /// The listener is no more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Its sessions end when they have nothing in flight: the listener is no more, or the process is ending.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get() || self.workspace.draining.get()
     }
 
     /// Which replicas of the present snapshot are near enough behind.

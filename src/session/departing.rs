@@ -19,8 +19,12 @@ impl Session {
     /// Called where it would read its client next. `None`: it reads on, because it stays.
     pub(super) fn departs(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Option<Flow> {
         let workspace = &self.context.workspace;
+        if self.context.is_gone() {
+            // Under its name another listener may be configured by now, with another group or other users.
+            return None;
+        }
         let outbox = workspace.outbox.borrow();
-        let outbox = outbox.as_ref().filter(|outbox| outbox.takes_clients(&self.context.listener.name))?;
+        let outbox = outbox.as_ref().filter(|outbox| outbox.takes_clients(&self.context.listener().name))?;
         if !inner.may_depart() {
             return None;
         }
@@ -38,7 +42,7 @@ impl Session {
         }
         // Where the system gives no descriptor the session stays, and is drained like others.
         let socket = inner.stream.socket().ok()?;
-        let client = inner.client(&self.context.listener.name);
+        let client = inner.client(&self.context.listener().name);
         outbox.put(Departure::Client(Box::new(client), std::mem::take(&mut inner.input), socket));
         inner.dead = true;
         Some(Flow::Again)
@@ -58,7 +62,7 @@ impl Session {
     /// What it was in another process it is here.
     pub(crate) fn goes_on(&self, client: Client, sent: Vec<u8>) {
         let inner = &mut *self.inner.borrow_mut();
-        let (listener, pool) = (&self.context.listener, &self.context.pool);
+        let (listener, pool) = (&self.context.listener(), &self.context.pool);
         (inner.dialect.resp3, inner.dialect.db) = (client.resp3, client.db);
         inner.stranger = client.stranger;
         match (&listener.users, client.authenticated) {

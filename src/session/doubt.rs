@@ -39,7 +39,7 @@ impl Session {
     }
 
     fn may_be_repeated(&self, inner: &Inner, lost: &Lost<'_>) -> bool {
-        self.context.listener.writes.retry == Retry::Idempotent
+        self.context.listener().writes.retry == Retry::Idempotent
             && lost.effect == Effect::Write
             && inner.attempts < limits::ATTEMPTS
             && inner.lane.is_some()
@@ -104,7 +104,7 @@ impl Inner {
             return;
         }
         context.workspace.counters.in_doubt.increment();
-        match context.listener.writes.in_doubt {
+        match context.listener().writes.in_doubt {
             InDoubt::Error => self.stash_answers(sequence, 1, reply),
             InDoubt::Disconnect => self.disconnect_at(sequence, context),
         }

@@ -33,7 +33,7 @@ impl Session {
     /// Whether a read may go to the master for want of a replica. If not, the session's task is woken when it is worth
     /// trying again.
     pub(super) fn may_fall_back(&self, inner: &mut Inner, cx: &task::Context<'_>) -> bool {
-        let fallbacks = &self.context.fallbacks;
+        let fallbacks = self.context.fallbacks.borrow();
         let Some(Err(after)) = fallbacks.rate.as_ref().map(|rate| rate.borrow_mut().may(Instant::now())) else {
             return true;
         };
@@ -53,20 +53,16 @@ impl Session {
     /// So many reads go to the master for want of a replica.
     pub(super) fn note_fallback(&self, reads: u64) {
         self.context.workspace.counters.reads_fallback.add(reads);
-        if let Some(rate) = &self.context.fallbacks.rate {
+        if let Some(rate) = &self.context.fallbacks.borrow().rate {
             rate.borrow_mut().take(reads);
         }
     }
 
     /// What a command is answered that found no lane within `hold`.
     pub(super) fn unserved_error(&self, inner: &Inner) -> String {
-        let most = self
-            .context
-            .fallbacks
-            .rate
-            .as_ref()
-            .filter(|_| inner.reading.capped)
-            .map(|rate| rate.borrow().per_second());
+        let fallbacks = self.context.fallbacks.borrow();
+        let rate = fallbacks.rate.as_ref().filter(|_| inner.reading.capped);
+        let most = rate.map(|rate| rate.borrow().per_second());
         let Some(most) = most else {
             return self.hold_error();
         };

@@ -60,7 +60,7 @@ impl Session {
     }
 
     fn begin_hold(&self) -> Result<Hold, Exhausted> {
-        let listener = &self.context.listener;
+        let listener = &self.context.listener();
         let share = self.context.holding.enter(&listener.hold_budget)?;
         let counters = &self.context.workspace.counters;
         counters.holds_total.increment();
@@ -84,7 +84,7 @@ impl Session {
     /// What a command is answered that was never sent. Clients retry on LOADING (`semantics` §7).
     pub(super) fn hold_error(&self) -> String {
         let pool = &self.context.pool;
-        let waited = pool.unserved_since().map_or(self.context.listener.hold, |since| since.elapsed());
+        let waited = pool.unserved_since().map_or(self.context.listener().hold, |since| since.elapsed());
         let snapshot = pool.snapshot();
         if snapshot.busy {
             let server = match self.context.edition().flavor {

@@ -27,10 +27,10 @@ pub(super) fn section(context: &Context, client: u64) -> String {
         let _ = write!(text, "redan_{key}:{value}\r\n");
     };
     line("version", &env!("CARGO_PKG_VERSION"));
-    line("listener", &context.listener.name);
+    line("listener", &context.listener().name);
     line("group", &context.pool.group_name());
-    line("reads", &context.listener.reads.word());
-    line("consistency", &context.listener.consistency.word());
+    line("reads", &context.listener().reads.word());
+    line("consistency", &context.listener().consistency.word());
     line("epoch", &snapshot.epoch);
     line("master", &snapshot.master().map_or("none", |master| &master.address));
     line("reason", &snapshot.reason);

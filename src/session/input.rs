@@ -19,7 +19,7 @@ impl Session {
         let mut scratch = workspace.scratch.borrow_mut();
         let room = &mut scratch[limits::HALF_COMMAND..];
         let n = match inner.stream.poll_read(cx, &mut workspace.cipher.borrow_mut(), room) {
-            Poll::Pending if workspace.draining.get() && inner.input.is_empty() => {
+            Poll::Pending if self.context.is_leaving() && inner.input.is_empty() => {
                 // A drain ends a session where it would wait for its client with nothing owed; until then, whoever
                 // brings the last reply must wake it.
                 inner.closing |= inner.owes_nothing() && !workspace.patient.get();

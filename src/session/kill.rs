@@ -53,7 +53,7 @@ impl Session {
         if !asks {
             return None;
         }
-        let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener().hold);
         let lanes = if waited_enough { None } else { self.lanes_to_kill(inner) };
         let Some(lanes) = lanes else {
             if !waited_enough && self.hold_for_any_reason(inner, cx) == Flow::Wait {

@@ -113,7 +113,7 @@ impl Session {
             Err(words) => return Verdict::Wrong(words),
         };
         let alone = arguments(raw).count() == 2;
-        if self.context.listener.lets_anyone_in() && alone {
+        if self.context.listener().lets_anyone_in() && alone {
             return Verdict::Wrong(hello::NO_PASSWORD_CONFIGURED.to_owned());
         }
         self.verify(inner, (!alone).then_some(user), password, cx).map(|who| Turn { who, hello: None })
@@ -171,7 +171,7 @@ impl Session {
         match who {
             Who::Same => {}
             Who::User(name) => {
-                let listener = &self.context.listener;
+                let listener = &self.context.listener();
                 if let Some(user) = listener.users.as_ref().and_then(|users| users.named(&name)) {
                     inner.become_user(user, listener);
                 }
@@ -215,7 +215,7 @@ impl Session {
         if inner.authenticated {
             return Verdict::Right(());
         }
-        if !self.context.listener.passthrough || inner.stranger {
+        if !self.context.listener().passthrough || inner.stranger {
             return Verdict::Wrong(hello::NOT_AUTHENTICATED.to_owned());
         }
         match self.ask(inner, Claim::Nothing, cx) {
@@ -240,7 +240,7 @@ impl Session {
         cx: &mut task::Context<'_>,
     ) -> Verdict<Who> {
         let name = user.unwrap_or(b"default");
-        if self.context.listener.lets_anyone_in() {
+        if self.context.listener().lets_anyone_in() {
             // As Redis with `default` and no password: any password of `default` is right.
             return if name == b"default" {
                 Verdict::Right(Who::Same)
@@ -251,7 +251,7 @@ impl Session {
         if let Some(flow) = self.slowed(inner, cx) {
             return Verdict::Wait(flow);
         }
-        let verdict = match &self.context.listener.users {
+        let verdict = match &self.context.listener().users {
             Some(users) => match users.verify(name, password) {
                 Some(user) => Verdict::Right(Who::User(user.name.as_str().into())),
                 None => Verdict::Wrong(hello::WRONG_PASSWORD.to_owned()),
@@ -302,7 +302,7 @@ impl Session {
                 tracing::info!(
                     "client {} named a wrong user or password on listener '{}'",
                     inner.identity.peer.remote(),
-                    self.context.listener.name
+                    self.context.listener().name
                 );
             }
             Verdict::Wrong(_) | Verdict::Wait(_) => {}
@@ -337,7 +337,7 @@ impl Session {
     /// A node has accepted the claim.
     fn log_in(&self, claim: &Claim) -> Verdict<Who> {
         let Some(login) = self.context.pool.log_in(claim) else {
-            tracing::warn!("refused a login on listener '{}': {TOO_MANY_LOGINS}", self.context.listener.name);
+            tracing::warn!("refused a login on listener '{}': {TOO_MANY_LOGINS}", self.context.listener().name);
             return Verdict::Wrong(TOO_MANY_LOGINS.to_owned());
         };
         Verdict::Right(Who::Login(login))
@@ -345,7 +345,7 @@ impl Session {
 
     /// RESET: the session is as if it had just connected.
     pub(super) fn begin_anew(&self, inner: &mut Inner) {
-        let listener = &self.context.listener;
+        let listener = &self.context.listener();
         inner.dialect = Dialect::of(first_user(listener));
         inner.authenticated = listener.lets_anyone_in();
         inner.permissions = listener.permissions.clone();
@@ -367,7 +367,7 @@ impl Session {
     pub(crate) fn recognise(&self, user: &User) {
         let inner = &mut *self.inner.borrow_mut();
         inner.identity.by_certificate = Some(user.name.as_str().into());
-        inner.become_user(user, &self.context.listener);
+        inner.become_user(user, &self.context.listener());
     }
 }
 

@@ -90,7 +90,7 @@ impl Session {
                 Expect::Drop | Expect::Barrier | Expect::Login | Expect::Tracking { .. } => continue,
                 Expect::Reply | Expect::Shutdown | Expect::Adapted(_) | Expect::Exec { .. } | Expect::Select(_) => {
                     self.context.workspace.counters.in_doubt.increment();
-                    if self.context.listener.writes.in_doubt == InDoubt::Disconnect {
+                    if self.context.listener().writes.in_doubt == InDoubt::Disconnect {
                         inner.disconnect_at(inner.next, &self.context);
                         return;
                     }

@@ -43,6 +43,7 @@ mod pinned_forward;
 mod pinned_replies;
 mod pinned_turn;
 mod plan;
+mod policy;
 mod queued;
 mod recipient;
 mod reading;
@@ -252,12 +253,12 @@ impl Session {
             patience: limits::PATIENCE,
             chosen_at: now,
             choosing: 0,
-            dialect: Dialect::of(login::first_user(&context.listener)),
-            authenticated: context.listener.lets_anyone_in(),
+            dialect: Dialect::of(login::first_user(&context.listener())),
+            authenticated: context.listener().lets_anyone_in(),
             login: None,
             asked: None,
             stranger: false,
-            permissions: context.listener.permissions.clone(),
+            permissions: context.listener().permissions.clone(),
             identity: Box::new(Identity::new(id, peer, now)),
             mode: Mode::Plain,
             pinned_for: None,

@@ -82,7 +82,7 @@ impl Session {
                     client_us: stalled.into(),
                     words: words::shown(noted.request),
                     node: address(),
-                    listener: self.context.listener.name.clone(),
+                    listener: self.context.listener().name.clone(),
                     user: inner.identity.user.to_string(),
                     client: client(),
                     client_name: inner.identity.name.to_string(),
@@ -102,7 +102,7 @@ impl Session {
         if noted.tag.traced {
             tracing::info!(
                 target: "redan::trace",
-                listener = self.context.listener.name.as_str(),
+                listener = self.context.listener().name.as_str(),
                 command = table::name_of(noted.tag.row).unwrap_or(OTHERS),
                 node = address(),
                 wait_us = waited,

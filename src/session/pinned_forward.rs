@@ -209,7 +209,7 @@ impl Session {
             Kind::Refused(Refused::Ambiguous) => Some(unknown(raw)),
             Kind::Refused(Refused::Forbidden) => Some(forbidden(spec, frame.name.of(raw))),
             Kind::Refused(Refused::Http | Refused::Replication) => Some("ERR this command is not carried".to_owned()),
-            Kind::Admin(_) if !self.context.listener.allow_admin_commands => {
+            Kind::Admin(_) if !self.context.listener().allow_admin_commands => {
                 Some(admin_refused(spec, frame.name.of(raw)))
             }
             _ => None,

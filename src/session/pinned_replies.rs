@@ -232,7 +232,7 @@ impl Session {
     }
 
     pub(super) fn may_restart(&self, inner: &Inner, pinned: &Pinned) -> bool {
-        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold)
+        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener().hold)
             || inner.attempts >= limits::ATTEMPTS
             // Others were sent behind it, and may have been executed.
             || pinned.changes > 1;

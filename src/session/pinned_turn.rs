@@ -32,7 +32,7 @@ impl Session {
         }
         let pool = &self.context.pool;
         let master = pool.snapshot().master().filter(|master| !pool.is_troubled(master.id)).cloned();
-        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        let expired = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener().hold);
         let Some(master) = master.filter(|_| !expired) else {
             if !expired && self.hold(inner, cx) == Flow::Wait {
                 return Some(Flow::Wait);
@@ -236,7 +236,7 @@ impl Session {
             Poll::Pending => {
                 // A drain waits for transactions, not for subscriptions and other waits without end.
                 let kept = pinned.for_session || pinned.tracks;
-                inner.closing |= workspace.draining.get() && kept && pinned.owes_nothing();
+                inner.closing |= self.context.is_leaving() && kept && pinned.owes_nothing();
                 false
             }
             Poll::Ready(Ok(0) | Err(_)) => {

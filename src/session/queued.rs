@@ -114,7 +114,7 @@ impl Session {
             }
             Verdict::Right(turn) => turn,
         };
-        let listener = &self.context.listener;
+        let listener = &self.context.listener();
         if let Some(user) = turn.user(listener) {
             let permissions = permissions_of(user, listener);
             pinned.becomes = Some(Box::new(Becoming { permissions, elsewhere: false }));

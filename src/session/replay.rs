@@ -241,7 +241,7 @@ impl Session {
             return flow;
         }
         let demand = demand_of(inner, &self.context.pool.learned());
-        let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener.hold);
+        let waited_enough = inner.retrying_since.is_some_and(|since| since.elapsed() >= self.context.listener().hold);
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
         match lane {
             Ok(lane) if lane.has_room(cx.waker()) => {

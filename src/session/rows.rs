@@ -108,7 +108,7 @@ impl Session {
         let identity = &inner.identity;
         let idle = || now.saturating_duration_since(inner.last_active).as_secs();
         wanted.id.is_none_or(|id| id == self.id)
-            && wanted.listener.as_ref().is_none_or(|listener| *listener == self.context.listener.name)
+            && wanted.listener.as_ref().is_none_or(|listener| *listener == self.context.listener().name)
             && wanted.user.as_ref().is_none_or(|user| **user == *identity.user)
             && wanted.name.as_ref().is_none_or(|name| **name == *identity.name)
             && wanted.db.is_none_or(|db| db == inner.dialect.db)
@@ -125,7 +125,7 @@ impl Session {
         SessionRow {
             id: self.id,
             address: identity.peer.remote(),
-            listener: self.context.listener.name.clone(),
+            listener: self.context.listener().name.clone(),
             group: self.context.pool.group_name().to_owned(),
             worker,
             user: identity.user.to_string(),
@@ -142,7 +142,7 @@ impl Session {
             command: inner.last.map(|spec| spec.name),
             commands: inner.front + inner.apart,
             subscriptions: channels + patterns + shards,
-            tls: self.context.listener.tls.is_some(),
+            tls: self.context.listener().tls.is_some(),
             input_bytes: inner.input.len(),
             output_bytes: inner.output.len(),
         }

@@ -55,7 +55,7 @@ impl Session {
         match kind {
             Kind::Local(local) => self.local(inner, local, arrived, cx),
             Kind::Pin(pin) => self.on_a_pin(inner, pin, arrived, cx),
-            Kind::Admin(_) if self.context.listener.allow_admin_commands => {
+            Kind::Admin(_) if self.context.listener().allow_admin_commands => {
                 let entered = self.enter_pin(inner, PinReason::Admin, cx);
                 if entered.is_none() {
                     self.answer_error(inner, &self.hold_error());

@@ -324,7 +324,7 @@ impl Subscriber for Session {
     fn revoked(&self, why: &str) {
         let inner = &mut *self.inner.borrow_mut();
         // When the worker ends, so do all; that is no news.
-        if !inner.dead && !self.context.workspace.draining.get() {
+        if !inner.dead && !self.context.is_leaving() {
             tracing::warn!("closed client {}: {why}", inner.identity.peer.remote());
         }
         inner.dead = true;

@@ -74,7 +74,7 @@ impl Session {
             {
                 Err(TOO_FEW_REPLICAS.to_owned())
             }
-            Some(Kind::Admin(_)) if !self.context.listener.allow_admin_commands => {
+            Some(Kind::Admin(_)) if !self.context.listener().allow_admin_commands => {
                 Err(admin_refused(spec, name.of(buf)))
             }
             Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),

@@ -22,10 +22,12 @@ use super::votes::Sentinels;
 use super::{DRAINED, Node, NodeId, Role, SentinelState, Snapshot};
 
 mod drained;
+mod reconfigure;
 mod sentinels;
 mod withhold;
 mod words;
 
+pub(crate) use reconfigure::Settings;
 pub(crate) use sentinels::SentinelView;
 
 /// A discovered node that no other names and that does not answer is forgotten after this time: long enough

@@ -172,6 +172,23 @@ impl Sentinels {
         }
     }
 
+    /// These are configured from now on. Those that were and are not any more are dropped, and returned: whoever is named by
+    /// another is discovered again.
+    pub(super) fn reconfigure(&mut self, addresses: &[Arc<str>]) -> Vec<Arc<str>> {
+        let goes =
+            |witness: &&Witness| addresses.is_empty() || witness.configured && !addresses.contains(&witness.address);
+        let gone = self.witnesses.iter().filter(goes);
+        let gone: Vec<Arc<str>> = gone.map(|witness| witness.address.clone()).collect();
+        self.witnesses.retain(|witness| !gone.contains(&witness.address));
+        for address in addresses {
+            match self.find(address) {
+                Some(known) => known.configured = true,
+                None => self.configure(address.clone()),
+            }
+        }
+        gone
+    }
+
     pub(super) fn is_configured(&self) -> bool {
         self.witnesses.iter().any(|witness| witness.configured)
     }

@@ -6,18 +6,16 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::process::{Child, Command};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::FROM;
-use crate::handover::{Channel, Departure, Hello, Kept, Message, Outbox, PROTOCOL, Ready};
+use crate::handover::{Channel, Departure, Hello, Kept, Message, Outbox, PROTOCOL, Ready, Spares};
 use crate::notify;
-use crate::topology::Snapshot;
 
 /// The old process may give numbers to some more clients while the new one begins: so many more than it can accept meanwhile.
 const NUMBERS_LEFT_OUT: u64 = 65536;
@@ -27,12 +25,12 @@ const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// What an upgrade needs of the process that is to be replaced.
 pub(crate) struct Plan {
-    pub(crate) kept: Arc<[Kept]>,
-    /// The name and the newest snapshot of each group.
-    pub(crate) groups: Vec<(String, Arc<ArcSwap<Snapshot>>)>,
+    pub(crate) kept: Arc<Spares>,
+    /// The names of groups that have a master now.
+    pub(crate) mastered: Box<dyn Fn() -> Vec<String>>,
     pub(crate) sandboxed: bool,
-    /// How long the new process may take until it is ready.
-    pub(crate) patience: Duration,
+    /// Set from the start of a process to its end, or to the end of this one.
+    pub(crate) under_way: Arc<AtomicBool>,
     /// What CLIENT ID will answer the next client.
     pub(crate) next_id: Arc<AtomicU64>,
 }
@@ -42,6 +40,7 @@ pub(crate) struct Successor {
     child: Infant,
     channel: Channel,
     ready: Ready,
+    under_way: UnderWay,
 }
 
 /// A process that has begun; this one has nothing left to do but to hand over.
@@ -51,6 +50,7 @@ pub(crate) struct Leaving {
     sent: JoinHandle<Sent>,
     /// So that the system's word of its end is taken, should it come first.
     _child: Child,
+    _under_way: UnderWay,
 }
 
 /// How many clients and streams were handed over; and what went wrong in the end.
@@ -68,9 +68,25 @@ impl Drop for Infant {
     }
 }
 
+/// True until it is dropped.
+struct UnderWay(Arc<AtomicBool>);
+
+impl UnderWay {
+    fn begin(flag: Arc<AtomicBool>) -> Self {
+        flag.store(true, Relaxed);
+        Self(flag)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
 impl Plan {
-    /// Starts the new process and waits until it is ready. Dropped before that, or failed, it leaves nothing behind.
-    pub(crate) async fn start(&self) -> Result<Successor, String> {
+    /// Starts the new process and waits until it is ready, for so long. Dropped before that, or failed, it leaves nothing behind.
+    pub(crate) async fn start(&self, limit: Duration) -> Result<Successor, String> {
         if std::process::id() == 1 {
             return Err(
                 "Redan is process 1 here, whose end is the end of the container: replace the container, or start \
@@ -78,6 +94,7 @@ impl Plan {
                     .to_owned(),
             );
         }
+        let under_way = UnderWay::begin(Arc::clone(&self.under_way));
         let (program, arguments) = program().map_err(|error| format!("its own program is not found: {error}"))?;
         tracing::info!("upgrade: starting {}", program.display());
         let (channel, theirs) = Channel::pair().map_err(|error| format!("the system gives no sockets: {error}"))?;
@@ -94,30 +111,29 @@ impl Plan {
         let mut child = Infant(Some(child));
         let talk = {
             let channel = channel.try_clone().map_err(|error| error.to_string())?;
-            let (hello, kept) = (self.hello(), Arc::clone(&self.kept));
+            let kept = self.kept.all();
+            let hello = self.hello(kept.len(), limit);
             spawn_blocking(move || introduce(channel, &hello, &kept))
         };
-        let limit = self.patience;
         let said = tokio::time::timeout(limit, talk).await;
         let said =
             said.map_err(|_| format!("the new process was not ready within {limit:?}, the `upgrade_timeout`"))?;
         match said.map_err(|_| "a defect of Redan, please report it".to_owned())? {
-            Ok(Message::Ready(ready)) => Ok(Successor { child, channel, ready }),
+            Ok(Message::Ready(ready)) => Ok(Successor { child, channel, ready, under_way }),
             Ok(Message::Failed { why }) => Err(format!("the new process says: {why}")),
             Ok(_) => Err("the new process does not keep to the protocol".to_owned()),
             Err(error) => Err(last_breath(child.0.take(), &error).await),
         }
     }
 
-    fn hello(&self) -> Hello {
-        let has_master = |(_, snapshot): &&(String, Arc<ArcSwap<Snapshot>>)| snapshot.load().master.is_some();
+    fn hello(&self, sockets: usize, limit: Duration) -> Hello {
         Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            sockets: self.kept.len(),
+            sockets,
             sandboxed: self.sandboxed,
-            mastered: self.groups.iter().filter(has_master).map(|(name, _)| name.clone()).collect(),
-            patience_ms: u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX),
+            mastered: (self.mastered)(),
+            patience_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
@@ -163,7 +179,7 @@ async fn last_breath(child: Option<Child>, error: &io::Error) -> String {
 impl Successor {
     /// From here on the new process is in charge.
     pub(crate) fn begin(self, plan: &Plan) -> Result<Leaving, String> {
-        let Self { mut child, mut channel, ready } = self;
+        let Self { mut child, mut channel, ready, under_way } = self;
         let next_id = plan.next_id.load(Relaxed) + NUMBERS_LEFT_OUT;
         let begun = channel.send(&Message::Begin { next_id }, &[], None);
         begun.map_err(|error| format!("the new process ended when it was to begin: {error}"))?;
@@ -172,7 +188,7 @@ impl Successor {
         notify::main_process(successor);
         let (sender, departures) = mpsc::channel();
         let sent = spawn_blocking(move || forward(channel, &departures));
-        Ok(Leaving { outbox: Outbox::new(sender, ready), successor, sent, _child: child })
+        Ok(Leaving { outbox: Outbox::new(sender, ready), successor, sent, _child: child, _under_way: under_way })
     }
 }
 

@@ -39,7 +39,7 @@ impl Tickets {
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) socket: TcpStream,
-    /// Index into `Config::listeners`.
+    /// Its number.
     pub(crate) listener: usize,
     /// One reply.
     pub(crate) words: &'static [u8],

@@ -2,7 +2,7 @@
 //!
 //! Unbounded on purpose, because control must never wait for a worker and an accepted socket must not be lost; what can
 //! lie in it is bounded all the same: sockets by their listener's `max_clients` (each holds a [`Seat`]) or their tickets, news of the
-//! topology by one per group, news of certificates by one for each listener and group in two seconds; the rest comes once.
+//! topology by one per group, changes of the configuration by who reloads it, news of certificates by one for each listener and group in two seconds; the rest comes once.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::change::Change;
 use super::farewell::Refused;
 use super::seat::Seat;
 use crate::handover::{Client, Outbox};
@@ -25,7 +26,7 @@ pub(crate) struct Arrival {
     pub(crate) id: u64,
     pub(crate) socket: Socket,
     pub(crate) peer: Peer,
-    /// Index into `Config::listeners`.
+    /// Its number.
     pub(crate) listener: usize,
     pub(crate) seat: Seat,
     /// What it was in the process that this one has replaced, and what it had sent.
@@ -44,8 +45,8 @@ pub(crate) enum Mail {
     Accepted(Arrival),
     /// Not served; to be told so over TLS.
     Refused(Refused),
-    /// Control published a snapshot of this group.
-    Topology(usize),
+    /// Control published a snapshot of this group. The flag is taken back before the snapshot is read.
+    Topology(usize, Arc<AtomicBool>),
     /// A session on some worker, or the operator, wants to know something of all sessions. At most one of each session and of
     /// each of the operator's connections lies here, since whoever asks waits for the answer.
     Ask(Question),
@@ -55,6 +56,8 @@ pub(crate) enum Mail {
     Keyring(usize),
     /// Put each session into the outbox when nothing is owed to its client, or end it when that is silent, then end.
     HandOver(Outbox),
+    /// The configuration is another one now.
+    Change(Change),
     /// End each session when nothing is owed to its client, then end.
     Drain,
     /// Close every session and end.
@@ -65,21 +68,36 @@ pub(crate) enum Mail {
 #[derive(Clone, Debug)]
 pub(crate) struct Mailbox {
     sender: mpsc::UnboundedSender<Mail>,
-    /// Per group: news of it lies in the mailbox.
-    topology_waits: Arc<[AtomicBool]>,
 }
 
 /// The worker's end.
 #[derive(Debug)]
 pub(crate) struct Letters {
     receiver: mpsc::UnboundedReceiver<Mail>,
-    topology_waits: Arc<[AtomicBool]>,
 }
 
-pub(crate) fn mailbox(groups: usize) -> (Mailbox, Letters) {
+/// By which a worker is told of new snapshots of one group.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    group: usize,
+    sender: mpsc::UnboundedSender<Mail>,
+    /// News of it lies in the mailbox.
+    waits: Arc<AtomicBool>,
+}
+
+pub(crate) fn mailbox() -> (Mailbox, Letters) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let topology_waits: Arc<[AtomicBool]> = (0..groups).map(|_| AtomicBool::new(false)).collect();
-    (Mailbox { sender, topology_waits: Arc::clone(&topology_waits) }, Letters { receiver, topology_waits })
+    (Mailbox { sender }, Letters { receiver })
+}
+
+impl Bell {
+    /// The worker shall take over the newest snapshot. Cheap to repeat.
+    pub(crate) fn ring(&self) {
+        if !self.waits.swap(true, Ordering::AcqRel) {
+            // As in `Mailbox::send`.
+            let _ = self.sender.send(Mail::Topology(self.group, Arc::clone(&self.waits)));
+        }
+    }
 }
 
 impl Mailbox {
@@ -91,11 +109,13 @@ impl Mailbox {
         self.send(Mail::Refused(refused));
     }
 
-    /// The worker shall take over the newest snapshot of a group. Cheap to repeat.
-    pub(crate) fn topology(&self, group: usize) {
-        if !self.topology_waits[group].swap(true, Ordering::AcqRel) {
-            self.send(Mail::Topology(group));
-        }
+    /// To be made once for each group.
+    pub(crate) fn bell(&self, group: usize) -> Bell {
+        Bell { group, sender: self.sender.clone(), waits: Arc::default() }
+    }
+
+    pub(crate) fn change(&self, change: Change) {
+        self.send(Mail::Change(change));
     }
 
     pub(crate) fn ask(&self, question: Question) {
@@ -132,9 +152,9 @@ impl Letters {
     /// Cancel safe. `None` when nobody can send any more.
     pub(super) async fn next(&mut self) -> Option<Mail> {
         let mail = self.receiver.recv().await;
-        if let Some(Mail::Topology(group)) = &mail {
+        if let Some(Mail::Topology(_, waits)) = &mail {
             // Before the snapshot is read: one published after that sends again.
-            self.topology_waits[*group].store(false, Ordering::Release);
+            waits.store(false, Ordering::Release);
         }
         mail
     }
@@ -146,16 +166,17 @@ mod tests {
 
     #[tokio::test]
     async fn news_of_a_group_lies_in_the_mailbox_once_and_comes_again_after_it_was_read() {
-        let (mailbox, mut letters) = mailbox(2);
+        let (mailbox, mut letters) = mailbox();
+        let bells = [mailbox.bell(0), mailbox.bell(1)];
         for _ in 0..3 {
-            mailbox.topology(1);
-            mailbox.topology(0);
+            bells[1].ring();
+            bells[0].ring();
         }
-        assert!(matches!(letters.next().await, Some(Mail::Topology(1))));
-        mailbox.topology(1);
-        assert!(matches!(letters.next().await, Some(Mail::Topology(0))));
-        assert!(matches!(letters.next().await, Some(Mail::Topology(1))));
-        drop(mailbox);
+        assert!(matches!(letters.next().await, Some(Mail::Topology(1, _))));
+        bells[1].ring();
+        assert!(matches!(letters.next().await, Some(Mail::Topology(0, _))));
+        assert!(matches!(letters.next().await, Some(Mail::Topology(1, _))));
+        drop((mailbox, bells));
         assert!(letters.next().await.is_none());
     }
 }

@@ -4,6 +4,7 @@
 //! Everything else in here stays on the thread: `Rc`, `Cell`, `RefCell`. It must never wait for another thread.
 
 mod certificate;
+mod change;
 mod farewell;
 mod handshake;
 mod lingering;
@@ -26,11 +27,12 @@ use tokio::task::spawn_local;
 use tokio::time::MissedTickBehavior;
 
 use self::certificate::Standing;
+pub(crate) use self::change::Change;
 pub(crate) use self::farewell::{Refused, Tickets};
 use self::handshake::{Failure, Handshakes};
 use self::lingering::Lingerer;
 use self::mailbox::Mail;
-pub(crate) use self::mailbox::{Arrival, Letters, Mailbox, Socket, mailbox};
+pub(crate) use self::mailbox::{Arrival, Bell, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
@@ -55,9 +57,9 @@ pub(crate) struct Setup {
     /// When the process started.
     pub(crate) started: Instant,
     pub(crate) counters: Arc<WorkerCounters>,
-    /// In the order of `Config::groups`.
+    /// By their numbers: in the order of `Config::groups`, at the start.
     pub(crate) groups: Vec<GroupView>,
-    /// In the order of `Config::listeners`.
+    /// By their numbers: in the order of `Config::listeners`, at the start.
     pub(crate) doors: Vec<Door>,
     pub(crate) throttle: Arc<Mutex<Throttle>>,
     pub(crate) switchboard: Arc<Switchboard>,
@@ -71,7 +73,7 @@ pub(crate) struct Setup {
 }
 
 /// A listener and what it presents to clients.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) listener: Arc<Listener>,
     pub(crate) tls: Option<Arc<Serving>>,
@@ -83,12 +85,12 @@ pub(crate) struct Door {
 struct Doorway {
     context: Rc<Context>,
     /// What holds now; `None` is plaintext.
-    tls: Option<RefCell<Arc<Serving>>>,
+    tls: RefCell<Option<Arc<Serving>>>,
 }
 
 impl Doorway {
     fn serving(&self) -> Option<Arc<Serving>> {
-        self.tls.as_ref().map(|serving| Arc::clone(&serving.borrow()))
+        self.tls.borrow().clone()
     }
 }
 
@@ -107,8 +109,12 @@ struct Worker {
     started: Instant,
     counters: Arc<WorkerCounters>,
     workspace: Rc<Workspace>,
-    pools: Vec<Rc<Pool>>,
-    doors: Vec<Doorway>,
+    cipher: Rc<RefCell<CipherBuffer>>,
+    seed: u64,
+    /// By the numbers of groups; `None` is one that is gone.
+    pools: RefCell<Vec<Option<Rc<Pool>>>>,
+    /// By the numbers of listeners.
+    doors: RefCell<Vec<Option<Rc<Doorway>>>>,
     handshakes: Handshakes,
     /// Sessions past their handshake, by id.
     live: Live,
@@ -129,22 +135,34 @@ impl Worker {
         let workspace =
             Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account, insight);
         let workspace = Rc::new(workspace);
-        let pool = |group| Pool::new(group, Arc::clone(&counters), Rc::clone(&cipher), seed);
-        let pools: Vec<Rc<Pool>> = groups.into_iter().map(pool).collect();
-        let door = |(number, door): (usize, Door)| {
-            // `Config` holds that a listener's group exists.
-            let pool = Rc::clone(&pools[door.listener.group]);
-            let workspace = Rc::clone(&workspace);
-            if door.listener.writes.durable > 0 {
-                pool.expect_assurance();
-            }
-            let context = Context::new(number, door.listener, pool, workspace, door.holding);
-            Doorway { context: Rc::new(context), tls: door.tls.map(RefCell::new) }
-        };
-        let doors = doors.into_iter().enumerate().map(door).collect();
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
-        let lingering = Cell::new(0);
-        Rc::new(Self { number, started, counters, workspace, pools, doors, handshakes, live, lingering, ended })
+        let worker = Self {
+            number,
+            started,
+            counters,
+            workspace,
+            cipher,
+            seed,
+            pools: RefCell::default(),
+            doors: RefCell::default(),
+            handshakes,
+            live,
+            lingering: Cell::new(0),
+            ended,
+        };
+        groups.into_iter().for_each(|group| worker.add_group(group));
+        doors.into_iter().enumerate().for_each(|(number, door)| worker.add_door(number, door));
+        Rc::new(worker)
+    }
+
+    /// `None`: it is gone.
+    fn pool(&self, group: usize) -> Option<Rc<Pool>> {
+        self.pools.borrow().get(group)?.clone()
+    }
+
+    /// `None`: it is gone.
+    fn door(&self, listener: usize) -> Option<Rc<Doorway>> {
+        self.doors.borrow().get(listener)?.clone()
     }
 
     async fn serve(self: Rc<Self>, mut letters: Letters) -> usize {
@@ -160,11 +178,12 @@ impl Worker {
                     Some(Mail::Accepted(arrival)) => self.admit(arrival),
                     Some(Mail::Refused(refused)) => self.turn_away(refused),
                     // Control and workers number the groups alike.
-                    Some(Mail::Topology(group)) => self.topology(group),
+                    Some(Mail::Topology(group, _)) => self.topology(group),
                     Some(Mail::Ask(question)) => self.answer(question),
                     Some(Mail::Serving(listener, serving)) => self.present(listener, serving),
                     Some(Mail::Keyring(group)) => self.keyring(group),
                     Some(Mail::HandOver(outbox)) => self.hand_over(outbox),
+                    Some(Mail::Change(change)) => self.change(change),
                     Some(Mail::Drain) => self.drain(),
                     Some(Mail::Stop) | None => return self.live.borrow().len(),
                 },
@@ -191,7 +210,7 @@ impl Worker {
             longest_hold = longest_hold.max(session.held_for(now));
         }
         self.counters.longest_hold_ms.set(u64::try_from(longest_hold.as_millis()).unwrap_or(u64::MAX));
-        for pool in &self.pools {
+        for pool in self.pools.borrow().iter().flatten() {
             pool.tick(now);
         }
         self.workspace.tick();
@@ -203,9 +222,10 @@ impl Worker {
 
     /// A session that waits for its own connection to a master that was, and has fallen silent, would wait for ever.
     fn topology(&self, group: usize) {
-        let before = Arc::clone(&self.pools[group].snapshot());
-        self.pools[group].topology_changed();
-        if self.pools[group].snapshot().gives_up_more_than(&before) {
+        let Some(pool) = self.pool(group) else { return };
+        let before = Arc::clone(&pool.snapshot());
+        pool.topology_changed();
+        if pool.snapshot().gives_up_more_than(&before) {
             for session in self.live.borrow().values() {
                 session.wake();
             }
@@ -220,10 +240,11 @@ impl Worker {
             return;
         }
         let group = question.group;
+        let Some(pool) = self.pool(group) else { return };
         let live = self.live.borrow();
         let of_group = |session: &&Rc<Session>| session.group() == group;
         let one = |id| live.get(&id).filter(of_group);
-        answer::answer(question, self.number, &self.pools[group], live.values().filter(of_group), one);
+        answer::answer(question, self.number, &pool, live.values().filter(of_group), one);
     }
 
     fn hand_over(&self, outbox: Outbox) {
@@ -246,15 +267,15 @@ impl Worker {
     /// A socket from the acceptor becomes a session, through a handshake where the listener has TLS.
     fn admit(self: &Rc<Self>, arrival: Arrival) {
         let Arrival { id, socket, peer, listener, seat, was } = arrival;
+        // It was accepted before the listener was closed.
+        let Some(door) = self.door(listener) else { return };
         self.counters.sessions_total.increment();
         self.counters.sessions_open.increment();
         let presence = Presence { worker: Rc::clone(self), id, _seat: seat };
-        // The acceptor numbers the listeners as this worker does.
-        let door = &self.doors[listener];
         let context = Rc::clone(&door.context);
         let admitted = match (socket, door.serving()) {
             (Socket::Tcp(tcp), Some(serving)) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
-                spawn_local(Self::shake(presence, listener, serving, tcp, peer));
+                spawn_local(Self::shake(presence, door, serving, tcp, peer));
             }),
             (Socket::Tcp(tcp), None) => tokio::net::TcpStream::from_std(tcp).map(|tcp| {
                 presence.open(tcp.into(), peer, context, None, was);
@@ -272,21 +293,27 @@ impl Worker {
     fn turn_away(self: &Rc<Self>, refused: Refused) {
         let worker = Rc::clone(self);
         // A listener without TLS tells its clients itself.
-        if let Some(serving) = self.doors[refused.listener].serving() {
+        if let Some(serving) = self.door(refused.listener).and_then(|door| door.serving()) {
             spawn_local(async move { farewell::say(refused, &serving, &worker.handshakes).await });
         }
     }
 
-    async fn shake(presence: Presence, door: usize, serving: Arc<Serving>, tcp: tokio::net::TcpStream, peer: Peer) {
+    async fn shake(
+        presence: Presence,
+        door: Rc<Doorway>,
+        serving: Arc<Serving>,
+        tcp: tokio::net::TcpStream,
+        peer: Peer,
+    ) {
         let worker = Rc::clone(&presence.worker);
-        let context = Rc::clone(&worker.doors[door].context);
+        let context = Rc::clone(&door.context);
         // A listener of TLS has a limit.
-        let limit = context.listener.tls.as_ref().map_or(LONGEST_HANDSHAKE, |tls| tls.handshake_timeout);
+        let limit = context.listener().tls.as_ref().map_or(LONGEST_HANDSHAKE, |tls| tls.handshake_timeout);
         let shaken = worker.handshakes.accept(Arc::clone(&serving.config), limit, tcp).await;
-        match shaken.and_then(|stream| worker.believe(door, &serving, stream)) {
+        match shaken.and_then(|stream| worker.believe(&door, &serving, stream)) {
             Ok(stream) => {
                 worker.counters.tls_handshakes.increment();
-                let listener = Arc::clone(&context.listener);
+                let listener = Arc::clone(&context.listener());
                 let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                 let user = match certificate::standing(&listener, shown) {
                     Standing::Known(user) => Some(user),
@@ -306,7 +333,7 @@ impl Worker {
             Err(Failure::Silent) => {}
             Err(Failure::Refused(why)) => {
                 worker.counters.tls_failures.increment();
-                worker.handshakes.complain(&context.listener.name, "no TLS session with", &peer, &why);
+                worker.handshakes.complain(&context.listener().name, "no TLS session with", &peer, &why);
             }
         }
     }

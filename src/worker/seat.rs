@@ -6,23 +6,24 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::throttle::Source;
 
 /// Touched twice in the life of a connection, never by a command.
 #[derive(Debug)]
 pub(crate) struct Seats {
-    listeners: Box<[AtomicUsize]>,
+    /// By their numbers. Grows when the configuration is read again.
+    listeners: RwLock<Vec<Arc<AtomicUsize>>>,
     workers: Box<[AtomicUsize]>,
     /// By listener, for those that limit them: as many entries as there are clients at most.
     sources: Mutex<HashMap<(usize, Source), usize>>,
 }
 
 impl Seats {
-    pub(crate) fn new(listeners: usize, workers: usize) -> Arc<Self> {
-        let zeros = |n: usize| (0..n).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Self { listeners: zeros(listeners), workers: zeros(workers), sources: Mutex::default() })
+    pub(crate) fn new(workers: usize) -> Arc<Self> {
+        let workers = (0..workers).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Self { listeners: RwLock::default(), workers, sources: Mutex::default() })
     }
 
     /// A seat for one more client. Only the acceptor takes seats, so a count it has just read can only have fallen.
@@ -31,9 +32,10 @@ impl Seats {
         if let Some(source) = source {
             *self.sources().entry((listener, source)).or_default() += 1;
         }
-        self.listeners[listener].fetch_add(1, Relaxed);
+        let of_listener = self.count(listener);
+        of_listener.fetch_add(1, Relaxed);
         self.workers[worker].fetch_add(1, Relaxed);
-        Seat { seats: Arc::clone(self), listener, worker, source }
+        Seat { seats: Arc::clone(self), listener, of_listener, worker, source }
     }
 
     /// Clients of one source.
@@ -47,7 +49,18 @@ impl Seats {
     }
 
     pub(crate) fn of_listener(&self, listener: usize) -> usize {
-        self.listeners[listener].load(Relaxed)
+        self.count(listener).load(Relaxed)
+    }
+
+    fn count(&self, listener: usize) -> Arc<AtomicUsize> {
+        if let Some(known) = self.listeners.read().unwrap_or_else(PoisonError::into_inner).get(listener) {
+            return Arc::clone(known);
+        }
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        if listeners.len() <= listener {
+            listeners.resize_with(listener + 1, Arc::default);
+        }
+        Arc::clone(&listeners[listener])
     }
 
     pub(crate) fn of_worker(&self, worker: usize) -> usize {
@@ -65,13 +78,14 @@ impl Seats {
 pub(crate) struct Seat {
     seats: Arc<Seats>,
     listener: usize,
+    of_listener: Arc<AtomicUsize>,
     worker: usize,
     source: Option<Source>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.listeners[self.listener].fetch_sub(1, Relaxed);
+        self.of_listener.fetch_sub(1, Relaxed);
         self.seats.workers[self.worker].fetch_sub(1, Relaxed);
         if let Some(source) = self.source {
             let mut sources = self.seats.sources();
@@ -92,7 +106,7 @@ mod tests {
 
     #[test]
     fn seats_are_counted_for_both_and_given_back() {
-        let seats = Seats::new(2, 2);
+        let seats = Seats::new(2);
         let source = Source::V4(7);
         let first = seats.take(0, 1, Some(source));
         let _second = seats.take(1, 1, None);

@@ -45,6 +45,7 @@ fn setup() -> Setup {
     let published = Arc::new(arc_swap::ArcSwap::from_pointee(Snapshot::unknown()));
     let group = GroupView {
         index: 0,
+        name: "main".into(),
         dialer: Arc::new(dialer),
         published,
         look: Arc::default(),
@@ -89,9 +90,9 @@ fn the_task_of_an_idle_session_is_small() {
     on_a_worker(|| async {
         let worker = Worker::new(setup());
         let (socket, _client) = pair().await;
-        let seat = Seats::new(1, 1).take(0, 0, None);
+        let seat = Seats::new(1).take(0, 0, None);
         let peer = Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 2).into() };
-        let session = Session::new(1, socket.into(), peer, Rc::clone(&worker.doors[0].context));
+        let session = Session::new(1, socket.into(), peer, Rc::clone(&worker.door(0).expect("the only one").context));
         worker.counters.sessions_open.increment();
         let task = live(Presence { worker, id: 1, _seat: seat }, session);
         // Ten thousand idle clients keep ten thousand of these.
@@ -105,8 +106,8 @@ fn a_worker_serves_drains_and_ends() {
     on_a_worker(|| async {
         let setup = setup();
         let counters = Arc::clone(&setup.counters);
-        let seats = Seats::new(1, 1);
-        let (mailbox, letters) = mailbox(1);
+        let seats = Seats::new(1);
+        let (mailbox, letters) = mailbox();
         let serving = spawn_local(Worker::new(setup).serve(letters));
         let (server, mut client) = pair().await;
         mailbox.accepted(arrival(7, server, &seats));
@@ -125,8 +126,8 @@ fn a_worker_serves_drains_and_ends() {
 #[test]
 fn a_stopped_worker_says_how_many_it_cut_off() {
     on_a_worker(|| async {
-        let seats = Seats::new(1, 1);
-        let (mailbox, letters) = mailbox(1);
+        let seats = Seats::new(1);
+        let (mailbox, letters) = mailbox();
         let serving = spawn_local(Worker::new(setup()).serve(letters));
         let mut clients = Vec::new();
         for id in 0..3 {
@@ -143,7 +144,7 @@ fn a_stopped_worker_says_how_many_it_cut_off() {
 fn a_panic_costs_its_own_session_and_nothing_else() {
     on_a_worker(|| async {
         let worker = Worker::new(setup());
-        let seats = Seats::new(1, 1);
+        let seats = Seats::new(1);
         worker.counters.sessions_open.increment();
         let presence = Presence { worker: Rc::clone(&worker), id: 1, _seat: seats.take(0, 0, None) };
         let task = spawn_local(async move {

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::{spawn_local, yield_now};
 use tokio_rustls::server::TlsStream;
 
-use super::Worker;
 use super::handshake::{Failure, certificate_trouble};
+use super::{Doorway, Worker};
 use crate::tls::server::Serving;
 
 /// Sessions looked at without a pause. A verification takes 0.1 ms, and clients of one application often share a
@@ -27,11 +27,11 @@ impl Worker {
     /// not shown its certificate again.
     pub(super) fn believe(
         &self,
-        door: usize,
+        door: &Doorway,
         used: &Arc<Serving>,
         stream: TlsStream<TcpStream>,
     ) -> Result<TlsStream<TcpStream>, Failure> {
-        let now = self.doors[door].serving();
+        let now = door.serving();
         let connection = stream.get_ref().1;
         let returns = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         if let Some(now) = now.filter(|now| returns || !Arc::ptr_eq(now, used)) {
@@ -43,16 +43,20 @@ impl Worker {
 
     /// From now on the listener presents these certificates, and believes those clients.
     pub(super) fn present(self: &Rc<Self>, listener: usize, serving: Arc<Serving>) {
-        let Some(current) = &self.doors[listener].tls else { return };
-        let before = current.replace(Arc::clone(&serving));
-        if !before.trusts_as(&serving) {
-            spawn_local(Rc::clone(self).look_again(listener, serving));
+        let Some(door) = self.door(listener) else { return };
+        let before = door.tls.replace(Some(Arc::clone(&serving)));
+        if before.is_some_and(|before| !before.trusts_as(&serving)) {
+            self.look_again(door, serving);
         }
     }
 
-    /// Closes the clients that would not come in any more. In pieces, so that the others do not wait for it.
-    async fn look_again(self: Rc<Self>, listener: usize, serving: Arc<Serving>) {
-        let door = &self.doors[listener];
+    /// Closes the clients that would not come in any more.
+    pub(super) fn look_again(self: &Rc<Self>, door: Rc<Doorway>, serving: Arc<Serving>) {
+        spawn_local(Rc::clone(self).judge_again(door, serving));
+    }
+
+    /// In pieces, so that the others do not wait for it.
+    async fn judge_again(self: Rc<Self>, door: Rc<Doorway>, serving: Arc<Serving>) {
         let of_door: Vec<u64> = {
             let live = self.live.borrow();
             live.values().filter(|session| session.is_of(&door.context)).map(|session| session.id).collect()
@@ -81,14 +85,15 @@ impl Worker {
             }
         }
         if let Some((client, why)) = first {
-            let name = &door.context.listener.name;
+            let name = &door.context.listener().name;
             tracing::warn!("closed {closed} clients of listener '{name}', {client} for instance: {why}");
         }
     }
 
     /// Connections to nodes that are not believed any more end, those that sessions have for themselves too.
     pub(super) fn keyring(&self, group: usize) {
-        self.pools[group].keyring_changed();
+        let Some(pool) = self.pool(group) else { return };
+        pool.keyring_changed();
         for session in self.live.borrow().values().filter(|session| session.group() == group) {
             session.question_pin();
         }

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     // The shell, bottom.
     &["chronicle", "config", "metrics"],
-    &["memory", "net", "notify"],
+    &["memory", "net", "notify", "reload"],
     &["handover"],
     &["tls"],
     &["link"],

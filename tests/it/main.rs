@@ -44,6 +44,7 @@ mod promote;
 mod protocol;
 mod pubsub;
 mod reads;
+mod reload;
 mod remains;
 mod renewal;
 mod rolechange;

@@ -76,7 +76,7 @@ fn certificates_change_behind_a_link_and_by_a_signal_and_nobody_is_closed() {
     mounted.swap(certs.issue(&[]));
     endpoint.signal("HUP");
     eventually("the next one", || now_shown() != second);
-    eventually("it says so", || endpoint.said().contains("SIGHUP: read all files of TLS again"));
+    eventually("it says so", || endpoint.said().contains("reload: read all files of TLS again"));
     pings(&mut first).expect("an open connection is not touched");
     assert_eq!((successes(&endpoint), failures(&endpoint)), (2.0, 0.0));
     let file = mounted.at("node.pem").display().to_string();

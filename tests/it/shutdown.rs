@@ -125,7 +125,7 @@ fn sighup_is_answered_in_the_log_and_harms_nobody() {
     let mut proxy = proxy(&redis, NEVER);
     let mut client = client(&proxy);
     proxy.signal("HUP");
-    eventually("the log tells of it", || proxy.said().contains("SIGHUP"));
+    eventually("the log tells of it", || proxy.said().contains("reload: read all files of TLS again"));
     ask(&mut client, "SET key value", "+OK\r\n");
     proxy.signal("INT");
     expect_end(&mut client);

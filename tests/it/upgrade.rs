@@ -25,7 +25,7 @@ fn is_running(id: u32) -> bool {
 }
 
 /// Has it replaced, and waits until the old process has ended.
-fn upgrade(proxy: &Proxy) {
+pub(crate) fn upgrade(proxy: &Proxy) {
     let old = begin(proxy);
     within(UPGRADE, "the old process has ended", || !is_running(old));
 }

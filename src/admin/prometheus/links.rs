@@ -5,6 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{Escaped, Numbers, Value, counter, gauge};
+use crate::admin::KnownLink;
 use crate::link::{LinkNumbers, Watched};
 
 type LinkReading = fn(&LinkNumbers) -> u64;
@@ -35,9 +36,9 @@ const REPLICA_GAUGES: &[ReplicaGauge] = &[
 ];
 
 impl Numbers {
-    pub(super) fn links(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    pub(super) fn links(&self, out: &mut DescriptorEncoder<'_>, known: &[KnownLink]) -> fmt::Result {
         let links: Vec<(&str, LinkNumbers)> =
-            self.0.links.iter().map(|(name, counters)| (name.as_str(), counters.numbers())).collect();
+            known.iter().map(|link| (link.config.name.as_str(), link.counters.numbers())).collect();
         // A family without samples is one that strict scrapers refuse.
         if links.is_empty() {
             return Ok(());

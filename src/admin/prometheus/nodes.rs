@@ -6,47 +6,51 @@ use std::sync::Arc;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{Escaped, Labels, Numbers, Value, counter, gauge, histogram};
+use crate::admin::KnownGroup;
 use crate::admin::report::role;
 use crate::metrics::{MasterEvent, NodeCounters, Times};
 use crate::topology::{Node, Role, SentinelState, Snapshot};
 
+/// A group, and what is known of it at this moment.
+type Seen<'a> = (&'a KnownGroup, Arc<Snapshot>);
+
+fn of(group: &KnownGroup) -> Labels<'_> {
+    vec![("group", Escaped(group.name()))]
+}
+
 impl Numbers {
-    pub(super) fn groups(&self, out: &mut DescriptorEncoder<'_>, groups: &[(&str, Arc<Snapshot>)]) -> fmt::Result {
-        let each = |value: fn(&Snapshot) -> Value| {
-            groups.iter().map(move |(name, snapshot)| (vec![("group", Escaped(name))], value(snapshot)))
-        };
+    pub(super) fn groups(&self, out: &mut DescriptorEncoder<'_>, groups: &[Seen<'_>]) -> fmt::Result {
+        let each =
+            |value: fn(&Snapshot) -> Value| groups.iter().map(move |(group, snapshot)| (of(group), value(snapshot)));
         gauge(out, "redan_group_has_master", each(|s| s.master.is_some().into()))?;
-        let paused = groups.iter().enumerate().map(|(index, (name, _))| {
-            let paused = self.0.paused[index].left(self.0.started).is_some();
-            (vec![("group", Escaped(name))], paused.into())
-        });
+        let paused = groups.iter().map(|(group, _)| (of(group), group.paused.left(self.0.started).is_some().into()));
         gauge(out, "redan_group_paused", paused)?;
         gauge(out, "redan_group_epoch", each(|s| Value::Whole(s.epoch)))?;
         for (name, reading) in SENTINEL_GAUGES {
-            let samples = groups.iter().filter_map(|(name, snapshot)| {
-                Some((vec![("group", Escaped(name))], Value::Whole(reading(snapshot.sentinels?))))
-            });
+            let samples = groups
+                .iter()
+                .filter_map(|(group, snapshot)| Some((of(group), Value::Whole(reading(snapshot.sentinels?)))));
             gauge(out, name, samples)?;
         }
         // The slowest worker decides when a switch is complete.
-        let seen = groups.iter().enumerate().map(|(index, (name, _))| {
-            let slowest = self.0.workers.iter().map(|worker| worker.topology_epoch_seen.of(index).get()).min();
-            (vec![("group", Escaped(name))], Value::Whole(slowest.unwrap_or(0)))
+        let seen = groups.iter().map(|(group, _)| {
+            let slowest = self.0.workers.iter().map(|worker| worker.topology_epoch_seen.of(group.number).get()).min();
+            (of(group), Value::Whole(slowest.unwrap_or(0)))
         });
         gauge(out, "redan_group_epoch_seen", seen)?;
-        let changes = groups.iter().zip(&self.0.masters).flat_map(|((name, _), masters)| {
+        let changes = groups.iter().flat_map(|(group, _)| {
             MasterEvent::ALL.map(|event| {
-                let labels = vec![("group", Escaped(name)), ("change", Escaped(event.name()))];
-                (labels, Value::Whole(masters.of(event).get()))
+                let labels = vec![("group", Escaped(group.name())), ("change", Escaped(event.name()))];
+                (labels, Value::Whole(group.masters.of(event).get()))
             })
         });
         counter(out, "redan_group_master_changes", changes)
     }
 
-    pub(super) fn nodes(&self, out: &mut DescriptorEncoder<'_>, groups: &[(&str, Arc<Snapshot>)]) -> fmt::Result {
+    pub(super) fn nodes(&self, out: &mut DescriptorEncoder<'_>, groups: &[Seen<'_>]) -> fmt::Result {
         let mut places = Vec::new();
-        for (index, (group, snapshot)) in groups.iter().enumerate() {
-            places.extend(snapshot.nodes.iter().map(|node| Place { index, group, snapshot, node }));
+        for (group, snapshot) in groups {
+            places.extend(snapshot.nodes.iter().map(|node| Place { group, snapshot, node }));
         }
         for (name, reading) in NODE_GAUGES {
             let samples = places.iter().filter_map(|place| Some((place.labels(), reading(place)?)));
@@ -74,7 +78,7 @@ impl Numbers {
         }
         let latency = places.iter().map(|place| {
             let mut times = Times::default();
-            let each = self.0.workers.iter().filter_map(|worker| worker.nodes.find(place.index, place.node.id));
+            let each = self.0.workers.iter().filter_map(|worker| worker.nodes.find(place.group.number, place.node.id));
             each.for_each(|node| node.latency.add_to(&mut times));
             (place.labels(), times)
         });
@@ -82,7 +86,7 @@ impl Numbers {
     }
 
     fn of_workers(&self, place: &Place<'_>, reading: fn(&NodeCounters) -> u64) -> u64 {
-        let each = self.0.workers.iter().filter_map(|worker| worker.nodes.find(place.index, place.node.id));
+        let each = self.0.workers.iter().filter_map(|worker| worker.nodes.find(place.group.number, place.node.id));
         each.map(reading).fold(0, u64::wrapping_add)
     }
 }
@@ -97,16 +101,14 @@ const SENTINEL_GAUGES: &[SentinelGauge] = &[
 
 /// A node and where it stands.
 struct Place<'a> {
-    /// Of the group, as in `Config::groups`.
-    index: usize,
-    group: &'a str,
+    group: &'a KnownGroup,
     snapshot: &'a Snapshot,
     node: &'a Node,
 }
 
 impl<'a> Place<'a> {
     fn labels(&self) -> Labels<'a> {
-        vec![("group", Escaped(self.group)), ("node", Escaped(&self.node.address))]
+        vec![("group", Escaped(self.group.name())), ("node", Escaped(&self.node.address))]
     }
 }
 

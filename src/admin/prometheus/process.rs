@@ -8,13 +8,12 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Escaped, Labels, Numbers, Value, catalog, counter, gauge, histogram};
-use crate::config::Listener;
-use crate::limits;
-use crate::metrics::{ServedCounters, Times};
+use crate::admin::KnownListener;
+use crate::metrics::{ListenerCounters, ServedCounters, Times};
 use crate::tls::validity;
 
-fn labels(listener: &Listener) -> Labels<'_> {
-    vec![("listener", Escaped(&listener.name))]
+fn labels(listener: &KnownListener) -> Labels<'_> {
+    vec![("listener", Escaped(&listener.config.name))]
 }
 
 impl Numbers {
@@ -34,33 +33,31 @@ impl Numbers {
         gauge(out, "process_max_fds", alone(getrlimit(Resource::Nofile).current))
     }
 
-    pub(super) fn listeners(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let all = || self.0.config.listeners.iter().enumerate();
-        let crowd = |index: usize| (self.0.crowd)(index);
-        let limits = all().map(|(_, listener)| (labels(listener), Value::Whole(listener.max_clients as u64)));
-        gauge(out, "redan_listener_clients_limit", limits)?;
-        let open = all().map(|(index, listener)| (labels(listener), Value::Whole(crowd(index).clients)));
-        gauge(out, "redan_listener_sessions", open)?;
-        let held = all().map(|(index, listener)| (labels(listener), Value::Whole(crowd(index).held)));
-        gauge(out, "redan_listener_holds_now", held)?;
-        let at_the_door = |index| self.0.acceptor.listener(index);
-        let accepted = all()
-            .filter_map(|(index, listener)| Some((labels(listener), Value::Whole(at_the_door(index)?.accepted.get()))));
-        counter(out, "redan_listener_sessions_opened", accepted)?;
-        let rejected = all()
-            .filter_map(|(index, listener)| Some((labels(listener), Value::Whole(at_the_door(index)?.rejected.get()))));
-        counter(out, "redan_listener_sessions_rejected", rejected)?;
+    pub(super) fn listeners(&self, out: &mut DescriptorEncoder<'_>, all: &[KnownListener]) -> fmt::Result {
+        let each = |value: fn(&KnownListener) -> u64| {
+            all.iter().map(move |listener| (labels(listener), Value::Whole(value(listener))))
+        };
+        gauge(out, "redan_listener_clients_limit", each(|listener| listener.config.max_clients as u64))?;
+        gauge(out, "redan_listener_sessions", each(|listener| (listener.crowd)().clients))?;
+        gauge(out, "redan_listener_holds_now", each(|listener| (listener.crowd)().held))?;
+        let at_the_door = |value: fn(&ListenerCounters) -> u64| {
+            all.iter().filter_map(move |listener| {
+                Some((labels(listener), Value::Whole(value(self.0.acceptor.listener(listener.number)?))))
+            })
+        };
+        counter(out, "redan_listener_sessions_opened", at_the_door(|counted| counted.accepted.get()))?;
+        counter(out, "redan_listener_sessions_rejected", at_the_door(|counted| counted.rejected.get()))?;
         // Those beyond the table share its last place, and are told of by the name of the first of them.
-        let counted = || all().take(limits::LISTENER_COUNTERS);
-        let served = |index: usize| self.0.workers.iter().map(move |worker| worker.listeners.of(index as u8));
-        let commands = counted().map(|(index, listener)| {
-            let sum = served(index).map(|served: &ServedCounters| served.commands.get()).fold(0, u64::wrapping_add);
+        let counted = || all.iter().filter_map(|listener| Some((listener, listener.row()?)));
+        let served = |row: u8| self.0.workers.iter().map(move |worker| worker.listeners.of(row));
+        let commands = counted().map(|(listener, row)| {
+            let sum = served(row).map(|served: &ServedCounters| served.commands.get()).fold(0, u64::wrapping_add);
             (labels(listener), Value::Whole(sum))
         });
         counter(out, "redan_listener_commands", commands)?;
-        let latency = counted().map(|(index, listener)| {
+        let latency = counted().map(|(listener, row)| {
             let mut times = Times::default();
-            served(index).for_each(|served| served.latency.add_to(&mut times));
+            served(row).for_each(|served| served.latency.add_to(&mut times));
             (labels(listener), times)
         });
         histogram(out, "redan_listener_latency_seconds", latency)

@@ -1,7 +1,7 @@
 //! The report as a whole, and its groups, nodes and links.
 
-use super::{GroupReport, LinkReport, NodeReport, Report, SentinelReport, SentinelsReport};
-use crate::admin::AdminState;
+use super::{GroupReport, LinkReport, ListenerReport, NodeReport, Report, SentinelReport, SentinelsReport};
+use crate::admin::{AdminState, KnownGroup};
 use crate::config::Group;
 use crate::config::link::{End, Link};
 use crate::link::LinkNumbers;
@@ -10,11 +10,12 @@ use crate::topology::{Node, Role, Snapshot, Testimony};
 
 /// The process as it is now.
 pub(crate) fn report(state: &AdminState) -> Report {
-    let listeners = state.listeners();
-    let groups = state.groups.iter().zip(&state.config.groups).enumerate();
+    let now = state.now.load_full();
+    let listeners: Vec<ListenerReport> = now.listeners.iter().map(|listener| state.listener(listener)).collect();
+    let groups = now.groups.iter();
     let groups = groups
-        .map(|(index, ((_, snapshot), config))| {
-            let mut group = group(state, index, config, &snapshot.load());
+        .map(|known| {
+            let mut group = group(state, known, &known.snapshot.load());
             for listener in listeners.iter().filter(|listener| listener.group == group.name) {
                 group.clients += listener.clients;
                 group.held += listener.held;
@@ -22,41 +23,41 @@ pub(crate) fn report(state: &AdminState) -> Report {
             group
         })
         .collect();
-    let links = state.links.iter().zip(&state.config.links);
     Report {
         process: state.process(),
         clients: state.clients(),
         holds: state.holds(),
         traffic: state.traffic(),
         groups,
-        links: links.map(|((_, counters), config)| link(config, &counters.numbers())).collect(),
+        links: now.links.iter().map(|known| link(&known.config, &known.counters.numbers())).collect(),
         workers: state.worker_reports(),
         listeners,
     }
 }
 
-fn group(state: &AdminState, index: usize, config: &Group, snapshot: &Snapshot) -> GroupReport {
-    let slowest = state.workers.iter().map(|worker| worker.topology_epoch_seen.of(index).get()).min();
+fn group(state: &AdminState, known: &KnownGroup, snapshot: &Snapshot) -> GroupReport {
+    let config = &*known.config;
+    let slowest = state.workers.iter().map(|worker| worker.topology_epoch_seen.of(known.number).get()).min();
     let sentinels = config.sentinel.as_ref().zip(snapshot.sentinels).map(|(sentinel, now)| SentinelsReport {
         master_name: sentinel.master.clone(),
         known: now.known as u64,
         answering: now.answering as u64,
         epoch: now.epoch,
         in_charge: now.in_charge,
-        each: state.witnesses[index].load().iter().map(self::sentinel).collect(),
+        each: known.witnesses.load().iter().map(self::sentinel).collect(),
     });
     GroupReport {
         name: config.name.clone(),
         master: snapshot.master().map(|node| node.address.to_string()),
         epoch: snapshot.epoch,
         epoch_seen: slowest.unwrap_or(0),
-        since_seconds: state.since[index].age(state.started).as_secs_f64(),
+        since_seconds: known.since.age(state.started).as_secs_f64(),
         reason: snapshot.reason.to_string(),
         clients: 0,
         held: 0,
-        paused_seconds_left: state.paused[index].left(state.started).map(|left| left.as_secs_f64()),
+        paused_seconds_left: known.paused.left(state.started).map(|left| left.as_secs_f64()),
         sentinels,
-        nodes: snapshot.nodes.iter().map(|node| self::node(state, index, config, snapshot, node)).collect(),
+        nodes: snapshot.nodes.iter().map(|node| self::node(state, known.number, config, snapshot, node)).collect(),
     }
 }
 

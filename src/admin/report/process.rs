@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::UNIX_EPOCH;
 
 use super::{Clients, Holds, ListenerReport, Process, Traffic, WorkerReport};
-use crate::admin::{AdminState, health};
-use crate::config::Listener;
+use crate::admin::{AdminState, KnownListener, health};
 use crate::metrics::{MemoryKind, WorkerCounters};
 
 impl AdminState {
@@ -79,18 +78,13 @@ impl AdminState {
         }
     }
 
-    pub(super) fn listeners(&self) -> Vec<ListenerReport> {
-        let each = self.config.listeners.iter().enumerate();
-        each.map(|(index, listener)| self.listener(index, listener)).collect()
-    }
-
-    fn listener(&self, index: usize, listener: &Listener) -> ListenerReport {
-        let crowd = (self.crowd)(index);
-        let counted = self.acceptor.listener(index);
+    pub(super) fn listener(&self, known: &KnownListener) -> ListenerReport {
+        let (listener, crowd) = (&*known.config, (known.crowd)());
+        let counted = self.acceptor.listener(known.number);
         ListenerReport {
             name: listener.name.clone(),
             bind: listener.bind.to_string(),
-            group: self.config.groups[listener.group].name.clone(),
+            group: known.group.clone(),
             tls: listener.tls.is_some(),
             auth: match (listener.passthrough, &listener.users) {
                 (true, _) => "passthrough",

@@ -31,7 +31,7 @@ struct Conversation {
 
 /// Serves the client until it leaves.
 pub(super) async fn hold(stream: Box<dyn Stream>, number: u64, state: Arc<AdminState>) {
-    let authenticated = state.config.admin_password.is_none();
+    let authenticated = state.now.load().config.admin_password.is_none();
     let mut conversation =
         Conversation { stream, number, state, resp3: false, authenticated, name: String::new(), ends: false };
     if let Err(error) = conversation.run().await {
@@ -268,7 +268,8 @@ impl Conversation {
     }
 
     fn is_password(&mut self, said: Option<&Vec<u8>>) -> bool {
-        let Some(password) = &self.state.config.admin_password else { return true };
+        let now = self.state.now.load_full();
+        let Some(password) = &now.config.admin_password else { return true };
         let said = said.map(Vec::as_slice).unwrap_or_default();
         self.authenticated = verify_slices_are_equal(said, password.reveal().as_bytes()).is_ok();
         if !self.authenticated {

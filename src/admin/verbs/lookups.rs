@@ -3,43 +3,45 @@
 use std::sync::Arc;
 
 use super::Call;
+use crate::admin::{KnownGroup, KnownLink};
 use crate::topology::NodeId;
 
-/// A node, and the place of its group.
-pub(super) struct Found {
-    pub(super) group: usize,
+/// A node, and its group.
+pub(super) struct Found<'a> {
+    pub(super) group: &'a KnownGroup,
     pub(super) id: NodeId,
     pub(super) address: Arc<str>,
 }
 
 impl Call {
-    /// The place of the group with this name; without a name the only one.
-    pub(super) fn group(&self, name: Option<&str>) -> Result<usize, String> {
-        let groups = &self.state.groups;
-        let names = || groups.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-        match name {
-            Some(name) => groups
+    /// The group with this name; without a name the only one.
+    pub(super) fn group(&self, name: Option<&str>) -> Result<&KnownGroup, String> {
+        let groups = &self.now.groups;
+        let names = || groups.iter().map(KnownGroup::name).collect::<Vec<_>>().join(", ");
+        match (name, groups.as_slice()) {
+            (Some(name), _) => groups
                 .iter()
-                .position(|(group, _)| group == name)
+                .find(|group| group.name() == name)
                 .ok_or_else(|| format!("no group is called '{name}'; there is {}", names())),
-            None if groups.len() == 1 => Ok(0),
-            None if groups.is_empty() => Err("this Redan has no groups".to_owned()),
-            None => Err(format!("say which group: {}", names())),
+            (None, [group]) => Ok(group),
+            (None, []) => Err("this Redan has no groups".to_owned()),
+            (None, _) => Err(format!("say which group: {}", names())),
         }
     }
 
+    /// The named group; without a name all.
+    pub(super) fn groups(&self, name: Option<&str>) -> Result<Vec<&KnownGroup>, String> {
+        name.map_or_else(|| Ok(self.now.groups.iter().collect()), |name| Ok(vec![self.group(Some(name))?]))
+    }
+
     /// The node at `address`, in the group that is named or in the only one that has it.
-    pub(super) fn node(&self, address: &str, group: Option<&str>) -> Result<Found, String> {
-        let within = group.map(|name| self.group(Some(name))).transpose()?;
+    pub(super) fn node(&self, address: &str, group: Option<&str>) -> Result<Found<'_>, String> {
         let (mut found, mut known) = (Vec::new(), Vec::new());
-        for (index, (_, snapshot)) in self.state.groups.iter().enumerate() {
-            if within.is_some_and(|within| within != index) {
-                continue;
-            }
-            for node in &snapshot.load().nodes {
+        for group in self.groups(group)? {
+            for node in &group.snapshot.load().nodes {
                 known.push(node.address.to_string());
                 if *node.address == *address {
-                    found.push(Found { group: index, id: node.id, address: Arc::clone(&node.address) });
+                    found.push(Found { group, id: node.id, address: Arc::clone(&node.address) });
                 }
             }
         }
@@ -47,13 +49,17 @@ impl Call {
             0 => Err(format!("no node is at {address}; there is {}", known.join(", "))),
             1 => Ok(found.remove(0)),
             _ => {
-                let groups = found.iter().map(|found| self.state.groups[found.group].0.as_str()).collect::<Vec<_>>();
+                let groups = found.iter().map(|found| found.group.name()).collect::<Vec<_>>();
                 Err(format!("{address} is in several groups; add GROUP and one of {}", groups.join(", ")))
             }
         }
     }
 
-    pub(super) fn group_name(&self, group: usize) -> &str {
-        &self.state.groups[group].0
+    pub(super) fn link(&self, name: &str) -> Result<&KnownLink, String> {
+        let links = &self.now.links;
+        links.iter().find(|link| link.config.name == name).ok_or_else(|| {
+            let names = links.iter().map(|link| link.config.name.as_str()).collect::<Vec<_>>().join(", ");
+            format!("no link is called '{name}'; there is {names}")
+        })
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::AdminState;
+use super::{AdminState, Known};
 use crate::config;
 use crate::resp::value::Value;
 
@@ -67,6 +67,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Verb> {
 /// What somebody asks for.
 pub(super) struct Call {
     pub(super) state: Arc<AdminState>,
+    /// What is configured when it is asked.
+    now: Arc<Known>,
     /// What stands behind the verb.
     words: Vec<Vec<u8>>,
     json: bool,
@@ -124,7 +126,7 @@ impl Verb {
 
 impl Call {
     pub(super) fn new(state: Arc<AdminState>, words: Vec<Vec<u8>>, steps: mpsc::UnboundedSender<String>) -> Self {
-        Self { state, words, json: false, steps }
+        Self { now: state.now.load_full(), state, words, json: false, steps }
     }
 
     fn text(&self, index: usize) -> String {

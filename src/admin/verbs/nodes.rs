@@ -61,7 +61,7 @@ async fn steer(call: Call, on: bool) -> Outcome {
     let [group] = call.options(1, ["GROUP"])?;
     let found = call.node(&call.text(0), group.as_deref())?;
     let (done, told) = oneshot::channel();
-    if !(call.state.orders.steer)(found.group, found.address.to_string(), on, done) {
+    if !(found.group.orders.steer)(found.address.to_string(), on, done) {
         return Err("other orders have to be carried out first; ask again".to_owned());
     }
     let told = tokio::time::timeout(CONTROL, told).await;
@@ -73,8 +73,8 @@ async fn steer(call: Call, on: bool) -> Outcome {
     }
     // What was sent there is answered by it; nothing new takes these connections.
     let ask = Ask::Reconnect { node: Some(found.id) };
-    call.state.switchboard.ask(found.group, ask).await.ok_or(STUCK)?;
-    let under_way = left_at(&call, found.group, found.id).await;
+    call.state.switchboard.ask(found.group.number, ask).await.ok_or(STUCK)?;
+    let under_way = left_at(&call, found.group.number, found.id).await;
     call.said(match under_way {
         0 => format!("{name} is drained: no reads go there, and nothing is under way"),
         n => format!("{name} is drained: no reads go there; {n} commands are still under way"),
@@ -98,7 +98,7 @@ fn reconnect(call: Call) -> Doing {
     Box::pin(async move {
         let name = (!call.words.is_empty()).then(|| call.text(0));
         let (groups, node) = match &name {
-            None => ((0..call.state.groups.len()).collect(), None),
+            None => (call.groups(None)?, None),
             Some(name) => match call.group(Some(name)) {
                 Ok(group) => (vec![group], None),
                 Err(_) => {
@@ -109,7 +109,7 @@ fn reconnect(call: Call) -> Doing {
         };
         let mut replaced = 0;
         for group in groups {
-            let answers = call.state.switchboard.ask(group, Ask::Reconnect { node }).await.ok_or(STUCK)?;
+            let answers = call.state.switchboard.ask(group.number, Ask::Reconnect { node }).await.ok_or(STUCK)?;
             replaced += answers.iter().map(|answer| if let Answer::Count(n) = answer { *n } else { 0 }).sum::<u64>();
         }
         tracing::info!("{replaced} connections to {} are replaced, as ordered", name.as_deref().unwrap_or("all nodes"));
@@ -128,12 +128,12 @@ fn promote(call: Call) -> Doing {
         // The group's watch says best what is wrong with a node.
         let group = match group {
             Some(name) => call.group(Some(&name))?,
-            None if call.state.groups.len() == 1 => 0,
+            None if call.now.groups.len() == 1 => call.group(None)?,
             None => call.node(&node, None)?.group,
         };
         let timeout = timeout.map_or(Ok(SWITCH), |text| time(&text, LONGEST_SWITCH))?;
         let (progress, mut lines) = mpsc::unbounded_channel();
-        if !(call.state.orders.promote)(Wish { group, node, timeout, progress }) {
+        if !(group.orders.promote)(Wish { node, timeout, progress }) {
             return Err("Redan has other switches to carry out first; ask again".to_owned());
         }
         let mut last: Option<String> = None;
@@ -156,6 +156,6 @@ fn node(call: Call) -> Doing {
         let command = call.words[1..].to_vec();
         let word = String::from_utf8_lossy(&command[0]).into_owned();
         tracing::info!("{} is sent {word}, as ordered", found.address);
-        (call.state.orders.speak)(found.group, found.address, command).await.map(Shown::Raw)
+        (found.group.orders.speak)(found.address, command).await.map(Shown::Raw)
     })
 }

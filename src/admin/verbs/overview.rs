@@ -3,7 +3,8 @@
 use super::{Call, Doing, Verb, all};
 use crate::admin::report::{GroupReport, LinkReport, ListenerReport, NodeReport, Report, WorkerReport, report};
 use crate::admin::table::{bytes, known, seconds, table};
-use crate::config::{Change, Setting};
+use crate::config::Setting;
+use crate::config::effect::Effect;
 
 pub(super) const VERBS: &[Verb] = &[
     Verb { name: "HELP", usage: "", help: "this list", arity: (0, 0), run: help },
@@ -179,10 +180,8 @@ fn chosen(call: &Call) -> Result<Vec<GroupReport>, String> {
     let wanted = (!call.words.is_empty()).then(|| call.text(0));
     let wanted = wanted.map(|name| call.group(Some(&name))).transpose()?;
     let mut groups = report(&call.state).groups;
-    Ok(match wanted {
-        Some(index) => vec![groups.swap_remove(index)],
-        None => groups,
-    })
+    groups.retain(|group| wanted.is_none_or(|wanted| wanted.name() == group.name));
+    Ok(groups)
 }
 
 fn sentinels(call: Call) -> Doing {
@@ -372,24 +371,24 @@ fn workers(call: Call) -> Doing {
 fn config(call: Call) -> Doing {
     Box::pin(async move {
         let word = call.text(0).to_lowercase();
-        let state = std::sync::Arc::clone(&call.state);
         let fits = |setting: &&Setting| setting.name.contains(&word) || setting.section.to_lowercase().contains(&word);
-        let settings: Vec<&Setting> = state.config.settings.0.iter().filter(fits).collect();
+        let settings: Vec<&Setting> = call.now.config.settings.0.iter().filter(fits).collect();
         let row = |setting: &&Setting| {
-            let change = match setting.change {
-                Change::Restart => "a restart",
-                Change::Contents => "nothing, for what stands in its files",
-                Change::Order => "REDAN LOG LEVEL, or a restart",
+            let reach = match setting.reload {
+                Effect::Live => "everybody",
+                Effect::New => "new connections",
+                Effect::Ends => "nobody: clients are closed",
+                Effect::Restart => "nobody: it takes a restart",
             };
             vec![
                 setting.section.clone(),
                 setting.name.to_owned(),
                 setting.value.clone(),
                 setting.line.map_or_else(|| "default".to_owned(), |line| format!("line {line}")),
-                change.to_owned(),
+                reach.to_owned(),
             ]
         };
-        let names = ["section", "setting", "value", "from", "a change needs"];
+        let names = ["section", "setting", "value", "from", "a reload reaches"];
         call.shown(table(&names, &settings.iter().map(row).collect::<Vec<_>>()), &settings)
     })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::sessions::STUCK;
 use super::{Call, Doing, Verb, time};
+use crate::admin::KnownGroup;
 use crate::admin::table::seconds;
 use crate::session::switchboard::{Answer, Ask};
 
@@ -38,11 +39,11 @@ fn pause(call: Call) -> Doing {
         let within = within.map_or_else(|| Ok(PATIENCE.min(length)), |text| time(&text, length))?;
         let begun = Instant::now();
         let until = begun + length;
-        let name = call.group_name(group).to_owned();
-        let was_paused = call.state.paused[group].left(call.state.started).is_some();
-        call.state.paused[group].set(Some(until), call.state.started);
+        let name = group.name();
+        let was_paused = group.paused.left(call.state.started).is_some();
+        group.paused.set(Some(until), call.state.started);
         tracing::warn!(group = name, "paused, as ordered, for {length:?} at most");
-        if call.state.switchboard.ask(group, Ask::Suspend { until }).await.is_none() {
+        if call.state.switchboard.ask(group.number, Ask::Suspend { until }).await.is_none() {
             take_back(&call, group).await;
             return Err(format!("{STUCK}; group '{name}' is not paused"));
         }
@@ -70,10 +71,10 @@ fn pause(call: Call) -> Doing {
 }
 
 /// Waits until nothing is under way; says how many clients wait at a node by design.
-async fn quiet(call: &Call, group: usize, deadline: Instant) -> Result<u64, String> {
+async fn quiet(call: &Call, group: &KnownGroup, deadline: Instant) -> Result<u64, String> {
     let mut wait = LOOKS[0];
     loop {
-        let answers = call.state.switchboard.ask(group, Ask::Busy).await.ok_or(STUCK)?;
+        let answers = call.state.switchboard.ask(group.number, Ask::Busy).await.ok_or(STUCK)?;
         let (mut under_way, mut waiting_at_node) = (0, 0);
         for answer in answers {
             if let Answer::Busy { unanswered, blocked } = answer {
@@ -93,19 +94,19 @@ async fn quiet(call: &Call, group: usize, deadline: Instant) -> Result<u64, Stri
     }
 }
 
-async fn take_back(call: &Call, group: usize) {
-    call.state.paused[group].set(None, call.state.started);
+async fn take_back(call: &Call, group: &KnownGroup) {
+    group.paused.set(None, call.state.started);
     // A worker that does not answer has ended the process's health; its pause ends by itself.
-    let _ = call.state.switchboard.ask(group, Ask::Resume).await;
+    let _ = call.state.switchboard.ask(group.number, Ask::Resume).await;
 }
 
 fn resume(call: Call) -> Doing {
     Box::pin(async move {
         let group = call.group((!call.words.is_empty()).then(|| call.text(0)).as_deref())?;
-        let name = call.group_name(group).to_owned();
-        let was_paused = call.state.paused[group].left(call.state.started).is_some();
-        call.state.paused[group].set(None, call.state.started);
-        call.state.switchboard.ask(group, Ask::Resume).await.ok_or(STUCK)?;
+        let name = group.name();
+        let was_paused = group.paused.left(call.state.started).is_some();
+        group.paused.set(None, call.state.started);
+        call.state.switchboard.ask(group.number, Ask::Resume).await.ok_or(STUCK)?;
         if !was_paused {
             return call.said(format!("group '{name}' was not paused"));
         }

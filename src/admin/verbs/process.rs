@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Call, Doing, Verb, time};
+use crate::reload::Outcome;
 
 pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "RELOAD",
         usage: "",
-        help: "reads the files of TLS anew at once, as SIGHUP does",
+        help: "reads the configuration and all its files again, as SIGHUP does, and tells what came of it",
         arity: (0, 0),
         run: reload,
     },
@@ -39,8 +40,12 @@ pub(super) const VERBS: &[Verb] = &[
 
 fn reload(call: Call) -> Doing {
     Box::pin(async move {
-        call.state.orders.reload.notify_one();
-        call.said("the files of TLS are read anew; the log says what came of it")
+        let Outcome { accepted, lines } = call.state.reloads.ask().await;
+        match (accepted, lines.is_empty()) {
+            (true, true) => call.said("nothing differs in the configuration; the files of TLS are read again"),
+            (true, false) => call.said(lines.join("\n")),
+            (false, _) => Err(format!("{}; nothing was changed", lines.join("; "))),
+        }
     })
 }
 
@@ -72,12 +77,7 @@ fn allow(call: Call) -> Doing {
         let name = call.text(0);
         let [time_wanted] = call.options(1, ["FOR"])?;
         let length = time_wanted.map_or(Ok(USUAL), |text| time(&text, LONGEST))?;
-        let links = &call.state.links;
-        let Some((name, counters)) = links.iter().find(|(link, _)| *link == name) else {
-            let names = links.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(format!("no link is called '{name}'; there is {names}"));
-        };
-        counters.desk.allow(length);
+        call.link(&name)?.counters.desk.allow(length);
         tracing::warn!(
             "link '{name}': for {length:?}, as ordered, a master that came back empty may empty its replicas"
         );

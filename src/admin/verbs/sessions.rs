@@ -58,13 +58,10 @@ fn sessions(call: Call) -> Doing {
             idle: idle.map(|idle| number("IDLE", &idle)).transpose()?,
             limit,
         };
-        let groups = match group {
-            Some(group) => vec![call.group(Some(&group))?],
-            None => (0..call.state.groups.len()).collect(),
-        };
+        let groups = call.groups(group.as_deref())?;
         let (mut all, mut rows) = (0, Vec::new());
         for group in groups {
-            let answers = call.state.switchboard.ask(group, Ask::Sessions(wanted.clone())).await.ok_or(STUCK)?;
+            let answers = call.state.switchboard.ask(group.number, Ask::Sessions(wanted.clone())).await.ok_or(STUCK)?;
             for answer in answers {
                 if let Answer::Sessions(meant, some) = answer {
                     all += meant;
@@ -135,12 +132,12 @@ fn lanes(call: Call) -> Doing {
         let limit = limit(most.as_ref())?;
         let groups = match &node {
             Some(found) => vec![found.group],
-            None => (0..call.state.groups.len()).collect(),
+            None => call.groups(None)?,
         };
         let (mut all, mut rows) = (0, Vec::new());
         for group in groups {
             let ask = Ask::Lanes { node: node.as_ref().map(|found| found.id), limit };
-            for answer in call.state.switchboard.ask(group, ask).await.ok_or(STUCK)? {
+            for answer in call.state.switchboard.ask(group.number, ask).await.ok_or(STUCK)? {
                 if let Answer::Lanes(meant, some) = answer {
                     all += meant;
                     rows.extend(some);
@@ -191,10 +188,10 @@ fn lane_table(rows: &[LaneRow]) -> String {
 fn kill(call: Call) -> Doing {
     Box::pin(async move {
         let id = number("the id", &call.text(0))?;
-        for group in 0..call.state.groups.len() {
+        for group in &call.now.groups {
             // Sessions begin with 1.
             let ask = Ask::Kill { filter: Filter::of_ids(vec![id]), by: 0 };
-            let answers = call.state.switchboard.ask(group, ask).await.ok_or(STUCK)?;
+            let answers = call.state.switchboard.ask(group.number, ask).await.ok_or(STUCK)?;
             if answers.iter().any(|answer| matches!(answer, Answer::Count(1..))) {
                 tracing::info!("closed client {id}, as ordered");
                 return call.said(format!("client {id} is closed"));

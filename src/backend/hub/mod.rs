@@ -140,6 +140,12 @@ impl Hub {
         self.wake();
     }
 
+    /// Nobody will want anything any more.
+    pub(super) fn end(&self) {
+        self.idle_ticks.set(limits::HUB_LINGERS_S);
+        self.wake();
+    }
+
     fn is_over(&self) -> bool {
         self.idle_ticks.get() >= limits::HUB_LINGERS_S && self.table.borrow().is_empty()
     }

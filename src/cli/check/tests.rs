@@ -1,6 +1,7 @@
 //! What `redan check` says about real servers.
 
 use super::*;
+use crate::config::sheet::Sheet;
 use crate::config::{
     Access, Bind, Consistency, HoldBudget, Identity, Listener, ListenerTls, Log, LogFormat, OutputLimits, Reads, Writes,
 };
@@ -27,6 +28,8 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         listeners: listeners.into_iter().map(Arc::new).collect(),
         groups: groups.into_iter().map(Arc::new).collect(),
         links: Vec::new(),
+        path: None,
+        sheet: Sheet::default(),
         warnings: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use toml::de::{DeTable, DeValue};
 
+use super::super::effect;
 use super::super::keys::{
     CERTIFICATE, FILE, GROUP, Kind, LINK, LINK_TLS, LISTENER, LISTENER_TLS, LOG, NODE, NODE_TLS, OUTPUT_LIMIT, REDAN,
     SECTIONS, SENTINEL, USERS_FILE,
@@ -138,16 +139,34 @@ fn the_list_of_settings_has_each_with_the_default_of_the_reference() {
         (&LINK, settings::LINK),
     ];
     for (kind, table) in tables {
-        let names: Vec<&str> = table.iter().map(|(name, ..)| *name).collect();
+        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
         assert_eq!(BTreeSet::from_iter(&names), BTreeSet::from_iter(kind.keys), "{}", kind.title);
         let (_, section) = REFERENCE.split_once(&format!("## `{}`\n", kind.title)).unwrap();
         let section = section.split("\n## ").next().unwrap_or_default();
-        for (name, default, _) in table {
+        for (name, default) in table {
             let row = section.lines().find_map(|line| line.strip_prefix(&format!("| `{name}` | "))).unwrap();
             let cell = row.split(" | ").next().unwrap_or_default().replace('`', "");
             assert_eq!(cell, *default, "{}: {name}", kind.title);
         }
     }
+}
+
+#[test]
+fn the_reference_says_whom_a_reload_reaches() {
+    let mut section = "";
+    let mut looked = 0;
+    for line in REFERENCE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim_matches('`');
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let key = cells[0].trim_end_matches('`');
+            let effect = effect::of(section, key).word();
+            assert_eq!(cells.get(2), Some(&effect), "`{key}` of {section}: the column `reload` says otherwise");
+            looked += 1;
+        }
+    }
+    assert!(looked > 100, "only {looked} rows were found: has the page changed?");
 }
 
 #[test]

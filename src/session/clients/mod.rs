@@ -156,7 +156,7 @@ impl Session {
 
     fn knows_user(&self, name: &str) -> bool {
         // Where nodes judge logins only they know their users: then nobody of that name is connected.
-        let listener = &self.context.listener;
+        let listener = &self.context.listener();
         name == "default" || listener.passthrough || listener.users.as_ref().is_some_and(|users| users.has(name))
     }
 }

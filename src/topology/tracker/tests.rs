@@ -5,6 +5,7 @@ mod drained;
 mod health;
 mod fence;
 mod proof;
+mod reconfigure;
 mod rescue;
 mod sentinels;
 

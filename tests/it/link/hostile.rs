@@ -48,7 +48,7 @@ fn descriptors_at_rest(proxy: &Proxy, address: &str, knocked: &str) -> usize {
         });
     }
     proxy.signal("HUP");
-    eventually("its files are watched", || proxy.said().contains("SIGHUP: read all files"));
+    eventually("its files are watched", || proxy.said().contains("reload: read all files"));
     let (mut last, mut since) = (0, Instant::now());
     eventually("it is quiet", || {
         let now = descriptors(proxy);

@@ -73,7 +73,7 @@ fn peers_in(file: &str) -> String {
 
 /// Sends SIGHUP and waits until it has done its work.
 fn renew(end: &Proxy) {
-    let told = || end.said().matches("SIGHUP: read all files of TLS again").count();
+    let told = || end.said().matches("reload: read all files of TLS again").count();
     let before = told();
     end.signal("HUP");
     eventually("the files were read again", || told() > before);

@@ -113,6 +113,25 @@ impl Endpoint {
         self.proxy.said()
     }
 
+    /// Its configuration, as it stands in the file.
+    pub(crate) fn config(&self) -> String {
+        self.proxy.config()
+    }
+
+    /// Has it read another configuration, and returns what it has said of that.
+    pub(crate) fn reload(&self, toml: &str) -> String {
+        self.proxy.reload(toml)
+    }
+
+    /// The same with one piece of the configuration replaced, which takes it.
+    pub(crate) fn change(&self, from: &str, to: &str) -> String {
+        let config = self.config();
+        assert!(config.contains(from), "{from} is not in\n{config}");
+        let said = self.reload(&config.replace(from, to));
+        assert!(said.contains("reload: the configuration is in use"), "{said}");
+        said
+    }
+
     /// Sends the process a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         self.proxy.signal(name);

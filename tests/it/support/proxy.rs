@@ -58,6 +58,22 @@ impl Proxy {
         self.child.id()
     }
 
+    /// Its configuration, as it stands in the file.
+    pub(crate) fn config(&self) -> String {
+        read(&self.file())
+    }
+
+    /// Has it read another one, and returns what it has said of that.
+    pub(crate) fn reload(&self, toml: &str) -> String {
+        fs::write(self.file(), toml).expect("the configuration's folder is there");
+        let before = self.said().len();
+        self.signal("HUP");
+        let ends = ["reload: the configuration is in use", "reload: nothing was changed", "reload: nothing differs"];
+        let said = || self.said()[before..].to_owned();
+        eventually("it says what came of the reload", || ends.iter().any(|end| said().contains(end)));
+        said()
+    }
+
     /// Its configuration file.
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("proxy.toml")
