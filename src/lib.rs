@@ -37,6 +37,8 @@ mod worker;
 mod acceptor;
 // Around it.
 mod renewal;
+#[cfg(feature = "otel")]
+mod otel;
 mod upgrade;
 mod control;
 mod admin;

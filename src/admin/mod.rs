@@ -45,7 +45,7 @@ use crate::chronicle::Chronicle;
 use crate::config::Config;
 use crate::link::LinkCounters;
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, TraceCounters, WorkerCounters};
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
 use crate::topology::{Snapshot, Testimony};
@@ -70,6 +70,7 @@ pub(crate) struct AdminState {
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
+    pub(crate) traces: Arc<TraceCounters>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) chronicle: Arc<Chronicle>,
     pub(crate) visitors: Visitors,

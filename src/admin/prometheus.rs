@@ -78,6 +78,7 @@ impl Collector for Numbers {
         self.process(out)?;
         self.listeners(out)?;
         self.workers(out)?;
+        self.traces(out)?;
         self.commands(out)?;
         self.certificates(out)?;
         let groups: Vec<_> =

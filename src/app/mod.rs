@@ -7,6 +7,7 @@ mod confine;
 mod orders;
 mod start;
 mod thread;
+mod traces;
 mod upgraded;
 
 #[cfg(test)]
@@ -15,11 +16,10 @@ mod tests;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -41,17 +41,16 @@ use crate::drain::{self, Running, Signals};
 use crate::handover::{Inherited, Kept};
 use crate::link::{self, Change, LinkCounters};
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, GroupCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, GroupCounters, TraceCounters, WorkerCounters};
 use crate::net::{BindError, Listening, Shortcuts};
 use crate::notify;
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
-use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::tls::{TlsError, client, server};
 use crate::topology::{Snapshot, Testimony};
 use crate::upgrade::{self, Plan, Predecessor};
-use crate::worker::{self, Door, Mailbox, Seats, mailbox};
+use crate::worker::{Door, Mailbox, Seats, mailbox};
 
 /// Why Redan did not start. The operator can do something about each.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +104,7 @@ struct Bound {
     running: Running,
     heir: Heir,
     pulse: Pulse,
+    traces: traces::Ending,
 }
 
 /// By what it is known whether the workers run.
@@ -167,7 +167,7 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
         let (beginning, teller) = Beginning::new(renew, upgrade, inherited, predecessor.as_ref());
         let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
         let started = understood.and_then(|()| start(config, beginning, log));
-        let Bound { listeners, admin, admin_socket, running, heir, pulse } = match started {
+        let Bound { listeners, admin, admin_socket, running, heir, pulse, traces } = match started {
             Ok(bound) => bound,
             Err(error) => {
                 if let Some(predecessor) = &mut predecessor {
@@ -183,10 +183,12 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
             None => drop(heir),
         }
         notify::ready();
-        tokio::select! {
-            code = drain::until_ended(running, signals) => Ok(code),
+        let code = tokio::select! {
+            code = drain::until_ended(running, signals) => code,
             never = pulse.keep_alive(notify::watchdog(), notify::alive) => match never {},
-        }
+        };
+        traces.wait().await;
+        Ok(code)
     })
 }
 
@@ -285,23 +287,9 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
     start::links(of_links, &shared.links, &change)?;
     drop(change);
     start::control(&config, &views, &keyrings, &shortcuts, &mailboxes, takers, &shared)?;
-    let throttle = Arc::new(Mutex::new(Throttle::default()));
-    for (index, letters) in letters.into_iter().enumerate() {
-        let setup = worker::Setup {
-            started: shared.started,
-            counters: Arc::clone(&shared.counters[index]),
-            groups: views.clone(),
-            doors: doors.clone(),
-            throttle: Arc::clone(&throttle),
-            switchboard: Arc::clone(&switchboard),
-            memory: Arc::clone(&shared.memory),
-            insight: config.insight,
-            number: index,
-            workers: shared.counters.len(),
-            seed: RandomState::new().hash_one(index),
-        };
-        start::worker(index, setup, letters, end.clone())?;
-    }
+    let (outlet, traces) = traces::start(&config, &shared.traces)?;
+    let common = start::Common { config: &config, views: &views, doors: &doors, switchboard: &switchboard, outlet };
+    start::workers(&common, letters, &end, &shared)?;
     start::renewal(&config, &doors, (&keyrings, link_keyrings), &views, &mailboxes, renew, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let accepting_ended = start::acceptor(&config, sockets, &mailboxes, &shared, stop, open)?;
@@ -334,7 +322,7 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
         links,
         shutdown_timeout,
     };
-    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir, pulse })
+    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir, pulse, traces })
 }
 
 /// Gives up what the configuration says. No other thread runs yet.
@@ -378,6 +366,7 @@ struct Shared {
     counters: Vec<Arc<WorkerCounters>>,
     accepts: Arc<AcceptorCounters>,
     renewals: Arc<Renewals>,
+    traces: Arc<TraceCounters>,
     chronicle: Arc<Chronicle>,
     memory: Arc<Memory>,
     seats: Arc<Seats>,
@@ -405,6 +394,7 @@ impl Shared {
             counters,
             accepts: Arc::new(AcceptorCounters::new(config.listeners.len())),
             renewals: Arc::default(),
+            traces: Arc::default(),
             chronicle,
             seats: Seats::new(config.listeners.len(), workers),
             snapshots: config.groups.iter().map(|_| Arc::new(ArcSwap::from_pointee(Snapshot::unknown()))).collect(),
@@ -472,6 +462,7 @@ impl Shared {
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
+            traces: Arc::clone(&self.traces),
             chronicle: Arc::clone(&self.chronicle),
             visitors: Visitors::default(),
             memory: Arc::clone(&self.memory),

@@ -58,6 +58,7 @@ pub(super) const REDAN: &[Known] = &[
     ("big_reply", "1mb", Restart),
     ("hot_keys", "off", Order),
     ("trace_sample", "0", Restart),
+    ("trace_export", "the log", Restart),
     ("zone", "nowhere in particular", Restart),
     ("user", "stays who it is", Restart),
     ("sandbox", "off", Restart),

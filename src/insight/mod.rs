@@ -6,6 +6,9 @@
 pub(crate) mod hot;
 pub(crate) mod large;
 pub(crate) mod slow;
+// Whoever sends spans, and the tests of what they say.
+#[cfg(any(test, feature = "otel"))]
+pub(crate) mod spans;
 pub(crate) mod trace;
 pub(crate) mod words;
 

@@ -1,12 +1,14 @@
 //! One of the commands that are told of one by one: how long it waited, which node answered it, and with what outcome.
 //!
-//! Pure. Sessions make a [`Traced`] for a command that was sampled; the log tells of it. It must never hold anything that a client wrote: names are those of tables and of the configuration.
+//! Pure. Sessions make a [`Traced`] for a command that was sampled; the log tells of it, or whoever has the other end of an
+//! [`Outlet`]. It must never hold anything that a client wrote: names are those of tables and of the configuration.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 #[derive(Clone, Debug, PartialEq)]
-#[allow(dead_code, reason = "the log has no room for all of it")]
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "the log has no room for all of it"))]
 pub(crate) struct Traced {
     pub(crate) ids: Ids,
     /// What the client is told is the end of it. Otherwise it is sent again, and this was one attempt.
@@ -81,6 +83,25 @@ pub(crate) enum Outcome {
     Lost(&'static str),
 }
 
+/// Where workers put what shall be told outside of the process. Whatever becomes of it there, they never wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlet(SyncSender<Traced>);
+
+impl Outlet {
+    /// `false`: there is no room.
+    pub(crate) fn takes(&self, traced: Traced) -> bool {
+        // Nobody waits at the other end but by looking now and then, so that this wakes no thread.
+        self.0.try_send(traced).is_ok()
+    }
+}
+
+/// Room for so many.
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "nobody tells of them then but the log"))]
+pub(crate) fn outlet(room: usize) -> (Outlet, Receiver<Traced>) {
+    let (sender, receiver) = sync_channel(room);
+    (Outlet(sender), receiver)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeSet;
@@ -122,5 +143,15 @@ pub(crate) mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_full_outlet_takes_nothing_and_nobody_waits_for_it() {
+        let (outlet, traces) = outlet(2);
+        assert!(outlet.takes(get()) && outlet.takes(get()) && !outlet.takes(get()));
+        assert_eq!(traces.try_recv(), Ok(get()));
+        assert!(outlet.takes(get()) && !outlet.takes(get()));
+        drop(traces);
+        assert!(!outlet.takes(get()), "also when nobody is there any more");
     }
 }

@@ -1,4 +1,4 @@
-//! What a session tells of a command that was sampled: to the log.
+//! What a session tells of a command that was sampled: to the log, or to whoever sends it to a collector.
 //!
 //! Called where an answer is taken, a command is given back, or Redan answers in a node's place, and there only for commands
 //! that are traced. It must never wait, nor hand on a byte that a client wrote.
@@ -110,7 +110,14 @@ impl Inner {
             stalled_us: told.stalled.min(total - waited).into(),
             bytes: told.bytes,
         };
-        log(&traced);
+        match &workspace.outlet {
+            None => log(&traced),
+            Some(outlet) => {
+                if !outlet.takes(traced) {
+                    workspace.counters.traces_dropped.increment();
+                }
+            }
+        }
     }
 
     /// From when to when the command waited for a master before this sending, in microseconds from its arrival. The session
