@@ -63,9 +63,9 @@ fn attribute((name, value): Attribute) -> KeyValue {
     KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
-/// What the collector says of spans that it did not want, if it says so. An answer that is not understood says nothing.
-pub(super) fn refused(answer: &[u8]) -> Option<String> {
+/// Spans that the collector did not want, and what it says. An answer that is not understood says nothing.
+pub(super) fn remarks(answer: &[u8]) -> Option<(u64, String)> {
     let partial = ExportTraceServiceResponse::decode(answer).ok()?.partial_success?;
-    let refused = partial.rejected_spans != 0 || !partial.error_message.is_empty();
-    refused.then(|| format!("{} spans, {}", partial.rejected_spans, partial.error_message))
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    (rejected > 0 || !partial.error_message.is_empty()).then_some((rejected, partial.error_message))
 }

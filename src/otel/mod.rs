@@ -98,11 +98,8 @@ impl Exporter {
     async fn say_the_rest(&mut self) {
         // What was on its way when this one was told to finish goes first, and may come twice: with the same numbers.
         while self.gather() {
-            let result = self.send().await;
-            if result.is_err() {
-                return;
-            }
-            self.sent();
+            let Ok(rejected) = self.send().await else { return };
+            self.sent(rejected);
         }
     }
 
@@ -124,7 +121,7 @@ impl Exporter {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
             match self.send().await {
-                Ok(()) => return self.sent(),
+                Ok(rejected) => return self.sent(rejected),
                 Err(failure) => {
                     self.complain(&failure.why);
                     if attempt == ATTEMPTS || !failure.again {
@@ -140,27 +137,33 @@ impl Exporter {
         }
     }
 
-    async fn send(&mut self) -> Result<(), Failure> {
-        let Some(batch) = &self.pending else { return Ok(()) };
+    /// Returns how many of the spans the collector did not want, which is not for trying again.
+    async fn send(&mut self) -> Result<u64, Failure> {
+        let Some(batch) = &self.pending else { return Ok(0) };
         let answer = self.client.post(batch.body.clone()).await?;
-        if let Some(refused) = message::refused(&answer) {
-            self.complain(&format!("it did not want some of them: {refused}"));
-        } else if std::mem::take(&mut self.troubled) {
-            tracing::info!("traces: {} takes them again", self.client.name());
-        }
-        Ok(())
+        let Some((rejected, words)) = message::remarks(&answer) else {
+            if std::mem::take(&mut self.troubled) {
+                tracing::info!("traces: {} takes them again", self.client.name());
+            }
+            return Ok(0);
+        };
+        self.complain(&format!("it did not want {rejected} spans: {words}"));
+        Ok(rejected)
     }
 
-    fn sent(&mut self) {
-        if let Some(batch) = self.pending.take() {
-            self.counters.exported.add(batch.commands);
+    /// Which commands the rejected spans were of is not known: each is counted as another one.
+    fn sent(&mut self, rejected: u64) {
+        if let Some(Batch { commands, .. }) = self.pending.take() {
+            let rejected = rejected.min(commands);
+            self.counters.exported.add(commands - rejected);
+            self.counters.failed.add(rejected);
         }
     }
 
     /// Once, until it is better: what is lost is in the metrics.
     fn complain(&mut self, why: &str) {
         if !std::mem::replace(&mut self.troubled, true) {
-            tracing::warn!("traces do not reach {}: {why}", self.client.name());
+            tracing::warn!("traces are lost or late on their way to {}: {why}", self.client.name());
         }
     }
 }

@@ -18,6 +18,8 @@ struct State {
     connections: AtomicUsize,
     /// So many requests are answered 503.
     refusals: AtomicUsize,
+    /// So many spans of each request are not wanted.
+    rejects: AtomicUsize,
     /// Requests are read and never answered.
     hangs: AtomicBool,
 }
@@ -54,6 +56,11 @@ impl Collector {
 
     pub(crate) fn refuses(&self, requests: usize) {
         self.state.refusals.store(requests, Relaxed);
+    }
+
+    /// At most 127 of each request.
+    pub(crate) fn rejects(&self, spans: usize) {
+        self.state.rejects.store(spans, Relaxed);
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -103,9 +110,15 @@ fn serve(stream: &TcpStream, state: &State) {
             state.spans.lock().expect("no panic").extend(wire::spans(&body));
         }
         let status = if refused { "503 Service Unavailable\r\nretry-after: 1" } else { "200 OK" };
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        // ExportTraceServiceResponse: partial_success = 1, in it rejected_spans = 1 and error_message = 2.
+        let words = "too many";
+        let body = match state.rejects.load(Relaxed) {
+            0 => Vec::new(),
+            spans => [&[10, 12, 8, spans as u8, 18, words.len() as u8], words.as_bytes()].concat(),
+        };
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
         let mut writer = stream;
-        if writer.write_all(answer.as_bytes()).is_err() {
+        if writer.write_all(&[head.as_bytes(), &body].concat()).is_err() {
             return;
         }
     }

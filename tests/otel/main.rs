@@ -231,7 +231,7 @@ fn a_collector_that_is_not_there_costs_batches_and_one_line_of_the_log() {
     assert!(slowest(&mut client, 10) < Duration::from_secs(2));
     eventually("the first batch is given up", || traces(&proxy, "failed") >= 1.0);
     assert_eq!(traces(&proxy, "exported"), 0.0);
-    assert_eq!(proxy.said().matches("traces do not reach").count(), 1, "{}", proxy.said());
+    assert_eq!(proxy.said().matches("traces are lost or late").count(), 1, "{}", proxy.said());
 }
 
 #[test]
@@ -246,6 +246,17 @@ fn a_batch_that_is_refused_for_a_moment_is_sent_again() {
     eventually("it is counted once", || traces(&proxy, "exported") == 1.0);
     eventually("the log says that it is well", || proxy.said().contains("takes them again"));
     assert_eq!(traces(&proxy, "failed"), 0.0);
+}
+
+#[test]
+fn what_a_collector_does_not_want_is_lost() {
+    let (collector, node) = (Collector::start(), Redis::start());
+    collector.rejects(1);
+    let proxy = traced(&collector.url(), &[&node], "");
+    Client::connect(&proxy.address(1)).ok(&["SET", "k", "v"]);
+    eventually("it is counted", || traces(&proxy, "failed") == 1.0);
+    assert_eq!((traces(&proxy, "exported"), collector.requests()), (0.0, 1), "it is not sent again");
+    assert!(proxy.said().contains("it did not want 1 spans: too many"), "{}", proxy.said());
 }
 
 #[test]
