@@ -41,10 +41,14 @@ SOAK ?= 30m
 
 .PHONY: deb packager kubernetes-schemas test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-packages needs-bench
 
+# Both always run. For the second one Redan is built once more, with the feature that nothing else needs.
 # Containers are tested where the machine can run them (root, Debian); elsewhere their tests say NOT TESTED and why.
 test: needs-build needs-redis needs-tunnels needs-browser needs-packages clients packager kubernetes-schemas
 	@[ "$$(id -u)" -ne 0 ] || .ci/install containers || echo "containers will not be tested" >&2
-	cargo test --no-fail-fast
+	@failed=0; \
+	cargo test --no-fail-fast || failed=1; \
+	cargo test --no-fail-fast --features otel --test otel || failed=1; \
+	exit $$failed
 
 # One after the other, and all of them also when one fails: a report of one server says nothing of the next.
 test-matrix: needs-build needs-redis needs-tunnels needs-browser clients
@@ -81,6 +85,7 @@ deb: needs-build packager
 lint: needs-build
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features otel -- -D warnings
 
 bench-pubsub: needs-build needs-redis
 	cargo bench --bench peers -- pubsub

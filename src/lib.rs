@@ -38,6 +38,8 @@ mod worker;
 mod acceptor;
 // Around it.
 mod renewal;
+#[cfg(feature = "otel")]
+mod otel;
 mod upgrade;
 mod control;
 mod admin;

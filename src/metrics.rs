@@ -16,7 +16,7 @@ use crate::limits;
 pub(crate) use cell::{BUCKETS, Counter, Gauge, Histogram, Times};
 pub(crate) use command::{CommandTable, OTHERS, ServedCounters, ServedTable};
 pub(crate) use group::{GroupCounters, LastMaster, MasterEvent};
-pub(crate) use label::{ERROR_CODES, ErrorCounters, MemoryGauges, MemoryKind, PinCounters, PinReason};
+pub(crate) use label::{ERROR_CODES, ErrorCounters, MemoryGauges, MemoryKind, PinCounters, PinReason, error_code};
 pub(crate) use node::{NodeCounters, NodeHandle, NodeTable};
 pub(crate) use time::{Notable, Stamp, Tag};
 
@@ -136,6 +136,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) slow_commands: Counter,
     /// Answers of more bytes than `big_reply`.
     pub(crate) big_replies: Counter,
+    /// Sampled commands that were not told of, because nobody had fetched those before them.
+    pub(crate) traces_dropped: Counter,
     /// Which answers those are. Nothing is counted here: the worker keeps it where its lanes read it anyway.
     pub(crate) notable: Notable,
     /// Session tasks that panicked: a defect of Redan, each one worth a report.
@@ -189,6 +191,15 @@ impl Default for EpochsSeen {
     fn default() -> Self {
         Self((0..limits::GROUP_NUMBERS).map(|_| Gauge::default()).collect())
     }
+}
+
+/// What becomes of sampled commands that are told of outside. Written by the thread that sends them only.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct TraceCounters {
+    pub(crate) exported: Counter,
+    /// Given up, because the collector was not there or did not want them.
+    pub(crate) failed: Counter,
 }
 
 /// What the acceptor counts. Written by the acceptor's thread only.

@@ -44,7 +44,7 @@ use tokio::task::JoinSet;
 
 use crate::chronicle::Chronicle;
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, TraceCounters, WorkerCounters};
 use crate::reload::Reloads;
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
@@ -71,6 +71,7 @@ pub(crate) struct AdminState {
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: Arc<AcceptorCounters>,
     pub(crate) renewals: Arc<Renewals>,
+    pub(crate) traces: Arc<TraceCounters>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) chronicle: Arc<Chronicle>,
     pub(crate) visitors: Visitors,

@@ -81,6 +81,7 @@ impl Collector for Numbers {
         let now = self.0.now.load_full();
         self.listeners(out, &now.listeners)?;
         self.workers(out)?;
+        self.traces(out)?;
         self.commands(out)?;
         self.certificates(out)?;
         let groups: Vec<_> = now.groups.iter().map(|group| (group, group.snapshot.load_full())).collect();

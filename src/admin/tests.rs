@@ -105,6 +105,7 @@ fn state() -> AdminState {
         workers: vec![Arc::default(), Arc::default()],
         acceptor: Arc::default(),
         renewals: Arc::default(),
+        traces: Arc::default(),
         chronicle: Arc::default(),
         visitors: Visitors::default(),
         memory: Memory::new(Some(1 << 30), &[]),

@@ -12,6 +12,7 @@ mod reload;
 mod shared;
 mod start;
 mod thread;
+mod traces;
 mod upgraded;
 
 #[cfg(test)]
@@ -19,10 +20,9 @@ mod tests;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
@@ -44,10 +44,9 @@ use crate::metrics::WorkerCounters;
 use crate::net::{BindError, Shortcuts};
 use crate::notify;
 use crate::reload::Reloads;
-use crate::throttle::Throttle;
 use crate::tls::TlsError;
 use crate::upgrade::Predecessor;
-use crate::worker::{self, mailbox};
+use crate::worker::mailbox;
 
 /// Why Redan did not start. The operator can do something about each.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +100,7 @@ struct Bound {
     running: Running,
     heir: Heir,
     pulse: Pulse,
+    traces: traces::Ending,
 }
 
 /// By what it is known whether the workers run.
@@ -163,7 +163,7 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
         let (beginning, teller) = Beginning::new((reloads, asks), upgrade, inherited, predecessor.as_ref());
         let understood = predecessor.as_ref().map_or(Ok(()), Predecessor::judge).map_err(StartError::Upgrade);
         let started = understood.and_then(|()| start(config, beginning, log));
-        let Bound { listeners, admin, admin_socket, running, heir, pulse } = match started {
+        let Bound { listeners, admin, admin_socket, running, heir, pulse, traces } = match started {
             Ok(bound) => bound,
             Err(error) => {
                 if let Some(predecessor) = &mut predecessor {
@@ -179,10 +179,12 @@ fn run_until_ended(config: Config, log: Log) -> Result<u8, StartError> {
             None => drop(heir),
         }
         notify::ready();
-        tokio::select! {
-            code = drain::until_ended(running, signals) => Ok(code),
+        let code = tokio::select! {
+            code = drain::until_ended(running, signals) => code,
             never = pulse.keep_alive(notify::watchdog(), notify::alive) => match never {},
-        }
+        };
+        traces.wait().await;
+        Ok(code)
     })
 }
 
@@ -221,24 +223,10 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
     }
     let (views, controls): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.view, group.control)).unzip();
     let control = start::control(controls)?;
-    let throttle = Arc::new(Mutex::new(Throttle::default()));
+    let (outlet, traces) = traces::start(&config, &shared.traces)?;
+    let common = start::Common { config: &config, views: &views, doors: &doors, switchboard: &switchboard, outlet };
     let (end, workers_ended) = mpsc::unbounded_channel();
-    for (index, letters) in letters.into_iter().enumerate() {
-        let setup = worker::Setup {
-            started: shared.started,
-            counters: Arc::clone(&shared.counters[index]),
-            groups: views.clone(),
-            doors: doors.clone(),
-            throttle: Arc::clone(&throttle),
-            switchboard: Arc::clone(&switchboard),
-            memory: Arc::clone(&shared.memory),
-            insight: config.insight,
-            number: index,
-            workers: shared.counters.len(),
-            seed: RandomState::new().hash_one(index),
-        };
-        start::worker(index, setup, letters, end.clone())?;
-    }
+    start::workers(&common, letters, &end, &shared)?;
     let renewal = start::renewal(&doors, &keyrings, link_keyrings, &views, &mailboxes, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let (acceptor, accepting_ended) = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
@@ -263,5 +251,5 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
     let wires = Wires { acceptor, control, renewal, mailboxes, link_threads, level };
     let (next_group, next_listener) = (config.groups.len(), config.listeners.len());
     start::reload(Plant { config, shared, wires, shortcuts, spares, in_use, next_group, next_listener }, asks)?;
-    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir, pulse })
+    Ok(Bound { listeners, admin: admin_at, admin_socket: admin_socket_at, running, heir, pulse, traces })
 }

@@ -16,7 +16,7 @@ use crate::drain::Patience;
 use crate::handover::Spares;
 use crate::link::{self, Doors, LinkCounters, Links};
 use crate::memory::Memory;
-use crate::metrics::{AcceptorCounters, WorkerCounters};
+use crate::metrics::{AcceptorCounters, TraceCounters, WorkerCounters};
 use crate::reload::Reloads;
 use crate::renewal::Renewals;
 use crate::session::switchboard::Switchboard;
@@ -28,6 +28,7 @@ pub(super) struct Shared {
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) accepts: Arc<AcceptorCounters>,
     pub(super) renewals: Arc<Renewals>,
+    pub(super) traces: Arc<TraceCounters>,
     /// Told when the files of TLS shall be read anew.
     pub(super) renew: Arc<Notify>,
     pub(super) reloads: Arc<Reloads>,
@@ -69,6 +70,7 @@ impl Shared {
             counters,
             accepts: Arc::default(),
             renewals: Arc::default(),
+            traces: Arc::default(),
             renew: Arc::default(),
             reloads,
             chronicle,
@@ -135,6 +137,7 @@ impl Shared {
             workers: self.counters.clone(),
             acceptor: Arc::clone(&self.accepts),
             renewals: Arc::clone(&self.renewals),
+            traces: Arc::clone(&self.traces),
             reloads: Arc::clone(&self.reloads),
             chronicle: Arc::clone(&self.chronicle),
             visitors: Visitors::default(),

@@ -3,8 +3,9 @@
 //! Used by `app` alone, which makes the parts.
 
 use std::future::{Future, pending};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tokio::runtime::Builder;
@@ -18,21 +19,23 @@ use crate::admin::{self, AdminState};
 use crate::backend::pool::GroupView;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl};
+use crate::insight::trace::Outlet;
 use crate::limits::LINK_THREADS;
 use crate::link::{self, Doors, LinkCounters};
 use crate::net::{Listening, Shortcuts};
 use crate::reload::Asks;
 use crate::renewal;
 use crate::session::switchboard::{Question, Switchboard};
+use crate::throttle::Throttle;
 use crate::tls::keyring::Keyring;
 use crate::worker::{self, Door, Letters, Mailbox};
 
-fn refused(error: io::Error) -> StartError {
+pub(super) fn refused(error: io::Error) -> StartError {
     StartError::System { what: "a thread", error }
 }
 
 /// The whole life of a thread that does nothing but drive one future.
-fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+pub(super) fn drive(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| format!("it gets no event loop: {error}"))?.block_on(future)
 }
@@ -191,8 +194,44 @@ pub(super) fn switchboard(workers: &[Mailbox]) -> Arc<Switchboard> {
     Arc::new(Switchboard::new(workers.iter().map(desk).collect()))
 }
 
-/// `ended` is told how many sessions the worker cut off.
-pub(super) fn worker(
+/// What all workers are made of.
+pub(super) struct Common<'a> {
+    pub(super) config: &'a Config,
+    pub(super) views: &'a [GroupView],
+    pub(super) doors: &'a [Door],
+    pub(super) switchboard: &'a Arc<Switchboard>,
+    pub(super) outlet: Option<Outlet>,
+}
+
+/// One for each of these letters. `ended` is told how many sessions each cut off.
+pub(super) fn workers(
+    common: &Common<'_>,
+    letters: Vec<Letters>,
+    ended: &mpsc::UnboundedSender<usize>,
+    shared: &Shared,
+) -> Result<(), StartError> {
+    let throttle = Arc::new(Mutex::new(Throttle::default()));
+    for (index, letters) in letters.into_iter().enumerate() {
+        let setup = worker::Setup {
+            started: shared.started,
+            counters: Arc::clone(&shared.counters[index]),
+            groups: common.views.to_vec(),
+            doors: common.doors.to_vec(),
+            throttle: Arc::clone(&throttle),
+            switchboard: Arc::clone(common.switchboard),
+            memory: Arc::clone(&shared.memory),
+            insight: common.config.insight,
+            outlet: common.outlet.clone(),
+            number: index,
+            workers: shared.counters.len(),
+            seed: RandomState::new().hash_one(index),
+        };
+        worker(index, setup, letters, ended.clone())?;
+    }
+    Ok(())
+}
+
+fn worker(
     index: usize,
     setup: worker::Setup,
     letters: Letters,

@@ -1,4 +1,5 @@
-//! Threads without which Redan is a ghost: it would hold its ports and serve nobody. Their death ends the process.
+//! Threads without which Redan is a ghost: it would hold its ports and serve nobody. Their death ends the process. And one
+//! without which it is not.
 //!
 //! Used by `app` alone.
 
@@ -39,6 +40,12 @@ pub(super) fn vital(name: String, body: impl FnOnce() -> Result<(), String> + Se
     };
     // Its end is told by other means than its handle.
     thread::Builder::new().name(thread_name).spawn(life).map(drop)
+}
+
+/// Starts a thread without which Redan serves as well. The hook has told of its panic.
+#[cfg(feature = "otel")]
+pub(super) fn dispensable(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name).spawn(body).map(drop)
 }
 
 /// Armed while a body runs.

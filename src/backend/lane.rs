@@ -375,7 +375,8 @@ impl Lane {
             };
             if let Some(to) = flight.to {
                 let request = inner.log.at(offset, len);
-                to.lost(Lost { sequence: flight.sequence, request, effect: flight.effect, fate });
+                let (sequence, effect, tag) = (flight.sequence, flight.effect, flight.tag);
+                to.lost(Lost { sequence, request, effect, fate, tag });
             }
             offset += len;
         }

@@ -49,6 +49,7 @@ pub(crate) struct Judged<'a> {
     pub(crate) effect: Effect,
     pub(crate) reply: &'a [u8],
     pub(crate) refusal: Option<Refusal>,
+    pub(crate) tag: Tag,
 }
 
 /// What became of a command that will get no reply.
@@ -73,17 +74,24 @@ pub(crate) struct Lost<'a> {
     pub(crate) request: &'a [u8],
     pub(crate) effect: Effect,
     pub(crate) fate: Fate<'a>,
+    pub(crate) tag: Tag,
 }
 
 /// An answer that somebody may want to hear of: it took long, is large, or is one of those that are traced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noted<'a> {
+    /// Its number in its session; over a pin it has none.
+    pub(crate) sequence: Option<u64>,
     pub(crate) request: &'a [u8],
     pub(crate) tag: Tag,
     pub(crate) now: Stamp,
     /// Microseconds for which the client did not take it.
     pub(crate) stalled: u32,
     pub(crate) bytes: u64,
+    /// Its code, if it is an error.
+    pub(crate) error: Option<&'static str>,
+    /// Whether the client gets it is not known yet: it is [judged](Recipient::judged) next.
+    pub(crate) pending: bool,
 }
 
 pub(crate) trait Recipient {

@@ -10,7 +10,7 @@ use super::lane::{Flight, Inner};
 use super::recipient::{Effect, Fate, Judged, Lost, Noted, Origin, Recipient};
 use super::refusal::{Refusal, refusal};
 use crate::limits;
-use crate::metrics::{NodeHandle, Stamp, Tag};
+use crate::metrics::{NodeHandle, Stamp, Tag, error_code};
 use crate::resp::reply::ReplyScanner;
 
 /// The read buffer of a lane: `| done | scanned part of a reply | not scanned | free |`.
@@ -81,6 +81,11 @@ impl<'a> Scene<'a> {
         }
         tag.traced || worker.notable.is_slow(self.now.since(tag.arrived)) || worker.notable.is_big(bytes)
     }
+}
+
+/// The code of an error reply.
+fn error_of(reply: &[u8]) -> Option<&'static str> {
+    (reply.first() == Some(&b'-')).then(|| error_code(reply))
 }
 
 /// Replies to one sender that stand back to back in the buffer.
@@ -235,7 +240,8 @@ impl Inner {
         };
         if scene.answered(&tag, reply, reply.len() as u64) {
             let (request, bytes) = (self.log.oldest(len as usize), reply.len() as u64);
-            to.noted(origin, &Noted { request, tag, now: scene.now, stalled: 0, bytes });
+            let (sequence, error, pending) = (Some(sequence), error_of(reply), replies.watched > 0);
+            to.noted(origin, &Noted { sequence, request, tag, now: scene.now, stalled: 0, bytes, error, pending });
         }
         if replies.watched > 0 {
             replies.watched -= 1;
@@ -244,7 +250,7 @@ impl Inner {
                 run.deliver(origin, &replies.buf);
             }
             let request = self.log.oldest(len as usize);
-            to.judged(origin, Judged { sequence, request, effect, reply, refusal: refused });
+            to.judged(origin, Judged { sequence, request, effect, reply, refusal: refused, tag });
             self.log.release(len as usize);
             return Handed::Whole;
         }
@@ -288,7 +294,8 @@ impl Inner {
                 let (bytes, stalled) = (std::mem::take(&mut replies.gone), std::mem::take(&mut replies.stalled));
                 if scene.answered(&tag, &[], bytes) {
                     let request = self.log.oldest(len);
-                    to.noted(origin, &Noted { request, tag, now: scene.now, stalled, bytes });
+                    let (sequence, error, pending) = (Some(sequence), None, false);
+                    to.noted(origin, &Noted { sequence, request, tag, now: scene.now, stalled, bytes, error, pending });
                 }
                 scene.settle();
             }
@@ -317,7 +324,8 @@ impl Inner {
             let other = flight.to.take_if(|to| !Rc::ptr_eq(to, slow));
             if let Some(to) = other {
                 let request = self.log.at(offset, len);
-                to.lost(Lost { sequence: flight.sequence, request, effect: Effect::Read, fate: Fate::NotSent });
+                let (sequence, tag, fate) = (flight.sequence, flight.tag, Fate::NotSent);
+                to.lost(Lost { sequence, request, effect: Effect::Read, fate, tag });
             }
             offset += len;
         }

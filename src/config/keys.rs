@@ -41,6 +41,7 @@ pub(super) static REDAN: Kind = Kind {
         "big_reply",
         "hot_keys",
         "trace_sample",
+        "trace_export",
     ],
     refused: &[],
 };

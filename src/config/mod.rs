@@ -9,6 +9,7 @@ mod bare;
 mod changes;
 pub(crate) mod diff;
 pub(crate) mod effect;
+mod export;
 mod files;
 mod group;
 mod keys;
@@ -42,6 +43,7 @@ use std::time::Duration;
 pub(crate) use account::Account;
 pub(crate) use admin_socket::AdminSocket;
 pub(crate) use bare::load_environment;
+pub(crate) use export::Collector;
 pub(crate) use output::{ClientClass, OutputLimits};
 pub(crate) use read::load;
 pub(crate) use report::Errors;
@@ -78,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) max_memory: Option<u64>,
     /// What is remembered of single commands.
     pub(crate) insight: insight::Settings,
+    /// Who is told of sampled commands; `None`: the log.
+    pub(crate) trace_export: Option<Collector>,
     /// Whom Redan becomes once its listeners are bound; `None` stays who it is.
     pub(crate) user: Option<Account>,
     /// Files that it does not need are out of its reach from then on.

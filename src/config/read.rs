@@ -17,8 +17,8 @@ use super::report::{Errors, Findings, Source};
 use super::section::Section;
 use super::sheet::Sheet;
 use super::{
-    Account, AdminSocket, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, files, group, keys,
-    listener, machine, observing, settings, token, values, variables,
+    Account, AdminSocket, Collector, Config, Group, Listener, Log, LogFormat, Secret, account, admin_socket, export,
+    files, group, keys, listener, machine, observing, settings, token, values, variables,
 };
 use crate::insight;
 use crate::limits;
@@ -128,6 +128,7 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
         drain_timeout: process.drain_timeout,
         max_memory: process.max_memory,
         insight: process.insight,
+        trace_export: process.trace_export,
         user: process.user,
         sandbox: process.sandbox,
         listeners: listeners
@@ -168,6 +169,7 @@ struct Process {
     drain_timeout: Duration,
     max_memory: Option<u64>,
     insight: insight::Settings,
+    trace_export: Option<Collector>,
     user: Option<Account>,
     sandbox: bool,
 }
@@ -188,6 +190,7 @@ impl Process {
             drain_timeout: Duration::from_secs(60),
             max_memory: machine::memory().map(|memory| (memory / SHARE).max(LEAST)),
             insight: insight::Settings::default(),
+            trace_export: None,
             user: None,
             sandbox: false,
         }
@@ -215,6 +218,7 @@ impl Process {
         let (format, filter) = log.unwrap_or_default();
         let max_memory = section.size("max_memory", LEAST..=1 << 50);
         let insight = observing::read(&section);
+        let trace_export = export::read(&section);
         let user = section.parsed("user", account::find);
         let sandbox = section.choice("sandbox", &[("off", false), ("on", true)]);
         section.close();
@@ -231,6 +235,7 @@ impl Process {
             user,
             sandbox: sandbox.unwrap_or(default.sandbox),
             insight,
+            trace_export,
             max_memory: max_memory.map_or(default.max_memory, |bytes| Some(bytes).filter(|bytes| *bytes > 0)),
         }
     }

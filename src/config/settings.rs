@@ -48,6 +48,7 @@ pub(super) const REDAN: &[Known] = &[
     ("big_reply", "1mb"),
     ("hot_keys", "off"),
     ("trace_sample", "0"),
+    ("trace_export", "the log"),
     ("zone", "nowhere in particular"),
     ("user", "stays who it is"),
     ("sandbox", "off"),

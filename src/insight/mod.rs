@@ -6,6 +6,10 @@
 pub(crate) mod hot;
 pub(crate) mod large;
 pub(crate) mod slow;
+// Whoever sends spans, and the tests of what they say.
+#[cfg(any(test, feature = "otel"))]
+pub(crate) mod spans;
+pub(crate) mod trace;
 pub(crate) mod words;
 
 use std::time::Duration;
@@ -13,6 +17,7 @@ use std::time::Duration;
 use self::hot::{HotKey, HotKeys};
 use self::large::{Large, LargeReplies};
 use self::slow::{Slow, SlowLog};
+use self::trace::Ids;
 
 /// What the operator wants to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +52,8 @@ pub(crate) struct Insight {
     hot: Option<Box<HotKeys>>,
     pub(crate) large: LargeReplies,
     tracer: Option<Sampler>,
+    /// Traces of commands that have no number of their own in their session.
+    unnumbered: u64,
     seed: u64,
 }
 
@@ -58,6 +65,7 @@ impl Insight {
             hot: None,
             large: LargeReplies::default(),
             tracer: None,
+            unnumbered: 0,
             seed,
         };
         insight.follow(settings);
@@ -90,6 +98,18 @@ impl Insight {
     /// Whether the next command is one of those that are traced.
     pub(crate) fn traces(&mut self) -> bool {
         self.tracer.as_mut().is_some_and(Sampler::takes)
+    }
+
+    /// Of a command by its number in its session, the same for each of its attempts; of one without a number new ones.
+    pub(crate) fn ids(&mut self, session: u64, number: Option<u64>) -> Ids {
+        match number {
+            Some(number) => Ids::of(self.seed, session, number),
+            None => {
+                self.unnumbered += 1;
+                // Sessions are numbered from 1.
+                Ids::of(self.seed, 0, self.unnumbered)
+            }
+        }
     }
 
     pub(crate) fn answer(&mut self, ask: Ask) -> Answer {

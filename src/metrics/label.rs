@@ -149,6 +149,17 @@ pub(crate) const ERROR_CODES: [&str; 30] = [
 ];
 pub(crate) const OTHER: &str = "other";
 
+/// Which of them stands in an error reply.
+pub(crate) fn error_code(reply: &[u8]) -> &'static str {
+    ERROR_CODES[place_of(reply)]
+}
+
+fn place_of(reply: &[u8]) -> usize {
+    let code = reply.get(1..).unwrap_or_default().split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
+    let known = ERROR_CODES.iter().position(|known| known.as_bytes() == code);
+    known.unwrap_or(ERROR_CODES.len() - 1)
+}
+
 /// Errors, by their code.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorCounters([Counter; ERROR_CODES.len()]);
@@ -159,10 +170,7 @@ impl ErrorCounters {
     #[cold]
     #[inline(never)]
     pub(crate) fn note(&self, reply: &[u8]) {
-        let code =
-            reply.get(1..).unwrap_or_default().split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
-        let known = ERROR_CODES.iter().position(|known| known.as_bytes() == code);
-        self.0[known.unwrap_or(ERROR_CODES.len() - 1)].increment();
+        self.0[place_of(reply)].increment();
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -182,6 +190,7 @@ mod tests {
         }
         let counted: Vec<_> = errors.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, [("ERR", 2), ("LOADING", 1), (OTHER, 3)]);
+        assert_eq!([b"-NOAUTH x\r\n".as_slice(), b"-SECRET x\r\n"].map(error_code), ["NOAUTH", OTHER]);
     }
 
     #[test]

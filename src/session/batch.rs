@@ -262,14 +262,14 @@ impl Session {
             let raw = &buf[item.start..item.start + item.len];
             match (item.part, &lane) {
                 (Part::Write, Some(_)) if refuses && self.refuses_write(raw) => {
-                    inner.answer(replay::failure(raw, TOO_FEW_REPLICAS), &self.context);
+                    self.answer_unsent(inner, item, raw, TOO_FEW_REPLICAS);
                 }
                 (Part::Answer(command), _) => {
                     self.context.counted_here(item.row);
                     self.answer_local(inner, command, item, raw);
                 }
                 (_, Some(lane)) => self.ride(inner, lane, item, raw, moves),
-                (_, None) => inner.answer(replay::failure(raw, &self.unserved_error(inner)), &self.context),
+                (_, None) => self.answer_unsent(inner, item, raw, &self.unserved_error(inner)),
             }
         }
         if let Some(lane) = lane {
@@ -309,6 +309,13 @@ impl Session {
                 self.submit_adapted(lane, sequence, care, raw, Errand { effect, replies: item.replies, tag });
             }
         }
+    }
+
+    /// An error in the place of a node's answer.
+    #[cold]
+    fn answer_unsent(&self, inner: &mut Inner, item: &Item, raw: &[u8], words: &str) {
+        inner.tell_refused(&self.context, inner.next, self.tag(inner, item.row), words);
+        inner.answer(replay::failure(raw, words), &self.context);
     }
 
     fn answer_local(&self, inner: &mut Inner, command: Local, item: &Item, raw: &[u8]) {

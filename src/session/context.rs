@@ -14,6 +14,7 @@ use super::switchboard::Switchboard;
 use crate::backend::pool::Pool;
 use crate::config;
 use crate::handover::Outbox;
+use crate::insight::trace::Outlet;
 use crate::insight::{self, Insight};
 use crate::limits;
 use crate::memory::Account;
@@ -52,6 +53,8 @@ pub(crate) struct Workspace {
     /// What is remembered of single commands; whether some are traced, beside it because every command asks.
     pub(crate) insight: RefCell<Insight>,
     pub(super) traces: Cell<bool>,
+    /// Who is told of them; `None`: the log.
+    pub(super) outlet: Option<Outlet>,
     /// For the log line about a client that was closed because of that bound.
     pub(super) relieved: Rarely,
 }
@@ -73,6 +76,7 @@ impl Workspace {
         switchboard: Arc<Switchboard>,
         account: Account,
         insight: Insight,
+        outlet: Option<Outlet>,
     ) -> Self {
         Self {
             counters,
@@ -90,6 +94,7 @@ impl Workspace {
             account,
             traces: Cell::new(insight.is_tracing()),
             insight: RefCell::new(insight),
+            outlet,
             relieved: Rarely::default(),
         }
     }

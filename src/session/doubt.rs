@@ -10,12 +10,17 @@ use std::task::Waker;
 
 use super::context::Context;
 use super::replay::failure;
-use super::{Inner, Session};
+use super::{Inner, Session, told};
 use crate::backend::recipient::{Effect, Judged, Lost, Noted, Origin, Recipient};
 use crate::command::repeat;
 use crate::config::{InDoubt, Retry};
+use crate::insight::trace::Outcome;
 use crate::limits;
+use crate::metrics::Tag;
 use crate::topology::NodeId;
+
+/// As the client is told of it.
+const IN_DOUBT: Outcome = Outcome::Refused("INDOUBT");
 
 /// A write that is sent again although it may have been executed, and what its client is told if nobody says yes to it.
 pub(super) type Repeat = (u64, Box<[u8]>);
@@ -29,9 +34,11 @@ impl Session {
             if !inner.is_repeated(lost.sequence) {
                 inner.repeats.push((lost.sequence, failure(lost.request, &words).into()));
             }
+            inner.tell_lost(&self.context, lost, told::BROKEN, false);
             inner.stash_retry(lost);
             return;
         }
+        inner.tell_lost(&self.context, lost, IN_DOUBT, true);
         inner.take_repeat(lost.sequence);
         // What was sent before it and may have been executed must not be executed behind it.
         inner.repeats_end(lost.sequence, &self.context);
@@ -54,7 +61,8 @@ impl Session {
 
     /// The answer to a command that is not sent again, in words that say that it was not executed; unless an earlier
     /// sending of it may have been.
-    pub(super) fn give_up_on(&self, inner: &mut Inner, sequence: u64, request: &[u8], words: &str) {
+    pub(super) fn give_up_on(&self, inner: &mut Inner, sequence: u64, request: &[u8], tag: Tag, words: &str) {
+        inner.tell_refused(&self.context, sequence, tag, words);
         match inner.take_repeat(sequence) {
             Some(reply) => self.leave_in_doubt(inner, sequence, reply.into()),
             None => inner.stash_error(sequence, request, words),
@@ -168,6 +176,8 @@ impl Recipient for Repeated {
         // What is refused is sent once more, and stays in doubt.
         if judged.refusal.is_some() || !self.is_doubtful(judged.sequence, judged.reply) {
             self.0.judged(origin, judged);
+        } else if judged.tag.traced {
+            self.0.inner.borrow().tell_judged(&self.0.context, origin, &judged, true);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::backend::dial::Dialect;
 use crate::backend::lane::{Lane, Purpose};
 use crate::backend::pool::Pool;
 use crate::backend::recipient::{Effect, Errand, Fate, Judged, Lost, Origin, Recipient};
+use crate::metrics::Tag;
 use crate::topology::NodeId;
 
 /// Which of the replies the client gets.
@@ -31,6 +32,7 @@ struct Fanned {
     missing: Cell<usize>,
     answer: RefCell<Option<(Origin, Vec<u8>)>>,
     request: Box<[u8]>,
+    tag: Tag,
     /// The first target's reply stood behind a refusal: so does the client's.
     judged: Cell<bool>,
     /// The first target was lost, and the answers of others may yet do.
@@ -83,13 +85,14 @@ impl Fanned {
                 Missed::NotSent => Fate::NotSent,
                 Missed::Refused(words) => Fate::Refused(words),
             };
-            let Self { sequence, request, .. } = self;
-            self.session.lost(Lost { sequence: *sequence, request, effect: Effect::Write, fate });
+            let Self { sequence, request, tag, .. } = self;
+            let (sequence, effect, tag) = (*sequence, Effect::Write, *tag);
+            self.session.lost(Lost { sequence, request, effect, fate, tag });
         } else if let Some((origin, reply)) = answer {
             if self.judged.get() {
-                let Self { sequence, request, .. } = self;
-                let (sequence, effect, refusal) = (*sequence, Effect::Write, None);
-                self.session.judged(origin, Judged { sequence, request, effect, reply: &reply, refusal });
+                let Self { sequence, request, tag, .. } = self;
+                let (sequence, effect, refusal, tag) = (*sequence, Effect::Write, None, *tag);
+                self.session.judged(origin, Judged { sequence, request, effect, reply: &reply, refusal, tag });
             } else {
                 self.session.replies(origin, self.sequence, 1, &reply);
             }
@@ -180,6 +183,7 @@ impl Session {
             missing: Cell::new(lanes.len()),
             answer: RefCell::default(),
             request: raw.into(),
+            tag: errand.tag,
             judged: Cell::new(false),
             missed: RefCell::default(),
         });

@@ -13,6 +13,7 @@ use super::{Inner, Session};
 use crate::backend::lane::Lane;
 use crate::backend::recipient::{Judged, Lost, Noted, Origin, Recipient};
 use crate::backend::refusal::Refusal;
+use crate::metrics::Tag;
 use crate::route::Read;
 
 /// The other half of a race that is not decided.
@@ -146,7 +147,10 @@ impl Recipient for Racer {
 
     fn noted(&self, origin: Origin, noted: &Noted<'_>) {
         if let Some(session) = self.session.upgrade() {
-            session.noted(origin, noted);
+            // The loser's error is not what the client gets, nor the end of its command.
+            let counts = self.won.get() || noted.error.is_none();
+            let tag = Tag { traced: noted.tag.traced && counts, ..noted.tag };
+            session.noted(origin, &Noted { tag, ..*noted });
         }
     }
 

@@ -76,7 +76,9 @@ impl Session {
         self.exhausted.set(None);
         if let Some(hold) = inner.hold.take() {
             let counters = &self.context.workspace.counters;
-            counters.hold_us.add(hold.since.elapsed().as_micros() as u64);
+            let now = Instant::now();
+            counters.hold_us.add(now.saturating_duration_since(hold.since).as_micros() as u64);
+            inner.last_hold = Some((hold.since, now));
             counters.holds_now.decrement();
         }
     }

@@ -54,6 +54,7 @@ mod special;
 mod stand_in;
 mod stash;
 pub(crate) mod switchboard;
+mod told;
 mod tracking;
 mod trust;
 mod turn;
@@ -191,6 +192,8 @@ struct Inner {
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
+    /// From when to when the last one was, for those who are told of single commands.
+    last_hold: Option<(Instant, Instant)>,
     /// Waits before it verifies a password.
     penance: Option<Sleeping>,
     penance_done: bool,
@@ -269,6 +272,7 @@ impl Session {
             reading: Reading::default(),
             severed: None,
             hold: None,
+            last_hold: None,
             penance: None,
             penance_done: false,
             asking: None,

@@ -6,6 +6,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::plan::{Arrived, Item};
+use super::told::{self, Told};
 use super::{Inner, Session};
 use crate::backend::recipient::Noted;
 use crate::command::table;
@@ -99,18 +100,12 @@ impl Session {
             let (bytes, node, client) = (noted.bytes, address(), client());
             insight.large.push(Large { command, key, bytes, count: 1, node, at_ms, client });
         }
-        if noted.tag.traced {
-            tracing::info!(
-                target: "redan::trace",
-                listener = self.context.listener().name.as_str(),
-                command = table::name_of(noted.tag.row).unwrap_or(OTHERS),
-                node = address(),
-                wait_us = waited,
-                node_us = at_node - stalled,
-                client_us = stalled,
-                bytes = noted.bytes,
-                "a command"
-            );
+        drop(insight);
+        if noted.tag.traced && !noted.pending {
+            let Noted { sequence, tag, now, stalled, bytes, error, .. } = *noted;
+            let (way, outcome) = (inner.way(sequence), told::outcome_of(error));
+            let node = Some(node);
+            inner.tell(&self.context, &Told { sequence, tag, way, node, outcome, now, stalled, bytes, whole: true });
         }
     }
 }

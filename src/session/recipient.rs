@@ -6,7 +6,7 @@
 use std::task::Waker;
 
 use super::context::Context;
-use super::{Inner, Session};
+use super::{Inner, Session, told};
 use crate::backend::recipient::{Effect, Fate, Judged, Lost, Noted, Origin, Recipient};
 use crate::limits;
 
@@ -97,15 +97,22 @@ impl Recipient for Session {
             return;
         }
         match (lost.fate, lost.effect) {
-            (Fate::Torn, _) => inner.dead = true,
-            (Fate::Refused(words), _) => self.give_up_on(inner, lost.sequence, lost.request, words),
+            (Fate::Torn, _) => {
+                inner.tell_lost(&self.context, &lost, told::TORN, true);
+                inner.dead = true;
+            }
+            (Fate::Refused(words), _) => self.give_up_on(inner, lost.sequence, lost.request, lost.tag, words),
             (Fate::NotSent, _) => inner.stash_retry(&lost),
             (Fate::Late, _) => {
+                inner.tell_lost(&self.context, &lost, told::LATE, false);
                 inner.reading.avoid = inner.lane.as_ref().map(|lane| lane.key.node);
                 inner.stash_retry(&lost);
             }
             // A read over which node after node dies is not sent to the next for ever.
-            (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => inner.stash_retry(&lost),
+            (Fate::Unanswered, Effect::Read) if inner.attempts < limits::ATTEMPTS => {
+                inner.tell_lost(&self.context, &lost, told::BROKEN, false);
+                inner.stash_retry(&lost);
+            }
             (Fate::Unanswered, _) => self.doubt(inner, &lost),
         }
         inner.emit_stashed(&self.context);

@@ -24,7 +24,7 @@ use crate::backend::refusal::Refusal;
 use crate::command::learned::Learned;
 use crate::command::{Care, Kind, NO_ROW};
 use crate::limits;
-use crate::metrics::Stamp;
+use crate::metrics::{Stamp, Tag};
 use crate::resp::encode;
 use crate::resp::request::{Bounds, Request, RequestScanner};
 
@@ -34,9 +34,9 @@ pub(super) enum Stashed {
     /// Replies to `count` commands in a row.
     Answers { count: u32, bytes: Vec<u8> },
     /// To be sent again. `unless_overtaken`: the answer if that cannot be, since a later write was executed.
-    Retry { request: Vec<u8>, effect: Effect, to_master: bool, unless_overtaken: Option<Vec<u8>> },
+    Retry { request: Vec<u8>, effect: Effect, tag: Tag, to_master: bool, unless_overtaken: Option<Vec<u8>> },
     /// Answered after a refusal on the same lane; whether the answer stands is decided when nothing is in flight.
-    Suspended { request: Vec<u8>, effect: Effect, reply: Vec<u8> },
+    Suspended { request: Vec<u8>, effect: Effect, tag: Tag, reply: Vec<u8> },
 }
 
 impl Inner {
@@ -59,7 +59,7 @@ impl Inner {
         self.stash_answers(sequence, 1, failure(request, words));
     }
 
-    fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, to_master: bool) {
+    fn stash_request(&mut self, sequence: u64, request: &[u8], effect: Effect, tag: Tag, to_master: bool) {
         if sequence >= self.next {
             return;
         }
@@ -67,19 +67,20 @@ impl Inner {
         self.retrying_since.get_or_insert_with(Instant::now);
         let request = request.to_vec();
         let unless_overtaken = None;
-        self.insert(sequence, Stashed::Retry { request, effect, to_master, unless_overtaken });
+        self.insert(sequence, Stashed::Retry { request, effect, tag, to_master, unless_overtaken });
     }
 
     /// The same for a command that has another form, in which it is sent now.
-    fn stash_rewritten(&mut self, sequence: u64, request: Vec<u8>, effect: Effect, answer: &[u8]) {
+    fn stash_rewritten(&mut self, request: Vec<u8>, judged: &Judged<'_>) {
         self.retrying = true;
         self.retrying_since.get_or_insert_with(Instant::now);
-        let unless_overtaken = Some(answer.to_vec());
-        self.insert(sequence, Stashed::Retry { request, effect, to_master: false, unless_overtaken });
+        let Judged { sequence, effect, tag, .. } = *judged;
+        let unless_overtaken = Some(judged.reply.to_vec());
+        self.insert(sequence, Stashed::Retry { request, effect, tag, to_master: false, unless_overtaken });
     }
 
     pub(super) fn stash_retry(&mut self, lost: &Lost<'_>) {
-        self.stash_request(lost.sequence, lost.request, lost.effect, false);
+        self.stash_request(lost.sequence, lost.request, lost.effect, lost.tag, false);
     }
 
     /// Nothing is in flight: decides what of the stash stands and what is sent again.
@@ -93,10 +94,13 @@ impl Inner {
         let mut later_write_executed = false;
         let mut stash = self.stash.take();
         let mut refused_write_before = stash.iter().any(|(_, s)| is_write_to_retry(s));
-        for (_, stashed) in stash.iter_mut().rev() {
+        for (sequence, stashed) in stash.iter_mut().rev() {
             match stashed {
                 Stashed::Suspended { effect: Effect::Write, .. } => later_write_executed = true,
-                Stashed::Retry { request, effect: Effect::Write, unless_overtaken, .. } if later_write_executed => {
+                Stashed::Retry { request, effect: Effect::Write, tag, unless_overtaken, .. }
+                    if later_write_executed =>
+                {
+                    self.tell_refused(context, *sequence, *tag, OVERTAKEN);
                     let bytes = unless_overtaken.take().unwrap_or_else(|| failure(request, OVERTAKEN));
                     *stashed = Stashed::Answers { count: 1, bytes };
                 }
@@ -107,12 +111,12 @@ impl Inner {
             refused_write_before = false;
             for (_, stashed) in &mut stash {
                 refused_write_before |= is_write_to_retry(stashed);
-                if let (Stashed::Suspended { request, effect: Effect::Read, .. }, true) =
+                if let (Stashed::Suspended { request, effect: Effect::Read, tag, .. }, true) =
                     (&mut *stashed, refused_write_before)
                 {
-                    let request = std::mem::take(request);
-                    *stashed =
-                        Stashed::Retry { request, effect: Effect::Read, to_master: false, unless_overtaken: None };
+                    let (request, effect) = (std::mem::take(request), Effect::Read);
+                    let (tag, to_master, unless_overtaken) = (*tag, false, None);
+                    *stashed = Stashed::Retry { request, effect, tag, to_master, unless_overtaken };
                 }
             }
         }
@@ -140,7 +144,7 @@ const OVERTAKEN: &str = "TRYAGAIN Redan did not execute this command: its node s
 impl Session {
     /// A refusal, or a reply that came after one on the same lane.
     pub(super) fn judge(&self, inner: &mut Inner, origin: Origin, judged: Judged<'_>) {
-        let Judged { sequence, request, effect, reply, refusal } = judged;
+        let Judged { sequence, request, effect, reply, refusal, tag } = judged;
         let pool = &self.context.pool;
         let master = pool.snapshot().master().map(|master| master.id);
         let (has_master, from_master) = (master.is_some(), master == Some(origin.node));
@@ -150,12 +154,15 @@ impl Session {
         {
             self.context.workspace.counters.scripts_repaired.increment();
             if inner.dialect.user == UserKey::GROUP {
-                inner.stash_rewritten(sequence, scripts::with_text(request, &text), effect, reply);
+                inner.stash_rewritten(scripts::with_text(request, &text), &judged);
             } else {
                 // A user whom the node knows may have the right to EVALSHA without that to EVAL: Redan loads it.
                 pool.give_script(origin.node, text);
                 self.pause(inner);
-                inner.stash_rewritten(sequence, request.to_vec(), effect, reply);
+                inner.stash_rewritten(request.to_vec(), &judged);
+            }
+            if tag.traced {
+                inner.tell_judged(&self.context, origin, &judged, false);
             }
             return;
         }
@@ -170,7 +177,7 @@ impl Session {
                     pool.look();
                 }
                 if inner.attempts >= limits::ATTEMPTS && !is_script(request) {
-                    self.give_up_on(inner, sequence, request, NOT_EXECUTED);
+                    self.give_up_on(inner, sequence, request, tag, NOT_EXECUTED);
                     inner.emit_stashed(&self.context);
                     return;
                 }
@@ -181,12 +188,18 @@ impl Session {
             Some(Refusal::NoScript | Refusal::NotKnown) => has_master && !from_master && effect == Effect::Read,
             Some(Refusal::Unblocked) | None => false,
         };
+        if tag.traced {
+            inner.tell_judged(&self.context, origin, &judged, !again);
+        }
         if again {
             self.context.workspace.counters.bounces.increment();
-            inner.stash_request(sequence, request, effect, has_master && !from_master);
+            inner.stash_request(sequence, request, effect, tag, has_master && !from_master);
         } else if inner.has_retries() {
             inner.saw(origin, sequence, &self.context);
-            inner.insert(sequence, Stashed::Suspended { request: request.to_vec(), effect, reply: reply.to_vec() });
+            // It has been told of. Should it have to be asked once more, nothing is told of that.
+            let tag = Tag { traced: false, ..tag };
+            let (request, reply) = (request.to_vec(), reply.to_vec());
+            inner.insert(sequence, Stashed::Suspended { request, effect, tag, reply });
         } else {
             inner.saw(origin, sequence, &self.context);
             if sequence == inner.front {
@@ -245,8 +258,9 @@ impl Session {
         let lane = if waited_enough { Err(NoLane::Unserved) } else { self.lane(inner, demand, cx) };
         match lane {
             Ok(lane) if lane.has_room(cx.waker()) => {
-                self.end_hold(inner);
                 self.send_again(inner, &lane);
+                // Behind it, by which those who tell of commands know whose hold it was.
+                self.end_hold(inner);
                 inner.lane = Some(lane);
                 Flow::Again
             }
@@ -263,10 +277,11 @@ impl Session {
         let mut stash = inner.stash.take();
         let refuses = stash.iter().any(|(_, stashed)| is_write_to_retry(stashed)) && self.lacks_replicas();
         stash.retain_mut(|(sequence, stashed)| {
-            let Stashed::Retry { request, effect, .. } = stashed else {
+            let Stashed::Retry { request, effect, tag, .. } = stashed else {
                 return true;
             };
             if refuses && *effect == Effect::Write && !inner.is_repeated(*sequence) && self.refuses_write(request) {
+                inner.tell_refused(&self.context, *sequence, *tag, TOO_FEW_REPLICAS);
                 let bytes = failure(request, TOO_FEW_REPLICAS);
                 *stashed = Stashed::Answers { count: 1, bytes };
                 return true;
@@ -279,7 +294,9 @@ impl Session {
             // A whole transaction may publish.
             let (care, row) = care_of(request);
             let care = if replies == 1 { care } else { Care::Publish };
-            let errand = Errand { effect: *effect, replies, tag: self.tag(inner, row) };
+            // It came when it came first.
+            let tag = Tag { row, submitted: inner.turned, ..*tag };
+            let errand = Errand { effect: *effect, replies, tag };
             inner.fanned |= care == Care::Flush;
             if inner.repeats.iter().any(|(repeated, _)| repeated == sequence) {
                 let repeated = Rc::new(Repeated(Rc::clone(self)));
@@ -302,8 +319,10 @@ impl Session {
         inner.repeats_end(u64::MAX, &self.context);
         let words = self.unserved_error(inner);
         let mut stash = inner.stash.take();
-        for (_, stashed) in &mut stash {
-            if let Stashed::Retry { request, .. } = stashed {
+        self.end_hold(inner);
+        for (sequence, stashed) in &mut stash {
+            if let Stashed::Retry { request, tag, .. } = stashed {
+                inner.tell_refused(&self.context, *sequence, *tag, &words);
                 let bytes = failure(request, &words);
                 *stashed = Stashed::Answers { count: 1, bytes };
             }
@@ -311,7 +330,6 @@ impl Session {
         inner.stash.put(stash);
         inner.retrying = false;
         inner.retrying_since = None;
-        self.end_hold(inner);
         inner.emit_stashed(&self.context);
     }
 }

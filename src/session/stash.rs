@@ -125,6 +125,7 @@ impl Stashed {
 mod tests {
     use super::*;
     use crate::backend::recipient::Effect;
+    use crate::metrics::Tag;
 
     fn answer(length: usize) -> Stashed {
         Stashed::Answers { count: 1, bytes: vec![0; length] }
@@ -141,7 +142,8 @@ mod tests {
         for (sequence, length) in [(3, 10), (1, 20), (2, 5)] {
             stash.insert(sequence, answer(length));
         }
-        let suspended = Stashed::Suspended { request: vec![0; 7], effect: Effect::Read, reply: vec![0; 8] };
+        let (effect, tag) = (Effect::Read, Tag::OWN);
+        let suspended = Stashed::Suspended { request: vec![0; 7], effect, tag, reply: vec![0; 8] };
         stash.insert(4, suspended);
         assert_eq!(stash.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!((content(&stash), stash.replies()), (50, 43));

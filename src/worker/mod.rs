@@ -37,6 +37,7 @@ pub(crate) use self::seat::{Seat, Seats};
 use crate::backend::pool::{GroupView, Pool};
 use crate::config::{Listener, User};
 use crate::handover::{Client, Outbox};
+use crate::insight::trace::Outlet;
 use crate::insight::{self, Insight};
 use crate::memory::{Account, Memory};
 use crate::metrics::WorkerCounters;
@@ -65,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) insight: insight::Settings,
+    /// Who is told of sampled commands; `None`: the log.
+    pub(crate) outlet: Option<Outlet>,
     /// Its place among the workers, and how many there are.
     pub(crate) number: usize,
     pub(crate) workers: usize,
@@ -132,8 +135,8 @@ impl Worker {
         let insight = Insight::new(&setup.insight, number, setup.workers, seed);
         let cipher = Rc::new(RefCell::new(CipherBuffer::new()));
         let account = Account::new(memory, number);
-        let workspace =
-            Workspace::new(Arc::clone(&counters), Rc::clone(&cipher), throttle, switchboard, account, insight);
+        let (own, cipher_of_all) = (Arc::clone(&counters), Rc::clone(&cipher));
+        let workspace = Workspace::new(own, cipher_of_all, throttle, switchboard, account, insight, setup.outlet);
         let workspace = Rc::new(workspace);
         let (handshakes, live, ended) = (Handshakes::new(), Live::clone(&workspace.live), Notify::new());
         let worker = Self {

@@ -58,6 +58,7 @@ fn setup() -> Setup {
     let memory = Memory::new(None, std::slice::from_ref(&counters));
     Setup {
         insight: insight::Settings::default(),
+        outlet: None,
         workers: 1,
         started: Instant::now(),
         counters,

@@ -47,6 +47,27 @@ fn a_wrong_file_is_refused_with_all_its_mistakes_and_exit_code_78() {
     }
 }
 
+/// Those that can have tests of their own.
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_program_that_cannot_send_traces_refuses_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxy.toml");
+    let content = "[redan]\ntrace_sample = 0.5\ntrace_export = \"http://127.0.0.1:4318\"\n[[listener]]\nname = \"app\"\n\
+                   bind = \"127.0.0.1:6380\"\n[[group]]\nname = \"main\"\nnodes = [\"127.0.0.1:6379\"]\n";
+    std::fs::write(&file, content).unwrap();
+    for subcommand in ["run", "check"] {
+        let output = redan(&[subcommand, file.to_str().unwrap()], b"");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(
+            said.contains("proxy.toml:3: `trace_export` needs a Redan that was built with the feature `otel`"),
+            "{said}"
+        );
+        assert!(said.contains("cargo install --path . --features otel"), "{said}");
+    }
+}
+
 #[test]
 fn a_missing_file_is_the_operators_mistake() {
     let output = redan(&["run", "/nonexistent/proxy.toml"], b"");

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["session"],
     &["worker"],
     // Around it.
-    &["renewal", "upgrade"],
+    &["otel", "renewal", "upgrade"],
     &["acceptor", "admin", "control", "drain"],
     &["app"],
     &["cli"],
@@ -53,6 +53,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("admin", &["backend", "worker"]),
     ("control", &["backend", "session", "worker"]),
     ("drain", &["backend", "session"]),
+    ("otel", &["backend", "session", "worker"]),
     ("renewal", &["backend", "session"]),
     ("tls", &["resp"]),
 ];

@@ -94,6 +94,14 @@ impl Numbers {
         Value::Whole(self.0.workers.iter().map(|worker| reading(worker)).fold(0, u64::wrapping_add))
     }
 
+    /// What becomes of sampled commands that are told of outside.
+    pub(super) fn traces(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let dropped = self.0.workers.iter().map(|worker| worker.traces_dropped.get()).fold(0, u64::wrapping_add);
+        let (exported, failed) = (self.0.traces.exported.get(), self.0.traces.failed.get());
+        let traces = [("exported", exported), ("dropped", dropped), ("failed", failed)];
+        counter(out, "redan_traces", traces.map(|(word, n)| (vec![("outcome", Escaped(word))], Value::Whole(n))))
+    }
+
     pub(super) fn workers(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for (name, reading) in COUNTERS {
             counter(out, name, [(vec![], self.sum(*reading))])?;

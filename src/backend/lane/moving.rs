@@ -66,7 +66,8 @@ impl Lane {
             let stays = std::mem::take(&mut torn) || !flight.moves;
             if let Some(to) = flight.to.take_if(|_| !stays) {
                 let request = inner.log.at(offset, len);
-                to.lost(Lost { sequence: flight.sequence, request, effect: flight.effect, fate: Fate::Late });
+                let (sequence, effect, tag) = (flight.sequence, flight.effect, flight.tag);
+                to.lost(Lost { sequence, request, effect, fate: Fate::Late, tag });
                 given += 1;
             }
             awaited |= flight.to.is_some();

@@ -23,6 +23,7 @@ fn check(groups: Vec<Group>, listeners: Vec<Listener>) -> Report {
         drain_timeout: Duration::from_secs(1),
         max_memory: None,
         insight: crate::insight::Settings::default(),
+        trace_export: None,
         user: None,
         sandbox: false,
         listeners: listeners.into_iter().map(Arc::new).collect(),
