@@ -6,7 +6,7 @@ mod shortcut;
 mod socket;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, TcpKeepalive, Type};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 pub(crate) use shortcut::{Caller, Callers, Shortcuts};
@@ -72,7 +72,7 @@ pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, 
     for (index, target) in found.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let tries = u32::try_from(found.len() - index).unwrap_or(u32::MAX);
-        match tokio::time::timeout(left / tries, TcpStream::connect(target)).await {
+        match tokio::time::timeout(left / tries, connect(*target)).await {
             Ok(Ok(stream)) => {
                 tune(&stream).map_err(|source| DialError::Failed { address: address.to_owned(), source })?;
                 return Ok(stream);
@@ -88,6 +88,25 @@ pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, 
         Some(source) => DialError::Failed { address, source },
         None => DialError::Unresolved { address, source: io::ErrorKind::NotFound.into() },
     })
+}
+
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    leave_unpaced(&socket, target.ip());
+    socket.connect(target).await
+}
+
+/// Gives a socket that stays on this machine, before it connects or listens, a congestion control that sets no timers. Where the
+/// system's is BBR, every connection over loopback else waits for a timer between bursts, which costs as much again as the bytes.
+/// Sockets that are accepted have that of their listener; BBR's timers outlive it where it is replaced later.
+fn leave_unpaced(socket: &impl AsFd, address: IpAddr) {
+    #[cfg(target_os = "linux")]
+    if address.is_loopback() {
+        // Every kernel has Reno and lets everybody use it; without it the connection is slower and no worse.
+        let _ = SockRef::from(socket).set_tcp_congestion(b"reno");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, address);
 }
 
 /// What a connection to a node gets. NODELAY because Redan writes whole batches: a delayed last segment would only wait
@@ -189,6 +208,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Raw::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old process's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    leave_unpaced(&socket, address.ip());
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -247,6 +267,22 @@ mod tests {
             dial("no.such.host.invalid:1", second).await,
             Err(DialError::Unresolved { .. } | DialError::Timeout { .. })
         ));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn connections_on_this_machine_are_not_paced() {
+        let Listening::Tcp(listener) = bind(&Bind::Tcp(([127, 0, 0, 1], 0).into())).expect("bind") else {
+            panic!("a TCP listener")
+        };
+        let address = listener.local_addr().expect("bound").to_string();
+        let dialled = dial(&address, Duration::from_secs(5)).await.expect("connected");
+        listener.set_nonblocking(false).expect("a listener");
+        let (accepted, _) = listener.accept().expect("it came");
+        for socket in [SockRef::from(&dialled), SockRef::from(&accepted)] {
+            let name = socket.tcp_congestion().expect("a name");
+            assert!(name.starts_with(b"reno"), "{}", String::from_utf8_lossy(&name));
+        }
     }
 
     #[test]

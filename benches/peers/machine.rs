@@ -18,7 +18,7 @@ pub(crate) fn describe(load_before: &str) -> Vec<String> {
     vec![
         format!("Date: {}", first_line("date", &["-u", "+%F %R UTC"])),
         format!("Machine: {model}, {cores} cores for the client, the proxy and Redis together; loopback"),
-        format!("Kernel: {}", first_line("uname", &["-sr"])),
+        format!("Kernel: {}, congestion control {}", first_line("uname", &["-sr"]), congestion_control()),
         format!("Load average before the run: {load_before} (it should be near 0: anything else is noise)"),
         format!("Redis: {}", first_line("redis-server", &["--version"])),
         format!("HAProxy: {}", first_line(&in_sbin("haproxy").display().to_string(), &["-v"])),
@@ -26,6 +26,11 @@ pub(crate) fn describe(load_before: &str) -> Vec<String> {
         format!("Redan: {}", first_line(env!("CARGO_BIN_EXE_redan"), &["--version"])),
         format!("Client: {}", first_line("redis-benchmark", &["--version"])),
     ]
+}
+
+/// BBR paces loopback by timers, which costs every contender that does not avoid it as much again as its bytes.
+fn congestion_control() -> String {
+    fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default().trim().to_owned()
 }
 
 pub(crate) fn load_average() -> String {

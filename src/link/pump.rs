@@ -164,6 +164,7 @@ impl Pump {
 
     /// What came over the wire before the pump had it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.counters.received(bytes.len());
         let direct = self.policed.is_none();
         take(&mut self.stream, &self.local, [bytes], Instant::now(), &mut self.replication, direct)
     }

@@ -42,7 +42,7 @@ impl Proxy {
             match Self::try_start(program, toml) {
                 Ok(proxy) => return proxy,
                 // A free port may be taken by someone else between finding it and using it.
-                Err(said) if tries < 3 && said.contains("in use") => tries += 1,
+                Err(said) if tries < 3 && said.contains("another process listens there") => tries += 1,
                 Err(said) => panic!("Redan did not start with\n{toml}\n{said}"),
             }
         }
