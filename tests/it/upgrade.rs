@@ -3,6 +3,7 @@
 mod activation;
 mod failures;
 mod links;
+mod sight;
 mod staying;
 
 use std::net::TcpStream;
