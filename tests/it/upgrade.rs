@@ -3,6 +3,7 @@
 mod activation;
 mod failures;
 mod links;
+mod libraries;
 mod sight;
 mod staying;
 
