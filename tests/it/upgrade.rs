@@ -4,6 +4,7 @@ mod activation;
 mod failures;
 mod links;
 mod libraries;
+mod rights;
 mod sight;
 mod staying;
 
