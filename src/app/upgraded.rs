@@ -163,8 +163,7 @@ fn inherit(mut predecessor: Predecessor, heir: Heir, teller: &Teller) {
         process::exit(ABANDONED);
     };
     next_id.store(next, Relaxed);
-    let stir = || acknowledged.iter().for_each(Acknowledged::stir);
-    stir();
+    acknowledged.iter().for_each(|acknowledged| acknowledged.elsewhere(true));
     teller.open.send_replace(true);
     tracing::info!("took the place of process {id}");
     let (mut clients, mut streams) = (0_u64, 0_u64);
@@ -185,7 +184,7 @@ fn inherit(mut predecessor: Predecessor, heir: Heir, teller: &Teller) {
         }
     });
     // Those that stayed with the old process to its end come again now.
-    stir();
+    acknowledged.iter().for_each(|acknowledged| acknowledged.elsewhere(false));
     teller.settled.send_replace(true);
     match ended {
         Ok(()) => tracing::info!(

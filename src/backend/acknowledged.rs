@@ -4,7 +4,11 @@
 //! turns in which a write may have been acknowledged, in a counter of its own; only a new session adds the counters up.
 //! When the sum has grown, the session's first sight is the current generation: its reads go to the master until one mark,
 //! a few milliseconds, and all sessions that start after that share the same proof.
+//!
+//! While another process serves the same clients, the one that this one replaces, nobody here can know what it acknowledges: as long
+//! as it may, every new session's first sight is the generation that it starts in.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::Counter;
@@ -23,7 +27,13 @@ impl Turns {
 
 /// The counters of all workers for one group.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Acknowledged(Arc<Mutex<Vec<Arc<Turns>>>>);
+pub(crate) struct Acknowledged(Arc<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    turns: Mutex<Vec<Arc<Turns>>>,
+    elsewhere: AtomicBool,
+}
 
 impl Acknowledged {
     /// A worker's own counter.
@@ -33,9 +43,16 @@ impl Acknowledged {
         turns
     }
 
-    /// As if a write were acknowledged now: another process may have done so.
-    pub(crate) fn stir(&self) {
+    /// Another process may acknowledge writes from now on, or has acknowledged its last one.
+    pub(crate) fn elsewhere(&self, begins: bool) {
+        // Whoever starts after the last one must see it, however long ago the sum has grown.
         self.join().note();
+        self.0.elsewhere.store(begins, SeqCst);
+    }
+
+    /// The sum tells all that there is to know.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.0.elsewhere.load(SeqCst)
     }
 
     /// Grows whenever a write may have been acknowledged. Locked by new sessions only.
@@ -44,6 +61,6 @@ impl Acknowledged {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Arc<Turns>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -176,9 +176,11 @@ impl Pool {
 
     /// What a session that starts now must see: see [`super::acknowledged`].
     pub(crate) fn first_sight(&self) -> Sight {
+        // Asked first: it is complete from a sum on that has grown once more.
+        let complete = self.view.acknowledged.is_complete();
         let sum = self.view.acknowledged.sum();
         let (known, mut generation) = self.first_sight.get();
-        if known != sum {
+        if known != sum || !complete {
             generation = self.generation.get();
             self.first_sight.set((sum, generation));
         }

@@ -7,39 +7,12 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Client, bulk, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::fake::Fake;
+use crate::support::lagging::{Lagging, gets};
 use crate::support::redis::{Redis, eventually};
 use crate::support::relay::Relay;
 
 const FROM_REPLICAS: &str = "redan_reads_total{from=\"replica\"}";
 const FROM_MASTER: &str = "redan_reads_total{from=\"master\"}";
-
-/// A master and a replica behind a relay that delays what the master says.
-struct Lagging {
-    master: Redis,
-    replica: Redis,
-    relay: Relay,
-}
-
-impl Lagging {
-    fn start() -> Self {
-        let master = Redis::start();
-        let relay = Relay::to(&master);
-        let replica = Redis::options().line(&format!("replicaof 127.0.0.1 {}", relay.port())).start();
-        replica.wait_for_link();
-        Self { master, replica, relay }
-    }
-
-    fn endpoint(&self, listener: &str) -> Endpoint {
-        Endpoint::of(&[&self.master, &self.replica], listener)
-    }
-}
-
-/// How often the server itself executed GET.
-fn gets(redis: &Redis) -> u64 {
-    let stats = redis.command(&["INFO", "commandstats"]);
-    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls=")?.split(',').next());
-    calls.map_or(0, |calls| calls.parse().expect("a number"))
-}
 
 #[test]
 fn a_session_sees_its_own_writes_however_late_the_replica_is() {

@@ -121,7 +121,11 @@ fn the_debian_package_holds_what_belongs_into_one() {
         ("-rw-r--r--", "./usr/share/zsh/vendor-completions/_redan"),
         ("-rw-r--r--", "./usr/share/fish/vendor_completions.d/redan.fish"),
         ("-rw-r--r--", "./usr/share/doc/redan/docs/configuration.md"),
+        ("-rw-r--r--", "./usr/share/doc/redan/docs/alerts.yml"),
+        ("-rw-r--r--", "./usr/share/doc/redan/docs/grafana/redan.json"),
         ("-rw-r--r--", "./usr/share/doc/redan/copyright"),
+        ("-rw-r--r--", "./usr/share/doc/redan/changelog.gz"),
+        ("-rw-r--r--", "./usr/share/doc/redan/changelog.Debian.gz"),
     ] {
         let found = list.lines().any(|line| line.starts_with(mode) && line.ends_with(&format!(" {path}")));
         assert!(found, "{path} is not there as {mode}:\n{list}");

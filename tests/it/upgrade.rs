@@ -3,6 +3,9 @@
 mod activation;
 mod failures;
 mod links;
+mod libraries;
+mod rights;
+mod sight;
 mod staying;
 
 use std::net::TcpStream;

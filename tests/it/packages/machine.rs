@@ -12,7 +12,7 @@ use super::super::support::redis::within;
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(150);
 
 /// Inside. Every line of the report is a fact; what fails ends it, and the report lacks the rest.
-const RUN: &str = r#"#!/bin/sh
+const RUN: &str = r#"#!/bin/bash
 exec >/test/report 2>&1
 set -ex
 export DEBIAN_FRONTEND=noninteractive
@@ -34,6 +34,39 @@ grep 'CapEff:.0000000000000000' /proc/$pid/status
 grep 'NoNewPrivs:.1' /proc/$pid/status
 systemctl reload redan
 test "$(systemctl show -P MainPID redan)" = "$pid"
+# Another version takes the place of the running one, and its clients stay connected.
+exec 3<>/dev/tcp/127.0.0.1/6380
+printf 'INCR n\r\n' >&3
+read -r said <&3
+test "$said" = $':1\r'
+dpkg -i /test/redan.deb
+before=$pid
+pid=$(systemctl show -P MainPID redan)
+test "$pid" != "$before"
+printf 'INCR n\r\n' >&3
+read -r said <&3
+test "$said" = $':2\r'
+exec 3>&-
+systemctl is-active redan
+test "$(stat -c %U /proc/$pid)" = redan
+while test -e "/proc/$before"; do sleep 0.1; done
+redis-cli -p 6380 SET k v
+systemctl reload redan
+test "$(systemctl show -P MainPID redan)" = "$pid"
+# A process that was to take its place and could not is no reason to end the one that serves.
+cp /etc/redan/proxy.toml /test/good
+echo 'hodl = 1' >>/etc/redan/proxy.toml
+dpkg -i /test/redan.deb 2>&1 | grep 'still the one before'
+test "$(systemctl show -P MainPID redan)" = "$pid"
+cp /test/good /etc/redan/proxy.toml
+# Where there is nobody to be asked a signal does it.
+sed -i 's/^\[redan\]/&\nadmin_socket = "off"/' /etc/redan/proxy.toml
+systemctl restart redan
+pid=$(systemctl show -P MainPID redan)
+dpkg -i /test/redan.deb
+while test "$(systemctl show -P MainPID redan)" = "$pid"; do sleep 0.1; done
+cp /test/good /etc/redan/proxy.toml
+systemctl restart redan
 # A process that stands still does not feed the watchdog.
 mkdir -p /run/systemd/system/redan.service.d
 printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/redan.service.d/test.conf

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod fake;
 pub(crate) mod group;
+pub(crate) mod lagging;
 pub(crate) mod left_out;
 pub(crate) mod link;
 pub(crate) mod linked;

@@ -59,7 +59,7 @@ fn who_does_not_finish_is_closed_at_the_deadline() {
 }
 
 /// `None`: the connection has ended, as it should, without half a reply.
-fn ask(client: &mut TlsStream, command: &str) -> Option<String> {
+pub(super) fn ask(client: &mut TlsStream, command: &str) -> Option<String> {
     use std::io::{BufRead, BufReader, Write};
     client.write_all(format!("{command}\r\n").as_bytes()).ok()?;
     let mut line = String::new();
