@@ -114,6 +114,15 @@ pub(super) fn begin(state: &Arc<AdminState>, wish: Wish, seen: Option<&str>) -> 
     Some(stream)
 }
 
+/// What `/live` would bring next to whoever has seen the event `seen`, for who asks each time anew.
+pub(super) fn piece(state: &AdminState, seen: Option<&str>) -> String {
+    let mut text = String::new();
+    let mut after = seen.and_then(|id| known(state, id)).unwrap_or(0);
+    tell_events(state, &mut after, &mut text);
+    tell_state(state, &mut text);
+    text
+}
+
 /// Of this run of the process; another's events are not these.
 fn run(state: &AdminState) -> u64 {
     state.started_at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis() as u64

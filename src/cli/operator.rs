@@ -2,7 +2,7 @@
 //!
 //! Thin on purpose: each becomes one REDAN command, and what is answered is printed. Nothing is decided or changed here.
 
-mod wire;
+pub(super) mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -108,13 +108,25 @@ pub(crate) fn place(text: &str) -> Result<Place, String> {
     }
 }
 
-/// Reads two settings of the file and believes everything else. An error is a sentence.
+/// Reads two settings of the file and believes everything else. An error is a sentence. Where there is no such file and the
+/// environment has the settings, as in a container, the Redan is meant that runs by them.
 pub(crate) fn reach(file: &Path) -> Result<Reach, String> {
+    reach_with(file, &|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+fn reach_with(file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Reach, String> {
+    if variable("REDAN_BIND").is_some() && !file.exists() {
+        return reach_of(file, variable("REDAN_ADMIN_SOCKET"), variable("REDAN_ADMIN_PASSWORD_FILE"));
+    }
     let text = files::text(file)?;
     let table: toml::Table = text.parse().map_err(|error| format!("{}: {error}", file.display()))?;
-    let setting = |name| table.get("redan").and_then(|redan| redan.get(name)?.as_str());
+    let setting = |name| table.get("redan").and_then(|redan| redan.get(name)?.as_str()).map(str::to_owned);
+    reach_of(file, setting("admin_socket"), setting("admin_password_file"))
+}
+
+fn reach_of(file: &Path, socket: Option<String>, password_file: Option<String>) -> Result<Reach, String> {
     let beside = |path: &str| file.parent().unwrap_or_else(|| Path::new("")).join(path);
-    let sockets = match setting("admin_socket") {
+    let sockets = match socket.as_deref() {
         None => places(file).into_iter().map(Place::Unix).collect(),
         Some("off") => Vec::new(),
         Some(text) => match text.strip_prefix("unix:") {
@@ -122,7 +134,7 @@ pub(crate) fn reach(file: &Path) -> Result<Reach, String> {
             None => vec![place(text)?],
         },
     };
-    Ok(Reach { sockets, password_file: setting("admin_password_file").map(beside) })
+    Ok(Reach { sockets, password_file: password_file.as_deref().map(beside) })
 }
 
 /// The password that stands in a file, for whoever has to say it.
@@ -163,5 +175,20 @@ mod tests {
         assert_eq!(reach_of("").expect("readable").sockets.len(), places(&file).len());
         assert_eq!(reach_of("[redan]\nadmin_socket = \"off\"").expect("readable").sockets, []);
         assert!(reach_of("[").is_err());
+    }
+
+    #[test]
+    fn without_a_file_the_environment_tells_where() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("proxy.toml");
+        let bind = |name: &str| (name == "REDAN_BIND").then(|| "0.0.0.0:6379".to_owned());
+        assert!(reach_with(&file, &|_| None).is_err(), "nobody runs by an environment that says nothing");
+        let found = reach_with(&file, &bind).expect("readable");
+        assert_eq!(found.sockets.len(), places(&file).len());
+        let named = |name: &str| bind(name).or_else(|| (name == "REDAN_ADMIN_SOCKET").then(|| "unix:/a".to_owned()));
+        assert_eq!(reach_with(&file, &named).expect("readable").sockets, [Place::Unix("/a".into())]);
+        // A file counts alone.
+        std::fs::write(&file, "[redan]\nadmin_socket = \"off\"").expect("writable");
+        assert_eq!(reach_with(&file, &named).expect("readable").sockets, []);
     }
 }

@@ -16,11 +16,15 @@ use super::moving::{self, Leave, Who};
 use super::pump::{Pump, Stop};
 use super::wire::{Scratch, Wire};
 use crate::handover::Outbox;
+use crate::limits::LINK_DEAD;
 use crate::net::Socket;
 use crate::tls::pinned;
 
 /// For a last word to a peer that may be gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// For the other end to take the last word, behind what it is just saying itself: as long as it may be silent.
+const PARTING: Duration = LINK_DEAD;
 
 /// A wire that is ready to go on, and where its other end stands.
 pub(super) struct Fresh {
@@ -129,13 +133,20 @@ pub(super) async fn live(
         }
         Ending::Given(why, last_words) => {
             tracing::warn!("link '{name}': the connection of {from} is reset: {why}");
+            pump.local.reset_when_closed();
             if let (Some(mut wire), Some((code, reason))) = (wire, last_words) {
                 let frame = pump.stream.give_up(code, reason);
+                // The program need not wait for the other end, nor what is kept for it.
+                drop(pump);
                 // What it was about to be told is told by the end of the connection, if not by this.
                 let _ = tokio::time::timeout(LAST_WORDS, wire.send(&frame)).await;
-                wire.close();
+                match code {
+                    Code::Local | Code::Policy => wire.part(PARTING).await,
+                    Code::Leaving => wire.part(LAST_WORDS).await,
+                    // Nobody listens to whoever is not believed or does not keep to the rules.
+                    _ => wire.close(),
+                }
             }
-            pump.local.reset_when_closed();
         }
     }
 }
@@ -326,6 +337,7 @@ async fn detached<R: Renew>(
                     let _ =
                         tokio::time::timeout(LAST_WORDS, fresh.wire.send(&pump.stream.give_up(*code, reason.clone())))
                             .await;
+                    fresh.wire.part(PARTING).await;
                 }
                 Err(ending)
             }

@@ -9,6 +9,7 @@ use std::net::TcpStream as Raw;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -229,6 +230,21 @@ impl Wire {
     pub(super) fn release(&mut self) {
         self.core.outgoing.release();
         self.core.left_over.shrink_to_fit();
+    }
+
+    /// Says goodbye, and closes when the other end has, or has had so much time for it. A socket that is closed while something in it
+    /// was not read is reset, and the other end loses what it has not read of the last words.
+    pub(super) async fn part(mut self, patience: Duration) {
+        let _ = self.core.tls.goodbye(&mut self.core.outgoing);
+        let parting = async {
+            poll_fn(|cx| self.poll_flush(cx)).await?;
+            self.socket.end()?;
+            let mut unread = vec![0; LEFT_OVER];
+            while poll_fn(|cx| self.socket.poll_read(cx, &mut unread)).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Whoever is gone already need not be told.
+        let _ = tokio::time::timeout(patience, parting).await;
     }
 
     /// Says goodbye, as far as the socket takes it, and closes.

@@ -26,19 +26,19 @@ fn redan(config: &Path, words: &[&str]) -> (String, i32) {
     (said, output.status.code().unwrap_or(-1))
 }
 
-fn done(endpoint: &Endpoint, words: &[&str]) -> String {
+pub(crate) fn done(endpoint: &Endpoint, words: &[&str]) -> String {
     let (said, code) = redan(&endpoint.file(), words);
     assert_eq!(code, 0, "{words:?}: {said}");
     said
 }
 
-fn refused(endpoint: &Endpoint, words: &[&str]) -> String {
+pub(crate) fn refused(endpoint: &Endpoint, words: &[&str]) -> String {
     let (said, code) = redan(&endpoint.file(), words);
     assert_eq!(code, 1, "{words:?}: {said}");
     said
 }
 
-fn json(endpoint: &Endpoint, words: &[&str]) -> Value {
+pub(crate) fn json(endpoint: &Endpoint, words: &[&str]) -> Value {
     let said = done(endpoint, &[words, &["--json"]].concat());
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{words:?}: {error}:\n{said}"))
 }

@@ -150,6 +150,8 @@ fn a_container_runs_from_the_environment_alone() {
     project.wait("its own health check passes", healthy);
     let ready = || project.exec("redan", &["/usr/bin/redan", "health", "--ready"]);
     assert!(ready().is_err(), "there is no master yet");
+    let status = project.exec("redan", &["/usr/bin/redan", "status"]).expect("its variables tell where it is asked");
+    assert!(status.contains("process 1, ") && status.contains("group 'main'"), "{status}");
 
     const SERVER: &str = "docker.io/library/redis:7-bookworm";
     let serve = |name: &str| run(name, &[SERVER, "redis-server", "--protected-mode", "no", "--save", ""]);

@@ -14,6 +14,7 @@ mod bypass;
 mod hosts;
 mod migration;
 mod nodes;
+mod parting;
 mod strangers;
 mod stunnel;
 

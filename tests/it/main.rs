@@ -55,6 +55,7 @@ mod service;
 mod sessions;
 mod shutdown;
 mod support;
+mod top;
 mod tracking;
 mod transactions;
 mod upgrade;

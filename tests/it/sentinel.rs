@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::admin_socket::{done, json, refused};
 use crate::check::check;
 use crate::promote::promote;
 use crate::support::certs::Certs;
@@ -334,4 +335,44 @@ fn a_name_that_no_sentinel_knows_is_said_once() {
     endpoint.wait_for_readable(1);
     eventually("it is said", || endpoint.said().contains("knows no master of the name"));
     endpoint.client().ok(&["SET", "key", "value"]);
+}
+
+/// Each Sentinel by `redan sentinels`: its address, whom it names, and why it cannot be asked.
+fn told(endpoint: &Endpoint) -> Vec<[Option<String>; 3]> {
+    let groups = json(endpoint, &["sentinels", "main"]);
+    let each = groups[0]["sentinels"]["each"].as_array().expect("a list").clone();
+    let field = |one: &serde_json::Value, name: &str| one[name].as_str().map(str::to_owned);
+    each.iter().map(|one| ["address", "names", "problem"].map(|name| field(one, name))).collect()
+}
+
+#[test]
+fn the_operator_is_told_what_each_sentinel_says() {
+    let mut group = Guarded::start();
+    let endpoint = redan(&group);
+    let all_name = |node: &str| {
+        let told = told(&endpoint);
+        told.len() == 3 && told.iter().all(|[_, names, problem]| names.as_deref() == Some(node) && problem.is_none())
+    };
+    eventually("all three name the master", || all_name(&group.nodes[0].address()));
+    let table = done(&endpoint, &["sentinels"]);
+    assert_eq!(table.lines().count(), 4, "{table}");
+    for sentinel in &group.sentinels {
+        let line = table.lines().find(|line| line.contains(&sentinel.address())).expect("a line for each");
+        assert!(line.contains("main") && line.contains(NAME) && line.contains(&group.nodes[0].address()), "{line}");
+    }
+    assert!(refused(&endpoint, &["sentinels", "other"]).contains("other"));
+
+    group.sentinels[0].ok(&["SENTINEL", "FAILOVER", NAME]);
+    let new = group.wait_for_another_master(&[0]);
+    eventually("all three name the new one", || all_name(&group.nodes[new].address()));
+
+    let gone = group.sentinels[2].address();
+    group.sentinels[2].kill();
+    eventually("one of them cannot be asked, and the others can", || {
+        let told = told(&endpoint);
+        told.iter().all(|[address, _, problem]| (address.as_deref() == Some(&gone)) == problem.is_some())
+    });
+    let problem = told(&endpoint).into_iter().find_map(|[_, _, problem]| problem).expect("one has one");
+    assert!(problem.contains("the connection is refused"), "{problem}");
+    assert!(done(&endpoint, &["sentinels"]).contains(&problem));
 }

@@ -1,18 +1,28 @@
-//! EVENTS: what has happened of late, in words.
+//! EVENTS: what has happened of late, in words. LIVE: the same for `redan top`, with the whole report.
 
 use time::OffsetDateTime;
 
 use super::{Call, Doing, Verb, number};
+use crate::admin::live;
 use crate::admin::table::table;
 use crate::events::Happened;
 
-pub(super) const VERBS: &[Verb] = &[Verb {
-    name: "EVENTS",
-    usage: "[number]",
-    help: "what has happened of late, the newest last; 30 lines without a number",
-    arity: (0, 1),
-    run: events,
-}];
+pub(super) const VERBS: &[Verb] = &[
+    Verb {
+        name: "EVENTS",
+        usage: "[number]",
+        help: "what has happened of late, the newest last; 30 lines without a number",
+        arity: (0, 1),
+        run: events,
+    },
+    Verb {
+        name: "LIVE",
+        usage: "[id]",
+        help: "for `redan top`: the events after this one and the state, as GET /live sends them",
+        arity: (0, 1),
+        run: live,
+    },
+];
 
 const USUAL: u64 = 30;
 
@@ -42,6 +52,14 @@ fn events(call: Call) -> Doing {
             })
             .collect();
         call.shown(table(&["time", "level", "about", "what"], &shown.iter().map(row).collect::<Vec<_>>()), &data)
+    })
+}
+
+fn live(call: Call) -> Doing {
+    Box::pin(async move {
+        let seen = call.text(0);
+        let text = live::piece(&call.state, Some(&*seen).filter(|seen| !seen.is_empty()));
+        call.shown(text.clone(), &text)
     })
 }
 

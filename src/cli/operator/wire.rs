@@ -17,7 +17,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why nobody answers, for the operator.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(in crate::cli) enum Failure {
     Unreachable(String),
     /// Redan answered, and broke off.
     Broken(io::Error),
@@ -35,14 +35,19 @@ impl fmt::Display for Failure {
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-pub(super) struct Line {
+pub(in crate::cli) struct Line {
     stream: Box<dyn Stream>,
     input: Vec<u8>,
 }
 
 impl Line {
     /// To the first place where somebody listens. `file` is for the words of an error.
-    pub(super) fn open(reach: &Reach, file: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn open(reach: &Reach, file: &Path) -> Result<Self, Failure> {
+        Self::open_for(reach, file, PATIENCE)
+    }
+
+    /// The same for who does not wait so long for an answer.
+    pub(in crate::cli) fn open_for(reach: &Reach, file: &Path, patience: Duration) -> Result<Self, Failure> {
         if reach.sockets.is_empty() {
             let file = file.display();
             return Err(Failure::Unreachable(format!(
@@ -51,7 +56,7 @@ impl Line {
         }
         let mut refused = None;
         for place in &reach.sockets {
-            match connect(place) {
+            match connect(place, patience) {
                 Ok(stream) => {
                     let mut line = Self { stream, input: Vec::new() };
                     line.greet(reach)?;
@@ -88,7 +93,7 @@ impl Line {
     }
 
     /// The answer to `REDAN words…`; `step` is told of what happens before it.
-    pub(super) fn ask(&mut self, words: &[String], step: &mut dyn FnMut(&str)) -> Result<Value, Failure> {
+    pub(in crate::cli) fn ask(&mut self, words: &[String], step: &mut dyn FnMut(&str)) -> Result<Value, Failure> {
         let words: Vec<&[u8]> =
             std::iter::once(b"REDAN".as_slice()).chain(words.iter().map(String::as_bytes)).collect();
         self.say(&words, step)
@@ -125,23 +130,23 @@ impl Line {
     }
 }
 
-fn name(place: &Place) -> String {
+pub(in crate::cli) fn name(place: &Place) -> String {
     match place {
         Place::Unix(path) => path.display().to_string(),
         Place::Tcp(address) => address.to_string(),
     }
 }
 
-fn connect(place: &Place) -> io::Result<Box<dyn Stream>> {
+fn connect(place: &Place, patience: Duration) -> io::Result<Box<dyn Stream>> {
     Ok(match place {
         Place::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
             Box::new(stream)
         }
         Place::Tcp(address) => {
             let stream = TcpStream::connect_timeout(address, CONNECT)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(patience))?;
             Box::new(stream)
         }
     })

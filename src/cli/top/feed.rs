@@ -1,7 +1,10 @@
-//! Where `redan top` gets its news: the stream `/live` of the running Redan, asked for again whenever it ends.
+//! Where `redan top` gets its news: the stream `/live` of the running Redan, asked for again whenever it ends; or its admin
+//! socket, asked once a second for what that stream would bring.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +12,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::state::{Event, State};
+use crate::cli::operator::wire::{self, Line};
+use crate::config::admin_socket::Reach;
+use crate::resp::value::Value;
 
 /// Between two tries, and the longest that a stream may be silent: a state comes every second.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -25,8 +31,68 @@ pub(super) enum News {
     Lost(String),
 }
 
+/// Where the running Redan is asked.
+#[derive(Debug)]
+pub(super) enum Source {
+    Http(SocketAddr),
+    /// Its admin socket; the file is for the words of an error.
+    Orders(Reach, PathBuf),
+}
+
+impl Source {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Http(address) => address.to_string(),
+            Self::Orders(reach, file) => {
+                let [place] = &reach.sockets[..] else { return file.display().to_string() };
+                wire::name(place)
+            }
+        }
+    }
+}
+
 /// Tells `to` whatever comes, until nobody listens.
-pub(super) async fn follow(admin: SocketAddr, to: mpsc::Sender<News>) {
+pub(super) fn follow(source: Source, to: mpsc::Sender<News>) {
+    match source {
+        Source::Http(admin) => drop(tokio::spawn(follow_stream(admin, to))),
+        // Apart, because it waits; nobody waits for its end.
+        Source::Orders(reach, file) => drop(tokio::task::spawn_blocking(move || follow_orders(&reach, &file, &to))),
+    }
+}
+
+fn follow_orders(reach: &Reach, file: &PathBuf, to: &mpsc::Sender<News>) {
+    let mut seen = None;
+    while !to.is_closed() {
+        let Err(why) = ask(reach, file, &mut seen, to) else { return };
+        if to.blocking_send(News::Lost(why)).is_err() {
+            return;
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+/// Asks over one connection until that ends, which is an error, or nobody listens. `seen` is the id of the last event.
+fn ask(reach: &Reach, file: &PathBuf, seen: &mut Option<String>, to: &mpsc::Sender<News>) -> Result<(), String> {
+    let mut line = Line::open_for(reach, file, SILENCE).map_err(|failure| failure.to_string())?;
+    loop {
+        let words: Vec<String> = std::iter::once("LIVE".to_owned()).chain(seen.clone()).collect();
+        let text = match line.ask(&words, &mut |_| {}).map_err(|failure| failure.to_string())? {
+            Value::Error(words) => return Err(words),
+            value => value.text().map(str::to_owned).ok_or("what answers there is no Redan")?,
+        };
+        for news in text.split("\n\n").filter_map(understand) {
+            if let News::Event(event) = &news {
+                *seen = Some(event.id.clone());
+            }
+            if to.blocking_send(news).is_err() {
+                return Ok(());
+            }
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+async fn follow_stream(admin: SocketAddr, to: mpsc::Sender<News>) {
     let mut seen = None;
     while !to.is_closed() {
         if let Err(error) = read(admin, &mut seen, &to).await

@@ -25,18 +25,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{DEFECT, UNAVAILABLE, WRONG_CONFIGURATION, with_config};
-use feed::News;
+use crate::config::admin_socket::{self, Reach};
+use feed::{News, Source};
 use model::{Key, Model};
 
 /// The arguments of `redan top`.
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// The configuration file of the running Redan, for its `admin` address
+    /// The configuration file of the running Redan, for its `admin` address or admin socket
     #[arg(long, default_value = "proxy.toml")]
     config: PathBuf,
     /// The address itself; the configuration file is not read then
     #[arg(long, value_name = "IP:PORT", value_parser = address)]
     admin: Option<SocketAddr>,
+    /// Its admin socket, a path or IP:PORT; the configuration file is not read then
+    #[arg(long, value_name = "SOCKET", value_parser = admin_socket::place, conflicts_with = "admin")]
+    socket: Option<admin_socket::Place>,
+    /// The file with the password of an admin socket on IP:PORT, with --socket
+    #[arg(long, value_name = "FILE", requires = "socket")]
+    password_file: Option<PathBuf>,
 }
 
 /// Also as a browser has it.
@@ -51,24 +58,41 @@ const KEYS: Duration = Duration::from_millis(40);
 const PAGE: usize = 10;
 
 pub(super) fn run(arguments: &Top) -> ExitCode {
-    if let Some(admin) = arguments.admin {
-        return watch(admin);
+    let Top { config: file, admin, socket, password_file } = arguments;
+    if let Some(admin) = admin {
+        return watch(Source::Http(here(*admin)));
     }
-    with_config(&arguments.config, |config| match config.admin {
-        Some(admin) => watch(admin),
-        None => {
-            let file = arguments.config.display();
-            eprintln!("{file} has no `admin` address, by which the running Redan could be watched: add it");
+    if let Some(socket) = socket {
+        let reach = Reach { sockets: vec![socket.clone()], password_file: password_file.clone() };
+        return watch(Source::Orders(reach, file.clone()));
+    }
+    let over_the_socket = || match admin_socket::reach(file) {
+        Ok(reach) => watch(Source::Orders(reach, file.clone())),
+        Err(why) => {
+            eprintln!("{why}");
             ExitCode::from(WRONG_CONFIGURATION)
         }
+    };
+    // Without a file it may be one that runs by its environment.
+    if !file.exists() {
+        return over_the_socket();
+    }
+    with_config(file, |config| match config.admin {
+        // Whoever may not use the socket may look all the same.
+        Some(admin) => watch(Source::Http(here(admin))),
+        None => over_the_socket(),
     })
 }
 
-fn watch(mut admin: SocketAddr) -> ExitCode {
+/// What listens everywhere listens also here.
+fn here(mut admin: SocketAddr) -> SocketAddr {
     if admin.ip().is_unspecified() {
-        // It listens everywhere, so also here.
         admin.set_ip(if admin.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }
+    admin
+}
+
+fn watch(source: Source) -> ExitCode {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -76,40 +100,44 @@ fn watch(mut admin: SocketAddr) -> ExitCode {
             return ExitCode::from(DEFECT);
         }
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let (news, mut stream) = mpsc::channel(16);
-        tokio::spawn(feed::follow(admin, news));
+        let place = source.name();
+        feed::follow(source, news);
         // Before the terminal is changed: an address where nothing listens is told in the ordinary way.
         let first = match stream.recv().await {
             Some(News::Lost(why)) => {
-                eprintln!("the Redan at {admin} cannot be watched: {why}");
+                eprintln!("the Redan at {place} cannot be watched: {why}");
                 return ExitCode::from(UNAVAILABLE);
             }
             Some(first) => first,
             None => return ExitCode::from(DEFECT),
         };
-        match on_screen(admin, first, stream).await {
+        match on_screen(&place, first, stream).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("the terminal cannot be used: {error}");
                 ExitCode::from(UNAVAILABLE)
             }
         }
-    })
+    });
+    // Whatever waits for an answer still need not have it.
+    runtime.shutdown_background();
+    code
 }
 
 /// The terminal is the page's, and put back as it was.
-async fn on_screen(admin: SocketAddr, first: News, stream: mpsc::Receiver<News>) -> io::Result<()> {
+async fn on_screen(place: &str, first: News, stream: mpsc::Receiver<News>) -> io::Result<()> {
     // From here on a panic puts it back too.
     let mut terminal = ratatui::try_init()?;
-    let shown = show(&mut terminal, admin, first, stream).await;
+    let shown = show(&mut terminal, place, first, stream).await;
     ratatui::try_restore()?;
     shown
 }
 
 async fn show(
     terminal: &mut DefaultTerminal,
-    admin: SocketAddr,
+    place: &str,
     first: News,
     mut stream: mpsc::Receiver<News>,
 ) -> io::Result<()> {
@@ -119,10 +147,9 @@ async fn show(
         .collect::<io::Result<Vec<_>>>()?;
     let mut model = Model::default();
     model.take(first);
-    let place = admin.to_string();
     let [terminate, hangup, interrupt, quit] = &mut ends[..] else { return Ok(()) };
     loop {
-        terminal.draw(|frame| view::draw(frame, &model, &place))?;
+        terminal.draw(|frame| view::draw(frame, &model, place))?;
         tokio::select! {
             Some(news) = stream.recv() => model.take(news),
             () = tokio::time::sleep(KEYS) => {}
