@@ -11,6 +11,9 @@ const PERMITTED: &[&str] = &["LOADING", "INDOUBT", "NOTDURABLE", "NOREPLICAS", "
 /// After a master was lost without a farewell, what only it had may be missing for so long.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// A client with a turn a second and a megabyte to say notices within that that its connection has ended.
+const NOTICED: Duration = Duration::from_secs(3);
+
 /// Sentences that are kept; the others are only counted.
 const KEPT: usize = 30;
 
@@ -37,6 +40,8 @@ pub(crate) struct Tally {
     /// When a master was lost last.
     loss: Mutex<Option<Instant>>,
     replacing: AtomicBool,
+    /// When that was over last.
+    replaced: Mutex<Option<Instant>>,
     began: Instant,
 }
 
@@ -46,6 +51,7 @@ impl Tally {
             counts: Mutex::default(),
             loss: Mutex::default(),
             replacing: AtomicBool::new(false),
+            replaced: Mutex::default(),
             began: Instant::now(),
         }
     }
@@ -69,7 +75,7 @@ impl Tally {
 
     pub(crate) fn cut_off(&self, kind: &str, why: &std::io::Error) {
         let mut counts = self.counts();
-        if self.replacing.load(Ordering::Relaxed) {
+        if self.was_replaced() {
             counts.moved += 1;
             return;
         }
@@ -106,7 +112,16 @@ impl Tally {
 
     /// A Redan is being replaced by another process, or not any more.
     pub(crate) fn is_replacing(&self, now: bool) {
-        self.replacing.store(now, Ordering::Relaxed);
+        let before = self.replacing.swap(now, Ordering::Relaxed);
+        if before && !now {
+            *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Whether a connection may have ended with a process that was replaced.
+    fn was_replaced(&self) -> bool {
+        let replaced = *self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replacing.load(Ordering::Relaxed) || replaced.is_some_and(|at| at.elapsed() < NOTICED)
     }
 
     pub(crate) fn take(&self) -> Counts {
