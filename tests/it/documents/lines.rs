@@ -108,6 +108,7 @@ fn command_lines_of_the_documents_are_run() {
                         guide += "redan promote main 10.0.0.1:6379 || redan check proxy.toml\n";
                         guide += &format!("{line}\n");
                     }
+                    _ if line.starts_with("redan diff") => guide += &format!("cp proxy.toml running.toml\n{line}\n"),
                     _ if line.contains("stunnel.pem  ") => guide += &format!("cp redan.pem stunnel.pem\n{line}\n"),
                     _ => guide += &format!("{line}\n"),
                 }
