@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(super) fn follow(source: Source, to: mpsc::Sender<News>) {
     }
 }
 
-fn follow_orders(reach: &Reach, file: &PathBuf, to: &mpsc::Sender<News>) {
+fn follow_orders(reach: &Reach, file: &Path, to: &mpsc::Sender<News>) {
     let mut seen = None;
     while !to.is_closed() {
         let Err(why) = ask(reach, file, &mut seen, to) else { return };
@@ -72,7 +72,7 @@ fn follow_orders(reach: &Reach, file: &PathBuf, to: &mpsc::Sender<News>) {
 }
 
 /// Asks over one connection until that ends, which is an error, or nobody listens. `seen` is the id of the last event.
-fn ask(reach: &Reach, file: &PathBuf, seen: &mut Option<String>, to: &mpsc::Sender<News>) -> Result<(), String> {
+fn ask(reach: &Reach, file: &Path, seen: &mut Option<String>, to: &mpsc::Sender<News>) -> Result<(), String> {
     let mut line = Line::open_for(reach, file, SILENCE).map_err(|failure| failure.to_string())?;
     loop {
         let words: Vec<String> = std::iter::once("LIVE".to_owned()).chain(seen.clone()).collect();
