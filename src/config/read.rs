@@ -89,20 +89,7 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
 
     let names: Vec<_> = group_sections.iter().map(|section| section.peek("name")).collect();
     let mut users_files = HashMap::new();
-    distinct(&group_sections, "name", "[[group]]");
-    distinct(&listener_sections, "name", "[[listener]]");
-    distinct(&listener_sections, "bind", "[[listener]]");
-    distinct(&link_sections, "name", "[[link]]");
-    distinct(&link_sections, "entry", "[[link]]");
-    distinct(&link_sections, "exit", "[[link]]");
-    if link_sections.len() > limits::LINKS {
-        let advice = "run several processes, each with some of them";
-        link_sections[limits::LINKS].error("name", format!("more than {} links; {advice}", limits::LINKS));
-    }
-    if group_sections.len() > limits::GROUPS {
-        let advice = "run several processes, each with some of them";
-        group_sections[limits::GROUPS].error("name", format!("more than {} groups; {advice}", limits::GROUPS));
-    }
+    are_distinct_and_few(&listener_sections, &group_sections, &link_sections);
     let zone = process.as_ref().and_then(|section| section.parsed("zone", values::zone));
     let entries: Vec<&str> =
         link_sections.iter().filter(|link| !link.has("exit")).filter_map(|link| link.peek("name")).collect();
@@ -141,6 +128,24 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
         sheet: Sheet::of(source, table.get_ref()),
         warnings: Vec::new(),
     })
+}
+
+fn are_distinct_and_few(listeners: &[Section<'_>], groups: &[Section<'_>], links: &[Section<'_>]) {
+    distinct(groups, "name", "[[group]]");
+    distinct(listeners, "name", "[[listener]]");
+    distinct(listeners, "bind", "[[listener]]");
+    distinct(links, "name", "[[link]]");
+    distinct(links, "entry", "[[link]]");
+    distinct(links, "exit", "[[link]]");
+    at_most(limits::LINKS, links, "links");
+    at_most(limits::GROUPS, groups, "groups");
+}
+
+/// Reports the first section that is too many.
+fn at_most(limit: usize, sections: &[Section<'_>], what: &str) {
+    if let Some(section) = sections.get(limit) {
+        section.error("name", format!("more than {limit} {what}; run several processes, each with some of them"));
+    }
 }
 
 /// Reports each section whose `key` stands in an earlier one too.
