@@ -22,6 +22,7 @@ pub(crate) mod pool;
 pub(crate) mod prove;
 mod question;
 pub(crate) mod recipient;
+mod reconfigure;
 pub(crate) mod refusal;
 mod replies;
 pub(crate) mod scripts;

@@ -63,7 +63,7 @@ struct Trouble {
 pub(crate) struct Pool {
     pub(super) view: GroupView,
     /// As it is configured now.
-    dialer: RefCell<Arc<Dialer>>,
+    pub(super) dialer: RefCell<Arc<Dialer>>,
     turns: Arc<Turns>,
     /// The last sum of `view.acknowledged` a session started with, and the generation in which it was first seen.
     first_sight: Cell<(u64, u64)>,
@@ -202,32 +202,6 @@ impl Pool {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.view.registry
-    }
-
-    pub(super) fn dialer(&self) -> Arc<Dialer> {
-        Arc::clone(&self.dialer.borrow())
-    }
-
-    /// Other settings of the same group. What is known of its nodes stays true, and whoever waits goes on waiting. `anew`: it
-    /// shows itself to nodes otherwise, so new connections take the place of those that are open.
-    pub(crate) fn reconfigure(&self, dialer: Arc<Dialer>, anew: bool) {
-        self.dialer.replace(dialer);
-        self.watch.forget_paces();
-        let snapshot = Arc::clone(&self.snapshot());
-        self.follow(&snapshot);
-        if anew {
-            self.lanes.borrow().iter().for_each(|lane| lane.retire());
-        }
-        self.keyring_changed();
-        self.wake_waiting();
-    }
-
-    /// The group is gone, and nobody is served by it any more.
-    pub(crate) fn close(&self) {
-        self.idle_pins.borrow_mut().keep_only(None);
-        self.provers.forget();
-        self.lanes.borrow().iter().for_each(|lane| lane.close("the group is gone"));
-        self.hubs.borrow().iter().for_each(|hub| hub.end());
     }
 
     pub(crate) fn unserved_since(&self) -> Option<Instant> {
