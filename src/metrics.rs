@@ -16,7 +16,9 @@ use crate::limits;
 pub(crate) use cell::{BUCKETS, Counter, Gauge, Histogram, Times};
 pub(crate) use command::{CommandTable, OTHERS, ServedCounters, ServedTable};
 pub(crate) use group::{GroupCounters, LastMaster, MasterEvent};
-pub(crate) use label::{ERROR_CODES, ErrorCounters, MemoryGauges, MemoryKind, PinCounters, PinReason, error_code};
+pub(crate) use label::{
+    ERROR_CODES, ErrorCounters, MemoryGauges, MemoryKind, PinCounters, PinReason, error_code, error_of,
+};
 pub(crate) use node::{NodeCounters, NodeHandle, NodeTable};
 pub(crate) use time::{Notable, Stamp, Tag};
 

@@ -10,7 +10,7 @@ use super::lane::{Flight, Inner};
 use super::recipient::{Effect, Fate, Judged, Lost, Noted, Origin, Recipient};
 use super::refusal::{Refusal, refusal};
 use crate::limits;
-use crate::metrics::{NodeHandle, Stamp, Tag, error_code};
+use crate::metrics::{NodeHandle, Stamp, Tag, error_of};
 use crate::resp::reply::ReplyScanner;
 
 /// The read buffer of a lane: `| done | scanned part of a reply | not scanned | free |`.
@@ -81,11 +81,6 @@ impl<'a> Scene<'a> {
         }
         tag.traced || worker.notable.is_slow(self.now.since(tag.arrived)) || worker.notable.is_big(bytes)
     }
-}
-
-/// The code of an error reply.
-fn error_of(reply: &[u8]) -> Option<&'static str> {
-    (reply.first() == Some(&b'-')).then(|| error_code(reply))
 }
 
 /// Replies to one sender that stand back to back in the buffer.

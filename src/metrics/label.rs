@@ -154,6 +154,11 @@ pub(crate) fn error_code(reply: &[u8]) -> &'static str {
     ERROR_CODES[place_of(reply)]
 }
 
+/// The same of any reply; `None`: it is no error.
+pub(crate) fn error_of(reply: &[u8]) -> Option<&'static str> {
+    (reply.first() == Some(&b'-')).then(|| error_code(reply))
+}
+
 fn place_of(reply: &[u8]) -> usize {
     let code = reply.get(1..).unwrap_or_default().split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
     let known = ERROR_CODES.iter().position(|known| known.as_bytes() == code);
@@ -191,6 +196,7 @@ mod tests {
         let counted: Vec<_> = errors.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, [("ERR", 2), ("LOADING", 1), (OTHER, 3)]);
         assert_eq!([b"-NOAUTH x\r\n".as_slice(), b"-SECRET x\r\n"].map(error_code), ["NOAUTH", OTHER]);
+        assert_eq!([b"-NOAUTH x\r\n".as_slice(), b"+OK\r\n"].map(error_of), [Some("NOAUTH"), None]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::plan::Arrived;
 use super::{Inner, Session};
 use crate::backend::recipient::Noted;
 use crate::command::{Kind, Pin};
-use crate::metrics::{Stamp, Tag, error_code};
+use crate::metrics::{Stamp, Tag, error_of};
 
 /// Of one command; its first words and what they say are within that.
 const WORDS: usize = 512;
@@ -89,8 +89,7 @@ impl Session {
             let slow = !meter.waits && counters.notable.is_slow(now.since(meter.tag.arrived));
             if meter.tag.traced || slow || counters.notable.is_big(bytes) {
                 let request = &meters.words[meter.start..meter.end];
-                let (tag, stalled) = (meter.tag, 0);
-                let error = (reply.first() == Some(&b'-')).then(|| error_code(reply));
+                let (tag, stalled, error) = (meter.tag, 0, error_of(reply));
                 let noted = Noted { sequence: None, request, tag, now, stalled, bytes, error, pending: false };
                 self.note(inner, node, &noted);
             }

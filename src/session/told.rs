@@ -12,7 +12,7 @@ use crate::backend::lane::Purpose;
 use crate::backend::recipient::{Judged, Lost, Origin};
 use crate::command::table;
 use crate::insight::trace::{Outcome, Traced, Way};
-use crate::metrics::{OTHERS, PinReason, Stamp, Tag, error_code};
+use crate::metrics::{OTHERS, PinReason, Stamp, Tag, error_code, error_of};
 use crate::topology::NodeId;
 
 /// One sending of a command, or the answer that came instead of one.
@@ -63,9 +63,8 @@ impl Inner {
     /// A node's answer to a command that it refused, or that stood behind one.
     pub(super) fn tell_judged(&self, context: &Context, origin: Origin, judged: &Judged<'_>, whole: bool) {
         let (sequence, bytes) = (Some(judged.sequence), judged.reply.len() as u64);
-        let error = (judged.reply.first() == Some(&b'-')).then(|| error_code(judged.reply));
         let (way, now) = (self.way(sequence), Stamp::now());
-        let (node, outcome) = (Some(origin.node), outcome_of(error));
+        let (node, outcome) = (Some(origin.node), outcome_of(error_of(judged.reply)));
         self.tell(context, &Told { sequence, tag: judged.tag, way, node, outcome, now, stalled: 0, bytes, whole });
     }
 
