@@ -12,36 +12,9 @@ use crate::rolechange::count_through;
 use crate::support::client::{Client, bulk};
 use crate::support::endpoint::Endpoint;
 use crate::support::group::{Group, Pair};
+use crate::support::operator::{done, json, redan, refused};
 use crate::support::proxy::Proxy;
 use crate::support::redis::{Redis, eventually};
-
-/// What it printed, and its exit code.
-fn redan(config: &Path, words: &[&str]) -> (String, i32) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redan"));
-    // Before the words: what stands behind a node's command is the node's.
-    let (verb, rest) = words.split_first().expect("a verb");
-    command.arg(verb).arg("--config").arg(config).args(rest);
-    let output = command.output().expect("redan runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (said, output.status.code().unwrap_or(-1))
-}
-
-pub(crate) fn done(endpoint: &Endpoint, words: &[&str]) -> String {
-    let (said, code) = redan(&endpoint.file(), words);
-    assert_eq!(code, 0, "{words:?}: {said}");
-    said
-}
-
-pub(crate) fn refused(endpoint: &Endpoint, words: &[&str]) -> String {
-    let (said, code) = redan(&endpoint.file(), words);
-    assert_eq!(code, 1, "{words:?}: {said}");
-    said
-}
-
-pub(crate) fn json(endpoint: &Endpoint, words: &[&str]) -> Value {
-    let said = done(endpoint, &[words, &["--json"]].concat());
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{words:?}: {error}:\n{said}"))
-}
 
 /// The socket that Redan has made beside its configuration, or wherever it is on this machine.
 fn redis_cli(socket: &str, words: &[&str]) -> String {

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::admin_socket::{done, json, refused};
 use crate::check::check;
 use crate::promote::promote;
 use crate::support::certs::Certs;
 use crate::support::endpoint::Endpoint;
+use crate::support::operator::{done, json, refused};
 use crate::support::redis::Redis;
 use crate::support::relay::Relay;
 use crate::support::sentinels::{Guarded, NAME, Writer, eventually, options};

@@ -2,21 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 
 use super::traffic::Traffic;
 use crate::support::client::Client;
 use crate::support::endpoint::Endpoint;
+use crate::support::operator::{done, refused};
 use crate::support::proxy::Proxy;
 use crate::support::redis::{Redis, eventually, free_port};
 use crate::upgrade::upgrade;
-
-fn redan(endpoint: &Endpoint, words: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redan"));
-    let output =
-        command.arg(words[0]).arg("--config").arg(endpoint.file()).args(&words[1..]).output().expect("it runs");
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-}
 
 #[test]
 fn an_upgrade_hands_on_what_a_reload_has_bound_and_nothing_that_is_gone() {
@@ -59,8 +52,8 @@ fn what_is_kept_of_single_commands_changes_for_all_workers() {
     let endpoint = Endpoint::of_two_workers(&[&redis], "");
     let mut clients = [endpoint.client(), endpoint.client()];
     clients[0].ok(&["SET", "large", &"x".repeat(2000)]);
-    assert!(redan(&endpoint, &["bigreplies"]).contains("no reply had"));
-    assert!(redan(&endpoint, &["hotkeys"]).contains("keys are not counted"));
+    assert!(done(&endpoint, &["bigreplies"]).contains("no reply had"));
+    assert!(refused(&endpoint, &["hotkeys"]).contains("keys are not counted"));
     let said =
         endpoint.change("workers = 2", "workers = 2\nbig_reply = \"1kb\"\nhot_keys = \"on\"\ntrace_sample = 1.0");
     assert!(said.contains("[redan]: hot_keys (unset) → on"), "{said}");
@@ -69,13 +62,13 @@ fn what_is_kept_of_single_commands_changes_for_all_workers() {
             assert!(client.text(&["GET", "large"]).is_some());
         }
     }
-    let told = redan(&endpoint, &["bigreplies"]);
+    let told = done(&endpoint, &["bigreplies"]);
     assert!(told.contains("large"), "{told}");
-    let told = redan(&endpoint, &["hotkeys"]);
+    let told = done(&endpoint, &["hotkeys"]);
     assert!(told.contains("large"), "{told}");
     assert!(endpoint.said().contains("redan::trace"), "commands are told of one by one");
     endpoint.change("hot_keys = \"on\"\ntrace_sample = 1.0", "hot_keys = \"off\"");
-    assert!(redan(&endpoint, &["hotkeys"]).contains("keys are not counted"));
+    assert!(refused(&endpoint, &["hotkeys"]).contains("keys are not counted"));
 }
 
 #[test]
@@ -99,13 +92,13 @@ fn orders_know_what_is_configured_now() {
     endpoint.reload(&(endpoint.config() + &second));
     endpoint.change("workers = 1", &format!("workers = 1\nadmin_token_file = {token:?}"));
     assert!(ping().ends_with("PONG\n"));
-    eventually("the new group has its master", || redan(&endpoint, &["groups"]).contains(&two.address()));
-    assert!(redan(&endpoint, &["node", &two.address(), "SET", "k", "v"]).contains("OK"));
-    assert!(redan(&endpoint, &["config", "token"]).contains("new connections"));
-    assert!(redan(&endpoint, &["pause", "second", "--for", "30s"]).contains("group 'second' is paused"));
-    assert!(redan(&endpoint, &["resume", "second"]).contains("goes on"));
+    eventually("the new group has its master", || done(&endpoint, &["groups"]).contains(&two.address()));
+    assert!(done(&endpoint, &["node", &two.address(), "SET", "k", "v"]).contains("OK"));
+    assert!(done(&endpoint, &["config", "token"]).contains("new connections"));
+    assert!(done(&endpoint, &["pause", "second", "--for", "30s"]).contains("group 'second' is paused"));
+    assert!(done(&endpoint, &["resume", "second"]).contains("goes on"));
     endpoint.change(&second, "");
-    let groups = redan(&endpoint, &["groups"]);
+    let groups = done(&endpoint, &["groups"]);
     assert!(groups.contains("main") && !groups.contains("second"), "{groups}");
     assert!(!endpoint.metrics().contains("group=\"second\""));
 }

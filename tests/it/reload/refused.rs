@@ -5,17 +5,10 @@ use std::process::Command;
 
 use super::traffic::Traffic;
 use crate::support::endpoint::Endpoint;
+use crate::support::operator::redan;
 use crate::support::redis::Redis;
 
 const NOTHING: &str = "reload: nothing was changed; correct this, and reload again";
-
-/// What `redan reload` prints, and its exit code.
-fn order(endpoint: &Endpoint) -> (String, Option<i32>) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redan"));
-    let output = command.arg("reload").arg("--config").arg(endpoint.file()).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (said, output.status.code())
-}
 
 #[test]
 fn a_file_that_cannot_be_used_changes_nothing() {
@@ -57,12 +50,12 @@ fn a_file_that_cannot_be_used_changes_nothing() {
     assert_eq!(endpoint.metric("redan_config_reloads_total{outcome=\"refused\"}"), 5.0);
     assert_eq!(endpoint.metric("redan_config_last_reload_accepted"), 0.0);
     assert_eq!(endpoint.metric("redan_config_generation"), 1.0);
-    let (said, code) = order(&endpoint);
-    assert_eq!(code, Some(1), "the last of them is still there: {said}");
+    let (said, code) = redan(&endpoint.file(), &["reload"]);
+    assert_eq!(code, 1, "the last of them is still there: {said}");
     assert!(said.contains("workers 1 → 3: this takes a restart; nothing was changed"), "{said}");
     let said = endpoint.reload(&good);
-    let (answer, code) = order(&endpoint);
-    assert!(code == Some(0) && answer.starts_with("nothing differs in the configuration"), "{answer}");
+    let (answer, code) = redan(&endpoint.file(), &["reload"]);
+    assert!(code == 0 && answer.starts_with("nothing differs in the configuration"), "{answer}");
     assert!(said.contains("reload: nothing differs in the configuration"), "{said}");
     assert_eq!(endpoint.metric("redan_config_last_reload_accepted"), 1.0);
     traffic.end();

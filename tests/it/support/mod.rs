@@ -12,6 +12,7 @@ pub(crate) mod left_out;
 pub(crate) mod link;
 pub(crate) mod linked;
 pub(crate) mod network;
+pub(crate) mod operator;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
