@@ -108,7 +108,7 @@ fn read(source: &Source<'_>, path: &Path, text: &str, environment: Environment<'
         admin_socket: process.admin_socket,
         admin_password: process.admin_password,
         admin_token: process.admin_token,
-        settings: settings::list(table.get_ref(), text),
+        settings: settings::list(source, table.get_ref(), text),
         log: process.log,
         shutdown_timeout: process.shutdown_timeout,
         upgrade_timeout: process.upgrade_timeout,

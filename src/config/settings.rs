@@ -9,6 +9,7 @@ use serde::Serialize;
 use toml::de::{DeTable, DeValue};
 
 use super::effect::{self, Effect};
+use super::report::Source;
 
 /// One setting.
 #[derive(Clone, Debug, Serialize)]
@@ -138,16 +139,17 @@ pub(super) const LINK: &[Known] = &[
 ];
 
 /// Every setting of the file, and what holds where it says nothing. `text` is the file.
-pub(super) fn list(file: &DeTable<'_>, text: &str) -> Settings {
+pub(super) fn list(source: &Source<'_>, file: &DeTable<'_>, text: &str) -> Settings {
     let mut settings = Vec::new();
+    let said = (source, text);
     let empty = DeTable::new();
     let process = file.get("redan").and_then(|redan| redan.get_ref().as_table()).unwrap_or(&empty);
-    of_table(("redan".to_owned(), "[redan]"), process, REDAN, text, &mut settings);
+    of_table(("redan".to_owned(), "[redan]"), process, REDAN, said, &mut settings);
     for (kind, known) in [("listener", LISTENER), ("group", GROUP), ("link", LINK)] {
         let tables = file.get(kind).and_then(|list| list.get_ref().as_array());
         for table in tables.into_iter().flat_map(|list| list.iter()).filter_map(|table| table.get_ref().as_table()) {
             let name = table.get("name").and_then(|name| name.get_ref().as_str()).unwrap_or_default();
-            of_table((format!("{kind} {name}"), &format!("[[{kind}]]")), table, known, text, &mut settings);
+            of_table((format!("{kind} {name}"), &format!("[[{kind}]]")), table, known, said, &mut settings);
         }
     }
     Settings(settings)
@@ -157,13 +159,13 @@ fn of_table(
     (section, title): (String, &str),
     table: &DeTable<'_>,
     known: &[Known],
-    text: &str,
+    (source, text): (&Source<'_>, &str),
     settings: &mut Vec<Setting>,
 ) {
     for &(name, default) in known {
         let stands = table.get_key_value(name);
         let value = stands.map_or_else(|| default.to_owned(), |(_, value)| word_for_word(value, text));
-        let line = stands.map(|(key, _)| text[..key.span().start.min(text.len())].matches('\n').count() + 1);
+        let line = stands.map(|(key, _)| source.line(key.span().start));
         let reload = effect::of(title, name);
         settings.push(Setting { section: section.clone(), name, value, line, reload });
     }

@@ -35,11 +35,10 @@ impl Plant {
         if let Some(threads) = link_threads {
             self.wires.link_threads = threads;
         }
-        let gone_links = self.gone_links(&old, diff);
         // Under the same name another one begins.
-        let replaced = |name: &&String| self.config.links.iter().any(|link| link.name == **name);
+        let replaced = |name: &String| self.config.links.iter().any(|link| link.name == *name);
         let (replaced, gone_links): (Vec<String>, Vec<String>) =
-            gone_links.iter().cloned().partition(|name| replaced(&name));
+            self.gone_links(&old, diff).into_iter().partition(replaced);
         replaced.iter().for_each(|name| self.drop_link(name));
         links.into_iter().for_each(|step| self.apply_link(step));
         let gone_groups = self.gone_groups(diff);
