@@ -1,8 +1,8 @@
 //! Uses the files of TLS anew when they change: certificates, keys, authorities, revocation lists, pins.
 //!
 //! Runs on a thread of its own, because a network file system may let it wait. It looks at what stands in the files every two
-//! seconds, and at once when somebody wants that (SIGHUP). What cannot be used is refused and said once; what was used before goes on serving. It
-//! must never hand on anything that was not built whole.
+//! seconds, and at once when somebody wants that (SIGHUP). What cannot be used is refused and said once; what was used before goes
+//! on serving. It must never hand on anything that was not built whole.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

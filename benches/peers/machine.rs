@@ -28,7 +28,7 @@ pub(crate) fn describe(load_before: &str) -> Vec<String> {
     ]
 }
 
-/// BBR paces loopback by timers, which costs every contender that does not avoid it as much again as its bytes.
+/// BBR paces loopback by timers, which costs every contender that does not avoid it a good part of its CPU.
 fn congestion_control() -> String {
     fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default().trim().to_owned()
 }

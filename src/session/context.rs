@@ -1,6 +1,7 @@
 //! What a session finds around it: its listener's policy, its worker's shared buffers and counters, its group's pool.
 //!
-//! Made by the worker, one per listener, which gives it another policy when the configuration changes; everything in it belongs to the worker's thread.
+//! Made by the worker, one per listener, which gives it another policy when the configuration changes; everything in it belongs to
+//! the worker's thread.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;

@@ -2,7 +2,8 @@
 //!
 //! Unbounded on purpose, because control must never wait for a worker and an accepted socket must not be lost; what can
 //! lie in it is bounded all the same: sockets by their listener's `max_clients` (each holds a [`Seat`]) or their tickets, news of the
-//! topology by one per group, changes of the configuration by who reloads it, news of certificates by one for each listener and group in two seconds; the rest comes once.
+//! topology by one per group, changes of the configuration by who reloads it, news of certificates by one for each listener and
+//! group in two seconds; the rest comes once.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
