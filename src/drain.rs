@@ -229,25 +229,31 @@ async fn replace(running: &mut Running, signals: &mut Signals, told: Option<Told
         }
     };
     let begun = started.and_then(|successor| successor.begin(&running.plan));
+    // Whoever waits for the outcome finds it in the log when it is told.
+    match &begun {
+        Ok(leaving) => announce(running, leaving.successor),
+        Err(why) => tracing::error!("the upgrade is given up, and this process goes on as before: {why}"),
+    }
     if let Some(told) = told {
         // As in `Signals::end`.
         let _ = told.send(begun.as_ref().map(|leaving| leaving.successor).map_err(Clone::clone));
     }
-    begun.map_err(|why| {
-        tracing::error!("the upgrade is given up, and this process goes on as before: {why}");
-        Stays::Refused
-    })
+    begun.map_err(|_| Stays::Refused)
+}
+
+fn announce(running: &Running, successor: u32) {
+    tracing::info!(
+        "upgrade: process {successor} is in charge; {} clients and {} connections over links are handed over, or may finish here \
+         within {:.1} s",
+        running.seats.taken(),
+        (running.linked)(),
+        running.patience.drain().as_secs_f64()
+    );
 }
 
 /// Hands over whoever can be handed over, and lets the others finish.
 async fn leave(mut running: Running, mut signals: Signals, leaving: Leaving) -> u8 {
     let (successor, limit) = (leaving.successor, running.patience.drain());
-    let (clients, streams) = (running.seats.taken(), (running.linked)());
-    tracing::info!(
-        "upgrade: process {successor} is in charge; {clients} clients and {streams} connections over links are handed over, or may \
-         finish here within {:.1} s",
-        limit.as_secs_f64()
-    );
     let seats = Arc::clone(&running.seats);
     let left = async {
         let until = Instant::now() + limit;
