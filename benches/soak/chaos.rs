@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::measure::Course;
+use crate::resp::ask;
 use crate::stage::{PATIENCE, RESUME, Stage};
 use crate::tally::Tally;
 use crate::until::wait;
@@ -41,6 +42,7 @@ pub(crate) const EVENTS: &[Event] = &[
         ..event("kill-master", "`kill -9` of the master, which comes back 3 s after its successor", kill_master)
     },
     event("renew", "certificates are replaced, SIGHUP", renew),
+    event("reload", "a listener and a limit of one Redan come with a reload and go with the next", reload),
     event("hold-links", "one way between two hosts carries nothing for 4 s", |stage, turn| {
         hold_links(stage, turn, Duration::from_secs(4))
     }),
@@ -183,6 +185,20 @@ fn renew(stage: &mut Stage, _: usize) -> Result<(), String> {
     stage.renew()?;
     sleep(Duration::from_secs(5));
     Ok(())
+}
+
+fn reload(stage: &mut Stage, turn: usize) -> Result<(), String> {
+    let site = &stage.sites[turn % 3];
+    let before = site.config()?;
+    let at = format!("10.77.0.{}:6383", turn % 3 + 1);
+    let more = format!(
+        "{}\n[[listener]]\nname = \"passing\"\nbind = \"{at}\"\nplaintext = \"allow\"\nauthentication = \"none\"\n",
+        before.replace("workers = 2", "workers = 2\nmax_clients = 5000")
+    );
+    site.reload(&more)?;
+    let asked = ask(&at, &["PING"], Duration::from_secs(2)).map_err(|error| format!("the new listener: {error}"));
+    site.reload(&before)?;
+    asked.map(drop)
 }
 
 fn reset_links(stage: &mut Stage, _: usize) -> Result<(), String> {

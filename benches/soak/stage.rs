@@ -156,6 +156,17 @@ impl Site {
         if output.status.success() { Ok(said) } else { Err(said) }
     }
 
+    /// The text of its Redan's configuration.
+    pub(crate) fn config(&self) -> Result<String, String> {
+        fs::read_to_string(self.folder.join("proxy.toml")).map_err(|error| format!("cannot read proxy.toml: {error}"))
+    }
+
+    /// Gives its Redan another one.
+    pub(crate) fn reload(&self, text: &str) -> Result<(), String> {
+        fs::write(self.folder.join("proxy.toml"), text).map_err(|error| format!("cannot write proxy.toml: {error}"))?;
+        self.redan(&["reload"]).map(drop).map_err(|said| format!("redan reload: {}", said.trim().replace('\n', "; ")))
+    }
+
     /// Whether a write through its Redan is done.
     fn serves(&self) -> bool {
         let at = format!("10.77.0.{}:6380", self.number);
