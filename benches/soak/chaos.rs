@@ -193,7 +193,7 @@ fn reload(stage: &mut Stage, turn: usize) -> Result<(), String> {
     let at = format!("10.77.0.{}:6383", turn % 3 + 1);
     let more = format!(
         "{}\n[[listener]]\nname = \"passing\"\nbind = \"{at}\"\nplaintext = \"allow\"\nauthentication = \"none\"\n",
-        before.replace("workers = 2", "workers = 2\nmax_clients = 5000")
+        before.replace("name = \"session\"", "name = \"session\"\nmax_clients = 5000")
     );
     site.reload(&more)?;
     let asked = ask(&at, &["PING"], Duration::from_secs(2)).map_err(|error| format!("the new listener: {error}"));
