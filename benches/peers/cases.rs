@@ -66,11 +66,13 @@ pub(crate) struct Choice {
     pub(crate) idle: bool,
     /// So many subscribers of one channel.
     pub(crate) fanout: Option<usize>,
+    /// Reads over two replicas.
+    pub(crate) spread: bool,
     /// Nothing was left out, so the result may replace the document.
     pub(crate) complete: bool,
 }
 
-pub(crate) const USAGE: &str = "words: quick | plain tls | get set | 32b 16k | 1 50 500 | p1 p16 | idle | pubsub subscribers=N | \
+pub(crate) const USAGE: &str = "words: quick | plain tls | get set | 32b 16k | 1 50 500 | p1 p16 | idle | spread | pubsub subscribers=N | \
     direct haproxy twemproxy redan-1 redan-2 | rounds=N";
 
 impl Choice {
@@ -85,6 +87,7 @@ impl Choice {
         let clients = take(&mut rest, &["1", "50", "500"]);
         let pipelines = take(&mut rest, &["p1", "p16"]);
         let idle = take(&mut rest, &["idle"]).is_some();
+        let spread = take(&mut rest, &["spread"]).is_some();
         let mut fanout = take(&mut rest, &["pubsub"]).map(|_| SUBSCRIBERS);
         let contenders = take(&mut rest, &["direct", "haproxy", "twemproxy", "redan-1", "redan-2"]);
         let mut rounds = if quick { 1 } else { 3 };
@@ -100,8 +103,8 @@ impl Choice {
         if let Some(word) = rest.first() {
             return Err(format!("'{word}' chooses nothing; {USAGE}"));
         }
-        // `idle` and `pubsub` alone mean only that; with other words, or none, the cases too.
-        let only_idle = (idle || fanout.is_some())
+        // `idle`, `spread` and `pubsub` alone mean only that; with other words, or none, the cases too.
+        let only_those = (idle || spread || fanout.is_some())
             && [&wires, &commands, &sizes, &clients, &pipelines].iter().all(|kind| kind.is_none());
         let wanted =
             |kind: &Option<Vec<String>>, word: &str| kind.as_ref().is_none_or(|has| has.iter().any(|w| w == word));
@@ -113,12 +116,13 @@ impl Choice {
                 && wanted(&clients, &case.clients.to_string())
                 && wanted(&pipelines, &format!("p{}", case.pipeline))
         });
-        if only_idle {
+        if only_those {
             cases.clear();
         }
         let complete = words.is_empty();
         fanout = fanout.or_else(|| complete.then_some(SUBSCRIBERS));
-        Ok(Self { rounds, cases, contenders: contenders.unwrap_or_default(), idle: idle || complete, fanout, complete })
+        let (idle, spread) = (idle || complete, spread || complete);
+        Ok(Self { rounds, cases, contenders: contenders.unwrap_or_default(), idle, fanout, spread, complete })
     }
 }
 

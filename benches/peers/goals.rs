@@ -1,5 +1,6 @@
 //! The goals, as data, and whether the figures meet them.
 
+use crate::cases::SIZES;
 use crate::idle::Idle;
 use crate::measure::{Measured, Run};
 
@@ -42,8 +43,25 @@ enum Bound {
     AtLeast(f64),
 }
 
+impl Bound {
+    fn words(self) -> String {
+        match self {
+            Self::AtMost(most) => format!("≤ {most}"),
+            Self::AtLeast(least) => format!("≥ {least}"),
+        }
+    }
+
+    fn met(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+}
+
 struct Goal {
     tls: bool,
+    size: usize,
     clients: usize,
     pipeline: usize,
     quantity: Quantity,
@@ -52,6 +70,7 @@ struct Goal {
     bound: Bound,
 }
 
+/// At 32 bytes, where a proxy's own work shows most.
 const fn goal(
     tls: bool,
     clients: usize,
@@ -60,66 +79,107 @@ const fn goal(
     peer: &'static str,
     bound: Bound,
 ) -> Goal {
-    Goal { tls, clients, pipeline, quantity, peer, bound }
+    Goal { tls, size: SIZES[0], clients, pipeline, quantity, peer, bound }
 }
 
-/// All at 32 bytes, where a proxy's own work shows most.
-const GOALS: [Goal; 13] = {
+/// At 16 KB, where it is what a proxy does with bytes.
+const fn large(tls: bool, quantity: Quantity, peer: &'static str, bound: Bound) -> Goal {
+    Goal { size: SIZES[1], ..goal(tls, 50, 1, quantity, peer, bound) }
+}
+
+const GOALS: [Goal; 16] = {
     use Bound::{AtLeast, AtMost};
     use Quantity::{ProxyCpu, RedisCpu, Throughput};
     [
-        goal(false, 50, 1, ProxyCpu, "haproxy", AtMost(0.7)),
+        goal(false, 50, 1, ProxyCpu, "haproxy", AtMost(0.65)),
         goal(false, 50, 1, ProxyCpu, "twemproxy", AtMost(0.9)),
-        goal(false, 50, 1, Throughput, "direct", AtLeast(0.95)),
+        goal(false, 50, 1, Throughput, "direct", AtLeast(1.05)),
         goal(false, 50, 1, Throughput, "twemproxy", AtLeast(1.0)),
-        goal(false, 50, 16, ProxyCpu, "haproxy", AtMost(0.75)),
+        goal(false, 50, 16, ProxyCpu, "haproxy", AtMost(0.6)),
         goal(false, 50, 16, ProxyCpu, "twemproxy", AtMost(0.3)),
-        goal(false, 50, 16, Throughput, "direct", AtLeast(0.75)),
-        goal(true, 50, 1, ProxyCpu, "haproxy", AtMost(0.65)),
-        goal(true, 50, 16, ProxyCpu, "haproxy", AtMost(0.65)),
-        goal(true, 500, 1, ProxyCpu, "haproxy", AtMost(0.65)),
-        goal(true, 500, 1, Throughput, "direct", AtLeast(1.0)),
-        goal(false, 500, 1, RedisCpu, "direct", AtMost(0.35)),
-        goal(true, 500, 1, RedisCpu, "direct", AtMost(0.35)),
+        goal(false, 50, 16, Throughput, "direct", AtLeast(0.85)),
+        goal(true, 50, 1, ProxyCpu, "haproxy", AtMost(0.55)),
+        goal(true, 50, 1, Throughput, "direct", AtLeast(1.0)),
+        goal(true, 50, 16, ProxyCpu, "haproxy", AtMost(0.55)),
+        goal(true, 500, 1, ProxyCpu, "haproxy", AtMost(0.55)),
+        goal(true, 500, 1, Throughput, "direct", AtLeast(1.15)),
+        goal(false, 500, 1, RedisCpu, "direct", AtMost(0.25)),
+        goal(true, 500, 1, RedisCpu, "direct", AtMost(0.25)),
+        large(false, Throughput, "haproxy", AtLeast(1.0)),
+        large(true, Throughput, "haproxy", AtLeast(1.0)),
     ]
 };
 
+/// What the way through Redan may add to the median of one client, plain and TLS, in microseconds.
+const ADDED: [(bool, f64); 2] = [(false, 10.0), (true, 30.0)];
+
+/// Two workers beside one. Client, Redis and both workers need a core each.
+const TWO_WORKERS: Bound = Bound::AtLeast(1.8);
+const CORES: usize = 4;
+
 /// KiB per idle client, plain and TLS.
-const IDLE: [(bool, f64); 2] = [(false, 4.0), (true, 24.0)];
+const IDLE: [(bool, f64); 2] = [(false, 2.0), (true, 12.0)];
 
 /// Judged for `redan`, the contender of that name. Cases that nobody asked for are left out.
 pub(crate) fn judge(redan: &str, measured: &[Measured]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for goal in &GOALS {
-        for command in ["get", "set"] {
-            let asked_for = measured.iter().find(|Measured { case, .. }| {
-                (case.tls, case.clients, case.pipeline) == (goal.tls, goal.clients, goal.pipeline)
-                    && case.command == command
-                    && case.size == 32
-            });
-            let Some(asked_for) = asked_for else { continue };
-            let ratio = asked_for.ratio(redan, goal.peer, |run| goal.quantity.of(run));
-            let (sign, met) = match goal.bound {
-                Bound::AtMost(most) => (format!("≤ {most}"), ratio.map(|ratio| ratio <= most)),
-                Bound::AtLeast(least) => (format!("≥ {least}"), ratio.map(|ratio| ratio >= least)),
-            };
+        for measured in at(measured, goal.tls, goal.size, goal.clients, goal.pipeline) {
+            let ratio = measured.ratio(redan, goal.peer, |run| goal.quantity.of(run));
             let peer = if goal.peer == "direct" && goal.tls { "direct, Redis's own TLS" } else { goal.peer };
-            let wire = if goal.tls { "TLS" } else { "plain" };
             verdicts.push(Verdict {
-                what: format!(
-                    "{wire}, {} clients, pipeline {}, {}: {}",
-                    goal.clients,
-                    goal.pipeline,
-                    command.to_uppercase(),
-                    goal.quantity.words()
-                ),
-                goal: format!("{sign} × {peer}"),
+                what: format!("{}: {}", place(measured), goal.quantity.words()),
+                goal: format!("{} × {peer}", goal.bound.words()),
                 measured: ratio,
-                met,
+                met: ratio.map(|ratio| goal.bound.met(ratio)),
+            });
+        }
+    }
+    for (tls, most) in ADDED {
+        for measured in at(measured, tls, SIZES[0], 1, 1) {
+            let median = |who: &str| measured.median(who, |run| Some(run.p50_ms * 1000.0));
+            let added = median(redan).zip(median("direct")).map(|(through, direct)| through - direct);
+            verdicts.push(Verdict {
+                what: format!("{}: p50, µs beyond direct", place(measured)),
+                goal: Bound::AtMost(most).words(),
+                measured: added,
+                met: added.map(|added| added <= most),
+            });
+        }
+    }
+    if redan == "redan-2" {
+        let enough = std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= CORES);
+        for measured in at(measured, false, SIZES[0], 50, 16) {
+            let ratio = measured.ratio(redan, "redan-1", |run| Some(run.per_second));
+            verdicts.push(Verdict {
+                what: format!("{}: requests per second; judged from {CORES} cores on", place(measured)),
+                goal: format!("{} × redan-1", TWO_WORKERS.words()),
+                measured: ratio,
+                met: ratio.filter(|_| enough).map(|ratio| TWO_WORKERS.met(ratio)),
             });
         }
     }
     verdicts
+}
+
+/// GET and SET there.
+fn at(
+    measured: &[Measured],
+    tls: bool,
+    size: usize,
+    clients: usize,
+    pipeline: usize,
+) -> impl Iterator<Item = &Measured> {
+    measured.iter().filter(move |Measured { case, .. }| {
+        (case.tls, case.size, case.clients, case.pipeline) == (tls, size, clients, pipeline)
+    })
+}
+
+fn place(Measured { case, .. }: &Measured) -> String {
+    let wire = if case.tls { "TLS" } else { "plain" };
+    let size = if case.size == SIZES[0] { "" } else { ", 16 KB" };
+    let command = case.command.to_uppercase();
+    format!("{wire}{size}, {} clients, pipeline {}, {command}", case.clients, case.pipeline)
 }
 
 pub(crate) fn judge_idle(idle: &[Idle]) -> Vec<Verdict> {

@@ -17,6 +17,7 @@ mod proc;
 mod process;
 mod report;
 mod resp;
+mod spread;
 mod template;
 
 use std::path::Path;
@@ -67,12 +68,15 @@ fn run(choice: &Choice) -> Result<(), String> {
 
     let fanout = choice.fanout.map(|subscribers| fanout::measure(folder.path(), subscribers)).transpose()?;
 
+    let spread = choice.spread.then(|| spread::measure(folder.path(), choice.rounds)).transpose()?;
+
     let report = report::write(&report::Report {
         machine: &machine::describe(&load_average),
         rounds: choice.rounds,
         measured: &measured,
         idle: idle.as_deref(),
         fanout: fanout.as_deref(),
+        spread: spread.as_deref(),
         absent: &absent,
     });
     if choice.complete {

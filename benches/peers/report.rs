@@ -14,6 +14,7 @@ pub(crate) struct Report<'a> {
     /// `None`: they were not asked for.
     pub(crate) idle: Option<&'a [Idle]>,
     pub(crate) fanout: Option<&'a str>,
+    pub(crate) spread: Option<&'a str>,
     /// Contenders that did not start, and why.
     pub(crate) absent: &'a [(&'static str, String)],
 }
@@ -66,6 +67,7 @@ pub(crate) fn write(report: &Report<'_>) -> String {
         idle(&mut text, measured);
     }
     text += report.fanout.unwrap_or_default();
+    text += report.spread.unwrap_or_default();
     if !report.measured.is_empty() {
         text += "\n## Redan beside the others\n\nRatios of redan-1: CPU below 1 is cheaper, requests above 1 is faster.\n\n";
         ratios(&mut text, report.measured);
@@ -83,6 +85,7 @@ fn verdicts(text: &mut String, verdicts: &[Verdict]) {
         let met = match met {
             Some(true) => "met",
             Some(false) => "**not met**",
+            None if measured.is_some() => "not judged",
             None => "not run",
         };
         let _ = writeln!(text, "| {what} | {goal} | {} | {met} |", number(*measured, 2));

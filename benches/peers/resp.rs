@@ -60,6 +60,32 @@ pub(crate) fn counted(port: u16) -> Result<Counted, String> {
     Ok(Counted { commands: field("total_commands_processed:")?, errors: field("total_error_replies:")? })
 }
 
+/// How often Redis has executed a command, by its name in lower case.
+pub(crate) fn calls(port: u16, command: &str) -> Result<u64, String> {
+    let reply = ask(port, b"INFO commandstats\r\n", is_whole_bulk)?;
+    let text = String::from_utf8_lossy(&reply).into_owned();
+    let head = format!("cmdstat_{command}:calls=");
+    let calls = text.lines().find_map(|line| line.strip_prefix(&head)?.split(',').next()?.parse().ok());
+    // It lists only what was called.
+    Ok(calls.unwrap_or(0))
+}
+
+/// Until what a server says of its replication has all of `words`.
+pub(crate) fn wait_for(port: u16, words: &[&str]) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let reply = ask(port, b"INFO replication\r\n", is_whole_bulk)?;
+        let text = String::from_utf8_lossy(&reply).into_owned();
+        if words.iter().all(|word| text.contains(word)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("port {port} does not say {words:?} within 30 s: {text}"));
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
 fn is_whole_bulk(reply: &[u8]) -> bool {
     let Some(end) = reply.windows(2).position(|pair| pair == b"\r\n") else { return false };
     let length = std::str::from_utf8(&reply[1..end]).ok().and_then(|digits| digits.parse::<usize>().ok());

@@ -44,7 +44,7 @@ fn redan_runs_from_variables_alone_and_says_how_it_is() {
     assert!(checked.status.success(), "{checked:?}");
     // Not there yet: it cannot be asked.
     assert_eq!(output(&["health"], &variables).status.code(), Some(69));
-    let running = Running::start(&mut redan(&["run"], &variables));
+    let running = Running::start(redan(&["run"], &variables).current_dir(folder.path()));
     eventually("it serves", || std::net::TcpStream::connect(&bind).is_ok());
     let mut client = Client::connect(&bind);
     client.ok(&["SET", "k", "v"]);

@@ -78,6 +78,8 @@ fn a_service_manager_that_is_gone_keeps_nobody_from_serving() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = Command::new(env!("CARGO_BIN_EXE_redan"));
     command.arg("run").env_clear().env("NOTIFY_SOCKET", manager.folder.path().join("gone"));
+    // Its own socket is made beside where its configuration would be.
+    command.current_dir(manager.folder.path());
     command.env("REDAN_BIND", format!("127.0.0.1:{port}")).env("REDAN_NODES", "127.0.0.1:1");
     let _running = Running::start(&mut command);
     super::support::redis::eventually("it serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
