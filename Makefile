@@ -14,6 +14,10 @@
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 
+# Most tests wait for something most of the time: two for each core take half as long as one.
+RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+export RUST_TEST_THREADS
+
 # Where the client libraries of other languages live; tests/it/clients.rs looks for them here.
 CLIENTS := $(CARGO_TARGET_DIR)/clients
 SCRIPTS := tests/it/clients
