@@ -38,8 +38,6 @@ pub(crate) struct GroupView {
     /// Its number.
     pub(crate) index: usize,
     pub(crate) name: Arc<str>,
-    /// As it is configured at the beginning.
-    pub(crate) dialer: Arc<Dialer>,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     /// Tells control to look at all nodes now.
     pub(crate) look: Arc<Notify>,
@@ -48,6 +46,13 @@ pub(crate) struct GroupView {
     /// Who subscribes to what.
     pub(crate) registry: Registry,
     pub(crate) scripts: Scripts,
+}
+
+/// What a pool of a group is made of.
+#[derive(Clone)]
+pub(crate) struct GroupSetup {
+    pub(crate) view: GroupView,
+    pub(crate) dialer: Arc<Dialer>,
 }
 
 pub(crate) struct Pool {
@@ -104,17 +109,18 @@ pub(crate) struct Pool {
 impl Pool {
     /// Must be called on the worker's runtime: it spawns the task that asks for marks.
     pub(crate) fn new(
-        view: GroupView,
+        setup: GroupSetup,
         counters: Arc<WorkerCounters>,
         cipher: Rc<RefCell<CipherBuffer>>,
         seed: u64,
     ) -> Rc<Self> {
+        let GroupSetup { view, dialer } = setup;
         let pool = Rc::new(Self {
             snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
             turns: view.acknowledged.join(),
             scripts_seen: Seen::new(view.scripts.clone()),
             first_sight: Cell::new((0, 0)),
-            dialer: RefCell::new(Arc::clone(&view.dialer)),
+            dialer: RefCell::new(dialer),
             view,
             counters,
             cipher,
