@@ -152,7 +152,7 @@ impl Node {
 }
 
 /// Why a node serves no reads that the operator has drained.
-pub(crate) const DRAINED: &str = "it is drained: the operator wants no reads there";
+const DRAINED: &str = "it is drained: the operator wants no reads there";
 
 /// One Sentinel of a group, for the operator.
 #[derive(Clone, Debug)]
