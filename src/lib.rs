@@ -35,12 +35,12 @@ mod transport;
 mod backend;
 mod session;
 mod worker;
-mod acceptor;
 // Around it.
 mod renewal;
 #[cfg(feature = "otel")]
 mod otel;
 mod upgrade;
+mod acceptor;
 mod control;
 mod admin;
 mod drain;

@@ -4,7 +4,7 @@
 //! Asking the master for its offset closes a generation: the answer covers every reply that arrived before the
 //! question. A replica that reached that offset has *caught* the generation and may serve every session whose last
 //! sight belongs to it. So the cost is one question per node per few milliseconds, only while someone waits, however
-//! many sessions wait. (Design §7; `semantics` §5 for why the offset of ROLE is a fence.)
+//! many sessions wait.
 //!
 //! Pure: no I/O, no clock. `backend` asks the questions. Offsets of two epochs are never compared: [`Marks::reset`].
 

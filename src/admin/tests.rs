@@ -11,29 +11,10 @@ use crate::config::Config;
 use crate::memory::Memory;
 use crate::metrics::PinReason;
 use crate::resp::value::Value;
-use crate::topology::{Flavor, Node, NodeId, Role, Snapshot};
+use crate::topology::{Node, NodeId, Role, Snapshot};
 
 fn node(id: u32, address: &str, role: Role) -> Node {
-    Node {
-        id: NodeId(id),
-        address: address.into(),
-        role,
-        readable: Ok(()),
-        lag: None,
-        lag_bytes: None,
-        interruptions: 0,
-        run: id,
-        offsets_comparable: true,
-        round_trip: None,
-        zone: None,
-        flavor: Flavor::Redis,
-        version: None,
-        greeting: None,
-        parent: None,
-        trouble: None,
-        silent: false,
-        busy: false,
-    }
+    Node { address: address.into(), ..Node::example(id, role) }
 }
 
 fn config() -> Config {
@@ -90,7 +71,6 @@ fn state() -> AdminState {
         readable: Err("it does not answer".into()),
         trouble: Some("timed out".into()),
         silent: true,
-        busy: false,
         ..node(2, "bad\"na\\me\n:1", Role::Unknown)
     };
     let nodes = vec![node(0, "10.0.0.1:6379", Role::Master), replica, silent];

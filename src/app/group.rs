@@ -14,7 +14,7 @@ use crate::admin::KnownGroup;
 use crate::backend::acknowledged::Acknowledged;
 use crate::backend::dial::Dialer;
 use crate::backend::hub::registry::Registry;
-use crate::backend::pool::GroupView;
+use crate::backend::pool::{GroupSetup, GroupView};
 use crate::backend::scripts::Scripts;
 use crate::config::Group;
 use crate::control::{GroupControl, Published};
@@ -26,7 +26,7 @@ use crate::topology::Snapshot;
 use crate::worker::{Bell, Mailbox};
 
 pub(super) struct NewGroup {
-    pub(super) view: GroupView,
+    pub(super) setup: GroupSetup,
     pub(super) control: (usize, GroupControl),
     pub(super) known: KnownGroup,
     /// Who takes orders about it.
@@ -56,7 +56,6 @@ impl NewGroup {
         let view = GroupView {
             index: number,
             name: group.name.as_str().into(),
-            dialer: Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring), Arc::clone(shortcuts))),
             published: Arc::clone(&known.snapshot),
             look: Arc::new(Notify::new()),
             acknowledged: Acknowledged::default(),
@@ -74,7 +73,8 @@ impl NewGroup {
             promotions,
             drains,
         };
-        Self { view, control: (number, control), known, askers }
+        let dialer = Arc::new(Dialer::new(Arc::clone(group), Arc::clone(keyring), Arc::clone(shortcuts)));
+        Self { setup: GroupSetup { view, dialer }, control: (number, control), known, askers }
     }
 }
 

@@ -221,16 +221,16 @@ fn start(config: Config, beginning: Beginning, log: Log) -> Result<Bound, StartE
     for (keyring, doors, counters) in links {
         shared.open_link(keyring, doors, counters, &link_threads);
     }
-    let (views, controls): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.view, group.control)).unzip();
+    let (groups, controls): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.setup, group.control)).unzip();
     let control = start::control(controls)?;
     let (outlet, traces) = traces::start(&config, &shared.traces)?;
-    let common = start::Common { config: &config, views: &views, doors: &doors, switchboard: &switchboard, outlet };
+    let common = start::Common { config: &config, groups: &groups, doors: &doors, switchboard: &switchboard, outlet };
     let (end, workers_ended) = mpsc::unbounded_channel();
     start::workers(&common, letters, &end, &shared)?;
-    let renewal = start::renewal(&doors, &keyrings, link_keyrings, &views, &mailboxes, &shared)?;
+    let renewal = start::renewal(&doors, &keyrings, link_keyrings, &groups, &mailboxes, &shared)?;
     let (stop_accepting, stop) = oneshot::channel();
     let (acceptor, accepting_ended) = start::acceptor(&config, sockets, &mailboxes, &shared, stop)?;
-    let heir = upgraded::heir(&config, &views, &mailboxes, arrivals, &shared);
+    let heir = upgraded::heir(&config, &groups, &mailboxes, arrivals, &shared);
     let spares = Arc::new(Spares::new(kept));
     let running = Running {
         draining: Arc::clone(&shared.draining),

@@ -49,7 +49,7 @@ pub(super) struct RunningGroup {
 
 impl RunningGroup {
     pub(super) fn of(group: &NewGroup) -> Self {
-        Self { known: group.known.clone(), look: Arc::clone(&group.view.look), askers: group.askers.clone() }
+        Self { known: group.known.clone(), look: Arc::clone(&group.setup.view.look), askers: group.askers.clone() }
     }
 }
 

@@ -16,7 +16,7 @@ use super::thread::vital;
 use super::{Shared, StartError};
 use crate::acceptor::{self, Entrance, Origin};
 use crate::admin::{self, AdminState};
-use crate::backend::pool::GroupView;
+use crate::backend::pool::GroupSetup;
 use crate::config::{Config, Listener};
 use crate::control::{self, GroupControl};
 use crate::insight::trace::Outlet;
@@ -144,14 +144,14 @@ pub(super) fn renewal(
     doors: &[Door],
     keyrings: &[Arc<Keyring>],
     links: Vec<Arc<link::Keyring>>,
-    views: &[GroupView],
+    groups: &[GroupSetup],
     workers: &[Mailbox],
     shared: &Shared,
 ) -> Result<mpsc::UnboundedSender<renewal::Change>, StartError> {
     let doors = doors.iter().enumerate();
     let listeners =
         doors.filter_map(|(index, door)| Some((index, Arc::clone(&door.listener), Arc::clone(door.tls.as_ref()?))));
-    let groups = views.iter().zip(keyrings);
+    let groups = groups.iter().map(|group| &group.view).zip(keyrings);
     let groups =
         groups.map(|(view, keyring)| (view.index, view.name.to_string(), Arc::clone(keyring), Arc::clone(&view.look)));
     let (news, changes) = mpsc::unbounded_channel();
@@ -197,7 +197,7 @@ pub(super) fn switchboard(workers: &[Mailbox]) -> Arc<Switchboard> {
 /// What all workers are made of.
 pub(super) struct Common<'a> {
     pub(super) config: &'a Config,
-    pub(super) views: &'a [GroupView],
+    pub(super) groups: &'a [GroupSetup],
     pub(super) doors: &'a [Door],
     pub(super) switchboard: &'a Arc<Switchboard>,
     pub(super) outlet: Option<Outlet>,
@@ -215,7 +215,7 @@ pub(super) fn workers(
         let setup = worker::Setup {
             started: shared.started,
             counters: Arc::clone(&shared.counters[index]),
-            groups: common.views.to_vec(),
+            groups: common.groups.to_vec(),
             doors: common.doors.to_vec(),
             throttle: Arc::clone(&throttle),
             switchboard: Arc::clone(common.switchboard),

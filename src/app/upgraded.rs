@@ -15,7 +15,7 @@ use super::thread::vital;
 use super::{Shared, StartError, start};
 use crate::acceptor::Adopter;
 use crate::backend::acknowledged::Acknowledged;
-use crate::backend::pool::GroupView;
+use crate::backend::pool::GroupSetup;
 use crate::config::Config;
 use crate::config::link::Trust;
 use crate::drain::Signals;
@@ -100,12 +100,13 @@ pub(super) struct Heir {
 
 pub(super) fn heir(
     config: &Config,
-    views: &[GroupView],
+    setups: &[GroupSetup],
     workers: &[Mailbox],
     links: start::Arrivals,
     shared: &Shared,
 ) -> Heir {
-    let groups = views.iter().map(|view| (view.name.to_string(), Arc::clone(&view.published)));
+    let views = || setups.iter().map(|setup| &setup.view);
+    let groups = views().map(|view| (view.name.to_string(), Arc::clone(&view.published)));
     Heir {
         adopter: Adopter {
             listeners: config.listeners.clone(),
@@ -115,7 +116,7 @@ pub(super) fn heir(
         },
         links: links.into_iter().collect(),
         groups: groups.collect(),
-        acknowledged: views.iter().map(|view| view.acknowledged.clone()).collect(),
+        acknowledged: views().map(|view| view.acknowledged.clone()).collect(),
         next_id: Arc::clone(&shared.next_id),
         ready: ready(config),
     }

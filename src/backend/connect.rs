@@ -65,7 +65,7 @@ impl Pool {
     }
 
     /// The login has ended: nothing may go over its connections.
-    pub(super) fn close_all_of(&self, key: UserKey) {
+    fn close_all_of(&self, key: UserKey) {
         for lane in self.lanes.borrow().iter().filter(|lane| lane.key.dialect.user == key) {
             lane.close("the node refuses its user");
         }

@@ -5,6 +5,7 @@
 //! again elsewhere. It never waits for a session: a client that takes a large reply too slowly retires the lane,
 //! which then serves nobody else.
 
+pub(super) mod life;
 mod moving;
 
 use std::cell::{Cell, RefCell};
@@ -303,13 +304,7 @@ impl Lane {
     }
 
     /// One turn of the lane's task over its open connection. `generation` is the marks' current one.
-    pub(crate) fn poll(
-        &self,
-        cx: &mut Context<'_>,
-        stream: &mut Stream,
-        cipher: &mut CipherBuffer,
-        generation: u64,
-    ) -> Poll<End> {
+    fn poll(&self, cx: &mut Context<'_>, stream: &mut Stream, cipher: &mut CipherBuffer, generation: u64) -> Poll<End> {
         self.woken.set(false);
         remember(&self.waker, cx);
         if let Some(why) = self.ordered_end.get() {
@@ -349,7 +344,7 @@ impl Lane {
     }
 
     /// Remembers the task that will run the lane; used while it connects.
-    pub(crate) fn poll_ordered_end(&self, cx: &mut Context<'_>) -> Poll<&'static str> {
+    fn poll_ordered_end(&self, cx: &mut Context<'_>) -> Poll<&'static str> {
         self.woken.set(false);
         remember(&self.waker, cx);
         match self.ordered_end.get() {
@@ -360,7 +355,7 @@ impl Lane {
     }
 
     /// Tells every sender that its reply will not come. `refused` are the node's words when it refused the lane.
-    pub(crate) fn fail(&self, refused: Option<&str>) {
+    fn fail(&self, refused: Option<&str>) {
         self.state.set(State::Closed);
         let inner = &mut *self.inner.borrow_mut();
         let mut offset = 0;

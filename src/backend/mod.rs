@@ -27,4 +27,5 @@ pub(crate) mod refusal;
 mod replies;
 pub(crate) mod scripts;
 mod steer;
+mod trouble;
 mod watch;

@@ -78,7 +78,7 @@ impl Pause {
         self.settle();
     }
 
-    pub(crate) fn is_suspended(&self) -> bool {
+    fn is_suspended(&self) -> bool {
         self.operator.get().is_some()
     }
 

@@ -8,33 +8,29 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::acknowledged::{Acknowledged, Turns};
 use super::assure::{self, Assurer};
-use super::dial::{DialError, Dialect, Dialer};
+use super::dial::{Dialect, Dialer};
 use super::hub::Hub;
 use super::hub::registry::Registry;
-use super::lane::{End, Lane, LaneKey, Purpose};
+use super::lane::{Lane, LaneKey, Purpose, life};
 use super::learn::Learning;
 use super::login::{Logins, UserKey};
 use super::pause::Pause;
 use super::pin::IdlePins;
 use super::prove::Provers;
 use super::scripts::{Scripts, Seen};
+use super::trouble::Troubles;
 use super::watch::Watch;
 use crate::mark::{Marks, Sight};
 use crate::metrics::{NodeHandle, WorkerCounters};
 use crate::topology::{Node, NodeId, Snapshot};
 use crate::transport::CipherBuffer;
-
-/// After a failed connection a node is left alone for 50 ms, doubled for each further failure up to 1 s: a restarted
-/// server is found within the blink of an eye, and a dead one costs two attempts a second and worker.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// What control and workers share about one group.
 #[derive(Clone)]
@@ -42,8 +38,6 @@ pub(crate) struct GroupView {
     /// Its number.
     pub(crate) index: usize,
     pub(crate) name: Arc<str>,
-    /// As it is configured at the beginning.
-    pub(crate) dialer: Arc<Dialer>,
     pub(crate) published: Arc<ArcSwap<Snapshot>>,
     /// Tells control to look at all nodes now.
     pub(crate) look: Arc<Notify>,
@@ -54,10 +48,11 @@ pub(crate) struct GroupView {
     pub(crate) scripts: Scripts,
 }
 
-struct Trouble {
-    node: NodeId,
-    until: Instant,
-    failures: u32,
+/// What a pool of a group is made of.
+#[derive(Clone)]
+pub(crate) struct GroupSetup {
+    pub(crate) view: GroupView,
+    pub(crate) dialer: Arc<Dialer>,
 }
 
 pub(crate) struct Pool {
@@ -72,7 +67,7 @@ pub(crate) struct Pool {
     snapshot: RefCell<Arc<Snapshot>>,
     pub(super) lanes: RefCell<Vec<Rc<Lane>>>,
     /// The newest lane of each key: with users of their own there may be thousands.
-    newest: RefCell<HashMap<LaneKey, Rc<Lane>>>,
+    pub(super) newest: RefCell<HashMap<LaneKey, Rc<Lane>>>,
     /// How nodes serve this worker.
     pub(super) watch: Watch,
     pub(super) idle_pins: RefCell<IdlePins>,
@@ -96,11 +91,11 @@ pub(crate) struct Pool {
     changes: Cell<u64>,
     /// Sessions that wait for a change: another snapshot, or a node that may be dialled again.
     waiting_for_change: RefCell<Vec<Waker>>,
-    troubles: RefCell<Vec<Trouble>>,
+    pub(super) troubles: Troubles,
     /// Why the last connection to a node could not be opened.
     pub(super) last_failure: RefCell<String>,
     /// Since when writes cannot be served.
-    unserved_since: Cell<Option<Instant>>,
+    pub(super) unserved_since: Cell<Option<Instant>>,
     node_counters: RefCell<Vec<(NodeId, NodeHandle)>>,
     pub(super) random: Cell<u64>,
     /// SELECT of this and every lower database has succeeded here.
@@ -114,17 +109,18 @@ pub(crate) struct Pool {
 impl Pool {
     /// Must be called on the worker's runtime: it spawns the task that asks for marks.
     pub(crate) fn new(
-        view: GroupView,
+        setup: GroupSetup,
         counters: Arc<WorkerCounters>,
         cipher: Rc<RefCell<CipherBuffer>>,
         seed: u64,
     ) -> Rc<Self> {
+        let GroupSetup { view, dialer } = setup;
         let pool = Rc::new(Self {
             snapshot: RefCell::new(Arc::new(Snapshot::unknown())),
             turns: view.acknowledged.join(),
             scripts_seen: Seen::new(view.scripts.clone()),
             first_sight: Cell::new((0, 0)),
-            dialer: RefCell::new(Arc::clone(&view.dialer)),
+            dialer: RefCell::new(dialer),
             view,
             counters,
             cipher,
@@ -145,7 +141,7 @@ impl Pool {
             master_since: Cell::new(Instant::now()),
             changes: Cell::new(0),
             waiting_for_change: RefCell::default(),
-            troubles: RefCell::default(),
+            troubles: Troubles::default(),
             last_failure: RefCell::default(),
             unserved_since: Cell::new(Some(Instant::now())),
             node_counters: RefCell::default(),
@@ -294,7 +290,7 @@ impl Pool {
         self.lanes.borrow_mut().push(Rc::clone(&lane));
         self.newest.borrow_mut().insert(key, Rc::clone(&lane));
         self.keep_watch();
-        tokio::task::spawn_local(drive(Rc::clone(self), Rc::clone(&lane), node.clone()));
+        tokio::task::spawn_local(life::drive(Rc::clone(self), Rc::clone(&lane), node.clone()));
         Some(lane)
     }
 
@@ -327,60 +323,6 @@ impl Pool {
         }
     }
 
-    pub(crate) fn is_troubled(&self, node: NodeId) -> bool {
-        let now = Instant::now();
-        self.troubles.borrow().iter().any(|trouble| trouble.node == node && trouble.until > now)
-    }
-
-    /// The node cannot be used now: leave it alone for a while, tell control, and wake who waits when it may be tried again.
-    pub(crate) fn trouble(self: &Rc<Self>, node: NodeId) {
-        self.counters_of(node).failures.increment();
-        if self.snapshot.borrow().master().is_some_and(|master| master.id == node) {
-            self.mark_unserved();
-        }
-        let (already, back_off) = {
-            let mut troubles = self.troubles.borrow_mut();
-            let index = troubles.iter().position(|trouble| trouble.node == node).unwrap_or_else(|| {
-                troubles.push(Trouble { node, until: Instant::now(), failures: 0 });
-                troubles.len() - 1
-            });
-            let trouble = &mut troubles[index];
-            let now = Instant::now();
-            let already = trouble.until > now;
-            let back_off = (FIRST_BACK_OFF * 2u32.pow(trouble.failures.min(5))).min(LONGEST_BACK_OFF);
-            if !already {
-                trouble.failures += 1;
-                trouble.until = now + back_off;
-            }
-            (already, back_off)
-        };
-        self.look();
-        if already {
-            return;
-        }
-        let pool = Rc::downgrade(self);
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(back_off + Duration::from_millis(1)).await;
-            if let Some(pool) = pool.upgrade() {
-                pool.wake_waiting();
-            }
-        });
-    }
-
-    /// A connection to the node was opened.
-    pub(super) fn reached(&self, node: NodeId) {
-        self.troubles.borrow_mut().retain(|trouble| trouble.node != node);
-        if self.snapshot.borrow().master().is_some_and(|master| master.id == node) {
-            self.unserved_since.set(None);
-        }
-    }
-
-    fn mark_unserved(&self) {
-        if self.unserved_since.get().is_none() {
-            self.unserved_since.set(Some(Instant::now()));
-        }
-    }
-
     /// Called about once a second.
     pub(crate) fn tick(&self, now: Instant) {
         self.idle_pins.borrow_mut().drop_older_than(now);
@@ -390,98 +332,5 @@ impl Pool {
         self.provers.tick(now);
         self.logins.borrow_mut().tick(|key| self.is_spoken(key));
         self.learning.learned.borrow_mut().tick();
-    }
-}
-
-/// The life of one lane: connect, serve, tell everyone who still waits.
-async fn drive(pool: Rc<Pool>, lane: Rc<Lane>, node: Node) {
-    let address = Arc::clone(&node.address);
-    let _fail_at_the_latest = FailOnDrop { pool: Rc::clone(&pool), lane: Rc::clone(&lane) };
-    let dialed = tokio::select! {
-        biased;
-        dialed = pool.connect(&node, lane.key.dialect) => dialed,
-        why = std::future::poll_fn(|cx| lane.poll_ordered_end(cx)) => Err(DialError::Unreachable(why.to_owned())),
-    };
-    let mut stream = match dialed.map(|opened| opened.stream) {
-        Ok(stream) => stream,
-        Err(DialError::Dialect(words)) => {
-            tracing::warn!("{address} refuses connections of this kind: {words}");
-            lane.fail(Some(&words));
-            return;
-        }
-        // Its sessions end, or read elsewhere.
-        Err(DialError::Login(_)) => return,
-        Err(DialError::Unreachable(words)) => {
-            tracing::warn!("no connection for commands: {words}");
-            pool.last_failure.replace(words);
-            pool.interrupted(lane.key.node);
-            pool.trouble(lane.key.node);
-            return;
-        }
-    };
-    pool.reached(lane.key.node);
-    pool.counters.lanes_open.increment();
-    lane.counters().lanes.increment();
-    let end = loop {
-        let end = std::future::poll_fn(|cx| {
-            if lane.key.purpose == Purpose::Ordered {
-                pool.note_acknowledged();
-            }
-            let end = lane.poll(cx, &mut stream, &mut pool.cipher.borrow_mut(), pool.generation.get());
-            if lane.load() > 0 {
-                pool.keep_watch();
-            }
-            end
-        })
-        .await;
-        if !matches!(end, End::Questioned) || pool.is_disbelieved(&address, &stream) {
-            break end;
-        }
-    };
-    pool.counters.lanes_open.decrement();
-    lane.counters().lanes.decrement();
-    match end {
-        End::Finished => {}
-        // The reason has been said.
-        End::Questioned => {}
-        End::Ordered(why) => tracing::info!("closed a connection to {address}: {why}"),
-        End::Broken(words) => {
-            tracing::warn!("lost a connection to {address} with {} commands unanswered: {words}", lane.load());
-            // It may have been restarted, and be back before a probe sees it.
-            pool.interrupted(lane.key.node);
-            if lane.key.dialect.user != UserKey::GROUP {
-                // The node closes the connections of a user that is deleted; it is well, and others need it.
-                pool.counters_of(lane.key.node).failures.increment();
-                pool.look();
-                pool.suspect(lane.key.dialect.user);
-            } else if lane.load() > 0 {
-                // What is unanswered and may be asked again goes to another node first: this one accepts connections
-                // and may break them over the same commands for ever.
-                lane.usage().note_lost();
-                pool.trouble(lane.key.node);
-            } else {
-                pool.counters_of(lane.key.node).failures.increment();
-                pool.look();
-            }
-        }
-    }
-}
-
-/// However a lane's task ends, also by a panic: nobody may wait for it for ever.
-struct FailOnDrop {
-    pool: Rc<Pool>,
-    lane: Rc<Lane>,
-}
-
-impl Drop for FailOnDrop {
-    fn drop(&mut self) {
-        self.pool.lanes.borrow_mut().retain(|lane| !Rc::ptr_eq(lane, &self.lane));
-        let mut newest = self.pool.newest.borrow_mut();
-        if newest.get(&self.lane.key).is_some_and(|lane| Rc::ptr_eq(lane, &self.lane)) {
-            newest.remove(&self.lane.key);
-        }
-        // Whoever is told of the end may open another at once.
-        drop(newest);
-        self.lane.fail(None);
     }
 }

@@ -1,7 +1,7 @@
 //! Replies that prove a command was not executed, and that another node, or the same one later, would execute it.
 //!
 //! Pure; lanes and pins ask it for every error reply. A script may return any error text itself, so a prefix alone
-//! proves nothing: the server's own wording must follow it. (`semantics` §7.)
+//! proves nothing: the server's own wording must follow it.
 
 /// Why a node did not execute a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

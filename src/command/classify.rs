@@ -33,7 +33,7 @@ pub(crate) fn care(name: &str) -> Care {
     }
 }
 
-/// The kind of a command of which only its flags are known (`semantics` §1.3). A module's command without `write` and
+/// The kind of a command of which only its flags are known. A module's command without `write` and
 /// `readonly` may do anything.
 pub(crate) fn learnt(flags: &[&str]) -> Kind {
     let has = |flag: &str| flags.contains(&flag);

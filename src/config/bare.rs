@@ -58,7 +58,7 @@ pub(crate) fn load_environment() -> Result<Config, Errors> {
     load_from(names.collect(), &|name| std::env::var(name))
 }
 
-pub(super) fn load_from(names: Vec<String>, environment: Environment<'_>) -> Result<Config, Errors> {
+fn load_from(names: Vec<String>, environment: Environment<'_>) -> Result<Config, Errors> {
     // An empty variable is one that is not set: compose files pass on what they do not have as that.
     let is_set = |name: &String| name.starts_with(OURS) && environment(name) != Ok(String::new());
     let names: Vec<String> = names.into_iter().filter(is_set).collect();

@@ -73,21 +73,9 @@ pub(super) fn read(section: Section<'_>, known: &Groups<'_>, users_files: &mut U
     let open = bind.as_ref().is_some_and(|bind| matches!(bind, Bind::Tcp(address) if !address.ip().is_loopback()));
     exposed_plaintext(&section, open, plaintext);
     exposed_to_anyone(&section, open, authentication);
-    if section.has("auth") && section.has("users") {
-        section.error(
-            "auth",
-            "`auth = \"passthrough\"` lets the nodes judge logins and `users` lets Redan; remove one of them",
-        );
-    }
-    if tls.is_some() && matches!(bind, Some(Bind::Unix { .. })) {
-        section.error("tls", "TLS on a Unix socket protects nothing that file permissions do not; remove `tls`");
-    }
-    if let Some(Bind::Unix { mode, .. }) = bind
-        && mode & 0o002 != 0
-        && !section.has("users")
-        && !section.has("auth")
-    {
-        section.warn("mode", "any user of this machine may connect, without a password; narrow it or add `users`");
+    judged_twice(&section);
+    if let Some(Bind::Unix { mode, .. }) = &bind {
+        unix_socket(&section, *mode, tls.is_some());
     }
     section.close();
     Some(Listener {
@@ -319,6 +307,25 @@ fn readable_logins(section: &Section<'_>, group: &Group) {
             "auth",
             format!("clients' passwords cross the network to {} unencrypted; prefer `tls` in its group", seed.address),
         );
+    }
+}
+
+fn judged_twice(section: &Section<'_>) {
+    if section.has("auth") && section.has("users") {
+        section.error(
+            "auth",
+            "`auth = \"passthrough\"` lets the nodes judge logins and `users` lets Redan; remove one of them",
+        );
+    }
+}
+
+/// Its permissions are what protects it.
+fn unix_socket(section: &Section<'_>, mode: u32, has_tls: bool) {
+    if has_tls {
+        section.error("tls", "TLS on a Unix socket protects nothing that file permissions do not; remove `tls`");
+    }
+    if mode & 0o002 != 0 && !section.has("users") && !section.has("auth") {
+        section.warn("mode", "any user of this machine may connect, without a password; narrow it or add `users`");
     }
 }
 

@@ -291,67 +291,73 @@ async fn detached<R: Renew>(
     }
     let why = why.unwrap_or("this end has been replaced by another process");
     let broke = Instant::now();
-    let until = broke + patience;
-    let position = pump.stream.position();
     let mut local_broke = None;
+    let renewed = match next_wire(context, pump, source, leave, broke + patience, &mut local_broke).await {
+        Ok(renewed) => renewed,
+        Err(outbox) => return Err(Ending::Moves(outbox)),
+    };
+    match (renewed, local_broke) {
+        (Ok(fresh), None) => {
+            context.counters.resumed();
+            let after = broke.elapsed();
+            let again = pump.stream.sent_again(fresh.position);
+            tracing::info!("link '{name}': the link of {from} goes on after {after:.1?}; {again} bytes are sent again");
+            Ok(fresh)
+        }
+        (Ok(fresh), Some(ending)) => {
+            tell_end::<R>(pump, fresh.wire, &ending).await;
+            Err(ending)
+        }
+        (Err(NoMore { unknown, .. }), _)
+            if pump.stream.has_given_all() && (unknown || pump.stream.unacknowledged() == 0) =>
+        {
+            tracing::info!("link '{name}': the connection of {from} had ended, the last word about it was lost");
+            Err(Ending::Finished)
+        }
+        (Err(NoMore { why: last, .. }), local_broke) => {
+            context.counters.lost();
+            Err(local_broke.unwrap_or_else(|| given(format!("the link broke: {why}; {last}"))))
+        }
+    }
+}
+
+/// The next wire, if there is one in time, or who goes on with the stream instead. What ends the program's side meanwhile is left in
+/// `local_broke`: the other end must learn of it all the same.
+async fn next_wire<R: Renew>(
+    context: &Context,
+    pump: &mut Pump,
+    source: &mut R,
+    leave: &mut Leave,
+    until: Instant,
+    local_broke: &mut Option<Ending>,
+) -> Result<Result<Fresh, NoMore>, Outbox> {
+    let position = pump.stream.position();
     let renewed = async {
         let renewing = source.renew(position, until);
         tokio::pin!(renewing);
         loop {
             tokio::select! {
                 renewed = &mut renewing => return Ok(renewed),
-                outbox = leave.is_due(name), if local_broke.is_none() => {
+                outbox = leave.is_due(&context.link.name), if local_broke.is_none() => {
                     if pump.may_move() {
                         return Err(outbox);
                     }
                 }
-                stop = pump.run(None), if local_broke.is_none() => {
-                    // The other end must learn of it all the same.
-                    local_broke = judge(stop).err();
-                }
+                stop = pump.run(None), if local_broke.is_none() => *local_broke = judge(stop).err(),
             }
         }
     };
-    let renewed = tokio::time::timeout_at(until.into(), renewed).await;
-    let late = || NoMore { why: format!("not resumed within {patience:?}"), unknown: false };
-    let renewed = match renewed {
-        Ok(Err(outbox)) => return Err(Ending::Moves(outbox)),
-        Ok(Ok(renewed)) => renewed,
-        Err(_) => Err(late()),
-    };
-    match renewed {
-        Ok(mut fresh) => match local_broke {
-            None => {
-                context.counters.resumed();
-                let after = broke.elapsed();
-                let again = pump.stream.sent_again(fresh.position);
-                tracing::info!(
-                    "link '{name}': the link of {from} goes on after {after:.1?}; {again} bytes are sent again"
-                );
-                Ok(fresh)
-            }
-            Some(ending) => {
-                if let Ending::Given(_, Some((code, reason))) = &ending {
-                    welcome::<R>(pump, &mut fresh.wire).await;
-                    // As in `live`.
-                    let _ =
-                        tokio::time::timeout(LAST_WORDS, fresh.wire.send(&pump.stream.give_up(*code, reason.clone())))
-                            .await;
-                    fresh.wire.part(PARTING).await;
-                }
-                Err(ending)
-            }
-        },
-        Err(NoMore { unknown, .. })
-            if pump.stream.has_given_all() && (unknown || pump.stream.unacknowledged() == 0) =>
-        {
-            tracing::info!("link '{name}': the connection of {from} had ended, the last word about it was lost");
-            Err(Ending::Finished)
-        }
-        Err(NoMore { why: last, .. }) => {
-            context.counters.lost();
-            Err(local_broke.unwrap_or_else(|| given(format!("the link broke: {why}; {last}"))))
-        }
+    let late = || NoMore { why: format!("not resumed within {:?}", context.link.resume), unknown: false };
+    tokio::time::timeout_at(until.into(), renewed).await.unwrap_or_else(|_| Ok(Err(late())))
+}
+
+/// Over a wire that came after the program's side had ended: nothing but that.
+async fn tell_end<R: Renew>(pump: &mut Pump, mut wire: Wire, ending: &Ending) {
+    if let Ending::Given(_, Some((code, reason))) = ending {
+        welcome::<R>(pump, &mut wire).await;
+        // As in `live`.
+        let _ = tokio::time::timeout(LAST_WORDS, wire.send(&pump.stream.give_up(*code, reason.clone()))).await;
+        wire.part(PARTING).await;
     }
 }
 

@@ -147,7 +147,7 @@ pub(crate) const ERROR_CODES: [&str; 30] = [
     "NOTDURABLE",
     OTHER,
 ];
-pub(crate) const OTHER: &str = "other";
+const OTHER: &str = "other";
 
 /// Which of them stands in an error reply.
 pub(crate) fn error_code(reply: &[u8]) -> &'static str {

@@ -91,29 +91,10 @@ impl LagGate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::{Flavor, Role};
+    use crate::topology::Role;
 
     fn replica(lag_ms: Option<u64>, bytes: Option<u64>) -> Snapshot {
-        let node = Node {
-            id: NodeId(1),
-            address: "10.0.0.1:6379".into(),
-            role: Role::Replica,
-            readable: Ok(()),
-            interruptions: 0,
-            run: 1,
-            lag: lag_ms.map(Duration::from_millis),
-            lag_bytes: bytes,
-            offsets_comparable: true,
-            round_trip: None,
-            zone: None,
-            greeting: None,
-            flavor: Flavor::Redis,
-            version: None,
-            parent: None,
-            trouble: None,
-            silent: false,
-            busy: false,
-        };
+        let node = Node { lag: lag_ms.map(Duration::from_millis), lag_bytes: bytes, ..Node::example(1, Role::Replica) };
         Snapshot { epoch: 1, master: None, nodes: vec![node], reason: "a test".into(), sentinels: None, busy: false }
     }
 

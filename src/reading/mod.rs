@@ -22,7 +22,7 @@ use tail::{Percentile, Tail};
 const SAMPLES_A_TICK: u32 = 32;
 
 /// All of its ordinary share of reads, in percent.
-pub(crate) const WHOLE_SHARE: u32 = 100;
+const WHOLE_SHARE: u32 = 100;
 
 /// What a node has done for this worker. Shared with the lanes to it.
 #[derive(Debug)]

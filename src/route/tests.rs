@@ -4,28 +4,15 @@ use std::time::Duration;
 
 use super::*;
 use crate::reading::lag::LagLimit;
-use crate::topology::{Flavor, NodeId, Role};
+use crate::topology::{NodeId, Role};
 
 fn node(id: u32, role: Role, readable: bool, lag_ms: Option<u64>, round_trip_us: u64) -> Node {
     Node {
-        id: NodeId(id),
-        address: format!("10.0.0.{id}:6379").into(),
-        role,
         readable: if readable { Ok(()) } else { Err("link to its master is down".into()) },
-        interruptions: 0,
-        run: id,
         lag: lag_ms.map(Duration::from_millis),
         lag_bytes: Some(0),
-        offsets_comparable: true,
         round_trip: Some(Duration::from_micros(round_trip_us)),
-        zone: None,
-        flavor: Flavor::Redis,
-        version: None,
-        greeting: None,
-        parent: None,
-        trouble: None,
-        silent: false,
-        busy: false,
+        ..Node::example(id, role)
     }
 }
 

@@ -27,7 +27,7 @@ impl Assures {
     }
 
     /// Whether the next reply tells of a write.
-    pub(super) fn is_next(&self) -> bool {
+    fn is_next(&self) -> bool {
         self.writes.front() == Some(&self.came)
     }
 

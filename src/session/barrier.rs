@@ -9,7 +9,7 @@ use crate::resp::request::arguments;
 use crate::topology::{Node, Role, Version};
 
 /// What WAIT is given to wait for: an own connection's WAIT counts from its own last write, and the session's writes
-/// went over a lane. A message nobody subscribes to reaches every replica behind all earlier writes (`semantics` §6).
+/// went over a lane. A message nobody subscribes to reaches every replica behind all earlier writes.
 const WAIT_BARRIER: &[&[u8]] = &[b"PUBLISH", b"redan:barrier", b""];
 /// WAITAOF needs a write that is appended to the file; it expires at once.
 const WAITAOF_BARRIER: &[&[u8]] = &[b"SET", b"redan:barrier", b"", b"PX", b"1"];

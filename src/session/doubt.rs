@@ -84,7 +84,7 @@ impl Inner {
     }
 
     /// The repeated write is decided; returns what its client would have been told.
-    pub(super) fn take_repeat(&mut self, sequence: u64) -> Option<Box<[u8]>> {
+    fn take_repeat(&mut self, sequence: u64) -> Option<Box<[u8]>> {
         let at = self.repeats.iter().position(|(repeated, _)| *repeated == sequence)?;
         let (_, reply) = self.repeats.swap_remove(at);
         if self.repeats.is_empty() {

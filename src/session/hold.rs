@@ -83,7 +83,7 @@ impl Session {
         }
     }
 
-    /// What a command is answered that was never sent. Clients retry on LOADING (`semantics` §7).
+    /// What a command is answered that was never sent. Clients retry on LOADING.
     pub(super) fn hold_error(&self) -> String {
         let pool = &self.context.pool;
         let waited = pool.unserved_since().map_or(self.context.listener().hold, |since| since.elapsed());

@@ -289,7 +289,7 @@ const SEVERED: &str = "EXECABORT Transaction discarded because of: there was no 
 pub(super) const WAIT_IS_VOID: &str = "INDOUBT the master has changed since the last write of this connection: nobody can \
      say how many replicas have that write";
 
-pub(super) const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
+const REPLICATION_REFUSED: &str = "NOMASTERLINK Redan does not carry replication on a client listener; \
      let the replica replicate through a Redan link ([[link]]), or from the node itself";
 
 /// `name` is what the client wrote, for a command without a row.

@@ -26,7 +26,7 @@ pub(crate) struct Own {
 }
 
 /// The identity that belongs to a public key.
-pub(crate) fn of_public_key(spki: &SubjectPublicKeyInfoDer<'_>) -> Identity {
+fn of_public_key(spki: &SubjectPublicKeyInfoDer<'_>) -> Identity {
     let mut sum = [0; 32];
     sum.copy_from_slice(digest(&SHA256, spki.as_ref()).as_ref());
     Identity(sum)

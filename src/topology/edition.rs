@@ -34,7 +34,7 @@ impl Since {
 
 impl Edition {
     /// The oldest that has everything a current client relies on.
-    pub(crate) const OLDEST: Self = Self { flavor: Flavor::Redis, version: Version(7, 0, 0) };
+    const OLDEST: Self = Self { flavor: Flavor::Redis, version: Version(7, 0, 0) };
 
     pub(crate) fn of(node: Option<&Node>) -> Self {
         match node {

@@ -245,7 +245,7 @@ pub(super) fn parent_of<'a>(members: &'a [Member], member: &Member) -> Option<&'
 
 /// Where the chain of masters above a replica ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Root {
+enum Root {
     /// At a node that says it is a master.
     Claim(NodeId),
     /// At a node that cannot be asked, or in a loop.
@@ -254,7 +254,7 @@ pub(super) enum Root {
     Stranger,
 }
 
-pub(super) fn root_of(members: &[Member], replica: &Member) -> Root {
+fn root_of(members: &[Member], replica: &Member) -> Root {
     let mut at = replica;
     for _ in 0..CHAIN {
         let Some(parent) = parent_of(members, at) else { return Root::Stranger };

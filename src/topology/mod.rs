@@ -120,6 +120,31 @@ impl Node {
         self.role == Role::Master
     }
 
+    /// Healthy, with nothing known of it but that.
+    #[cfg(test)]
+    pub(crate) fn example(id: u32, role: Role) -> Self {
+        Self {
+            id: NodeId(id),
+            address: format!("10.0.0.{id}:6379").into(),
+            role,
+            readable: Ok(()),
+            interruptions: 0,
+            run: id,
+            lag: None,
+            lag_bytes: None,
+            offsets_comparable: true,
+            round_trip: None,
+            zone: None,
+            flavor: Flavor::Redis,
+            version: None,
+            greeting: None,
+            parent: None,
+            trouble: None,
+            silent: false,
+            busy: false,
+        }
+    }
+
     /// RESP3 and HELLO exist since Redis 6.0; a server that hides its version is taken as current.
     pub(crate) fn speaks_resp3(&self) -> bool {
         self.version.is_none_or(|v| v >= Version(6, 0, 0))
@@ -127,7 +152,7 @@ impl Node {
 }
 
 /// Why a node serves no reads that the operator has drained.
-pub(crate) const DRAINED: &str = "it is drained: the operator wants no reads there";
+const DRAINED: &str = "it is drained: the operator wants no reads there";
 
 /// One Sentinel of a group, for the operator.
 #[derive(Clone, Debug)]

@@ -189,7 +189,7 @@ impl Sentinels {
         gone
     }
 
-    pub(super) fn is_configured(&self) -> bool {
+    fn is_configured(&self) -> bool {
         self.witnesses.iter().any(|witness| witness.configured)
     }
 

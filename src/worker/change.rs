@@ -13,7 +13,7 @@ use tokio::task::spawn_local;
 
 use super::{Door, Doorway, Worker};
 use crate::backend::dial::Dialer;
-use crate::backend::pool::{GroupView, Pool};
+use crate::backend::pool::{GroupSetup, Pool};
 use crate::config::Listener;
 use crate::insight;
 use crate::session::context::Context;
@@ -22,7 +22,7 @@ use crate::tls::server::Serving;
 #[derive(Clone)]
 pub(crate) enum Change {
     /// Its number is the next one.
-    AddGroup(GroupView),
+    AddGroup(GroupSetup),
     /// Its nodes, how they are reached, and when reads are asked elsewhere. `anew`: over other connections.
     Group {
         number: usize,
@@ -101,8 +101,8 @@ impl Worker {
         self.workspace.follow(settings);
     }
 
-    pub(super) fn add_group(&self, group: GroupView) {
-        let number = group.index;
+    pub(super) fn add_group(&self, group: GroupSetup) {
+        let number = group.view.index;
         let pool = Pool::new(group, Arc::clone(&self.counters), Rc::clone(&self.cipher), self.seed);
         put(&mut self.pools.borrow_mut(), number, pool);
     }

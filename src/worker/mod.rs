@@ -34,7 +34,7 @@ use self::lingering::Lingerer;
 use self::mailbox::Mail;
 pub(crate) use self::mailbox::{Arrival, Bell, Letters, Mailbox, Socket, mailbox};
 pub(crate) use self::seat::{Seat, Seats};
-use crate::backend::pool::{GroupView, Pool};
+use crate::backend::pool::{GroupSetup, Pool};
 use crate::config::{Listener, User};
 use crate::handover::{Client, Outbox};
 use crate::insight::trace::Outlet;
@@ -59,7 +59,7 @@ pub(crate) struct Setup {
     pub(crate) started: Instant,
     pub(crate) counters: Arc<WorkerCounters>,
     /// By their numbers: in the order of `Config::groups`, at the start.
-    pub(crate) groups: Vec<GroupView>,
+    pub(crate) groups: Vec<GroupSetup>,
     /// By their numbers: in the order of `Config::listeners`, at the start.
     pub(crate) doors: Vec<Door>,
     pub(crate) throttle: Arc<Mutex<Throttle>>,

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::backend::dial::Dialer;
+use crate::backend::pool::GroupView;
 use crate::config::{self, Config, Identity, ListenerTls, NodeTls, NodeTrust};
 use crate::tls::keyring::Keyring;
 use crate::tls::{client, server};
@@ -43,10 +44,9 @@ fn setup() -> Setup {
         Arc::default(),
     );
     let published = Arc::new(arc_swap::ArcSwap::from_pointee(Snapshot::unknown()));
-    let group = GroupView {
+    let view = GroupView {
         index: 0,
         name: "main".into(),
-        dialer: Arc::new(dialer),
         published,
         look: Arc::default(),
         acknowledged: Default::default(),
@@ -62,7 +62,7 @@ fn setup() -> Setup {
         workers: 1,
         started: Instant::now(),
         counters,
-        groups: vec![group],
+        groups: vec![GroupSetup { view, dialer: Arc::new(dialer) }],
         doors,
         throttle,
         switchboard: Arc::new(Switchboard::new(Vec::new())),

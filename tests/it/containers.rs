@@ -32,28 +32,8 @@ fn get(port: u16, path: &str) -> Option<(u16, String)> {
     Some((status, answer.split_once("\r\n\r\n")?.1.trim().to_owned()))
 }
 
-#[test]
-fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
-    let Some(engine) = Engine::get() else { return };
-    let (port, tls) = (free_port(), free_port());
-    // Sentinels that get no processor take their time.
-    let hold = ("REDAN_HOLD", "5m".to_owned());
-    let variables = [("COUNTER_PORT", port.to_string()), ("REDAN_TLS_PORT", tls.to_string()), hold];
-    let project = Project::up(&engine, "compose.yaml", &variables);
-    let ready = || project.exec("redan", &["/usr/bin/redan", "health", "--ready"]).is_ok();
-    project.wait("Redan is ready", ready);
-    let sentinels_know_all = || {
-        (0..3).all(|number| {
-            let sentinel = format!("sentinel-{number}");
-            let said = project.exec(&sentinel, &["redis-cli", "-p", "26379", "INFO", "sentinel"]).unwrap_or_default();
-            said.contains("slaves=2,sentinels=3") && said.contains("status=ok")
-        })
-    };
-    project.wait("the Sentinels know the replicas and each other", sentinels_know_all);
-    project.wait("the counter counts", || get(port, "/").is_some_and(|(status, _)| status == 200));
-    project.wait("Redan knows everybody", || project.said("redan").matches(" serves reads ").count() >= 2);
-
-    // The master ends while the application goes on, one request after the other.
+/// The master ends while the application goes on, one request after the other. What the counter says last.
+fn count_through_the_end_of_the_master(project: &Project, port: u16) -> u64 {
     let (stopped, mut after) = (AtomicBool::new(false), 0);
     let (mut last, mut in_doubt) = (0, 0);
     std::thread::scope(|scope| {
@@ -83,6 +63,41 @@ fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
             }
         }
     });
+    last
+}
+
+/// The counter as this machine sees it, encrypted.
+fn get_encrypted(project: &Project, port: u16) -> String {
+    let (authority, port) = (project.volume("certificates").join("ca.pem"), port.to_string());
+    let mut outside = std::process::Command::new("redis-cli");
+    outside.args(["--tls", "--cacert"]).arg(authority).args(["-h", "localhost", "-p", &port, "-a", "change-me"]);
+    let answer = outside.args(["GET", "counter"]).output().expect("redis-cli");
+    assert!(answer.status.success(), "{answer:?}");
+    String::from_utf8_lossy(&answer.stdout).trim().to_owned()
+}
+
+#[test]
+fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
+    let Some(engine) = Engine::get() else { return };
+    let (port, tls) = (free_port(), free_port());
+    // Sentinels that get no processor take their time.
+    let hold = ("REDAN_HOLD", "5m".to_owned());
+    let variables = [("COUNTER_PORT", port.to_string()), ("REDAN_TLS_PORT", tls.to_string()), hold];
+    let project = Project::up(&engine, "compose.yaml", &variables);
+    let ready = || project.exec("redan", &["/usr/bin/redan", "health", "--ready"]).is_ok();
+    project.wait("Redan is ready", ready);
+    let sentinels_know_all = || {
+        (0..3).all(|number| {
+            let sentinel = format!("sentinel-{number}");
+            let said = project.exec(&sentinel, &["redis-cli", "-p", "26379", "INFO", "sentinel"]).unwrap_or_default();
+            said.contains("slaves=2,sentinels=3") && said.contains("status=ok")
+        })
+    };
+    project.wait("the Sentinels know the replicas and each other", sentinels_know_all);
+    project.wait("the counter counts", || get(port, "/").is_some_and(|(status, _)| status == 200));
+    project.wait("Redan knows everybody", || project.said("redan").matches(" serves reads ").count() >= 2);
+
+    let last = count_through_the_end_of_the_master(&project, port);
     let roles: Vec<String> = ["redis-1", "redis-2"]
         .map(|name| project.exec(name, &["redis-cli", "-a", "change-me", "ROLE"]).unwrap())
         .into();
@@ -98,19 +113,7 @@ fn a_counter_that_knows_one_host_goes_on_through_a_failover() {
     project.wait("and serves reads", || project.said("redan").contains("redis-0:6379 serves reads"));
     assert_eq!(get(port, "/value").expect("an answer"), (200, last.to_string()));
 
-    // From this machine, encrypted.
-    let authority = project.volume("certificates").join("ca.pem");
-    let mut outside = std::process::Command::new("redis-cli");
-    outside.args(["--tls", "--cacert"]).arg(authority).args([
-        "-h",
-        "localhost",
-        "-p",
-        &tls.to_string(),
-        "-a",
-        "change-me",
-    ]);
-    let answer = outside.args(["GET", "counter"]).output().expect("redis-cli");
-    assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), last.to_string(), "{answer:?}");
+    assert_eq!(get_encrypted(&project, tls), last.to_string());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::support::endpoint::Endpoint;
 use crate::support::fake::{Act, Command, Fake};
 use crate::support::group::Group;
 use crate::support::redis::eventually;
+use crate::support::stop::StopOnDrop;
 
 const DISCONNECT: &str = "in_doubt = \"disconnect\"";
 const IDEMPOTENT: &str = "retry = \"idempotent\"";
@@ -284,15 +285,6 @@ fn writers_see_nothing_of_a_killed_master() {
     }
     assert_eq!(group.endpoint.metric("redan_in_doubt_total"), 0.0);
     assert_eq!(group.endpoint.metric("redan_panics_total"), 0.0);
-}
-
-/// Ends the clients of a test, also when the test fails.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn lose_the_master(group: &mut Group) {

@@ -3,8 +3,8 @@
 //! Crude, since it reads words and not Rust; a sentence in the failure says what is wrong and where the table is.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+
+use crate::support::sources::Source;
 
 /// Every top-level module, from the bottom up. One may import what stands on lower lines, never its own line or above.
 const LAYERS: &[&[&str]] = &[
@@ -61,10 +61,12 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 /// Parts of the shell that decide and do no I/O, as the core.
 const PURE: &[&str] = &[
     "link/buffer",
+    "link/flight",
     "link/frame",
     "link/pace",
     "link/pack",
     "link/policy",
+    "link/records",
     "link/replication",
     "link/stream",
     "link/traffic",
@@ -91,21 +93,10 @@ const TEST_ONLY: &str = "#[cfg(test)]";
 /// Threads are part of the wiring.
 const WIRING: &[&str] = &["thread::spawn", "thread::Builder"];
 
-/// A file below `src`, with `/` in its path.
-struct Source {
-    path: String,
-    text: String,
-}
-
 impl Source {
     fn module(&self) -> &str {
         let top = self.path.split('/').next().unwrap_or_default();
         top.strip_suffix(".rs").unwrap_or(top)
-    }
-
-    /// Without the comments.
-    fn code(&self) -> String {
-        self.text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
     }
 
     /// Without the tests at its end.
@@ -246,23 +237,9 @@ fn wrong_import(path: &str, module: &str, line: usize, import: &str) -> Option<S
     forbidden.then(|| format!("{path}: `{module}` must not reach into `{import}`"))
 }
 
-fn read(folder: &Path, root: &Path, sources: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).expect("the sources are there") {
-        let path = entry.expect("a folder entry").path();
-        if path.is_dir() {
-            read(&path, root, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let relative = path.strip_prefix(root).expect("below the root").to_str().expect("UTF-8").replace('\\', "/");
-            sources.push(Source { path: relative, text: fs::read_to_string(&path).expect("a source file is text") });
-        }
-    }
-}
-
 #[test]
 fn imports_go_one_way_and_the_core_is_pure() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut sources = Vec::new();
-    read(&root, &root, &mut sources);
+    let sources = Source::below("src");
     assert!(sources.len() > 30, "only {} files were found", sources.len());
     let wrong = violations(&sources);
     assert!(wrong.is_empty(), "the table is in tests/it/layers.rs\n{}", wrong.join("\n"));

@@ -27,6 +27,7 @@ mod kubernetes;
 mod large;
 mod layers;
 mod leaving;
+mod lengths;
 mod limits;
 mod link;
 mod marks;

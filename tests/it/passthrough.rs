@@ -1,13 +1,14 @@
 //! Logins that the nodes judge: whose rights apply, what a wrong or changed password does, and that no two users ever
 //! share a connection.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, bulk, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::{Redis, eventually, refusal_of_7_0};
+
+mod side_by_side;
+mod taken_back;
 
 const PASSTHROUGH: &str = "auth = \"passthrough\"";
 const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
@@ -245,73 +246,6 @@ fn a_default_user_with_a_password() {
     }
 }
 
-/// A shared connection of the open `default` user must not let in who comes after it was closed.
-#[test]
-fn a_password_that_is_set_later_holds_for_new_clients() {
-    let node = Redis::start();
-    let endpoint = Endpoint::of(&[&node], PASSTHROUGH);
-    let mut early = endpoint.client();
-    early.ok(&["SET", "k", "v"]);
-    assert_eq!(early.text(&["GET", "k"]).as_deref(), Some("v"));
-    node.ok(&["ACL", "SETUSER", "default", "resetpass", ">secret"]);
-    assert_eq!(endpoint.client().ask(&["GET", "k"]), NOT_YET);
-    assert_eq!(early.text(&["GET", "k"]).as_deref(), Some("v"), "as with a server, whoever is in stays in");
-}
-
-#[test]
-fn a_user_that_is_deleted_loses_its_clients_and_nobody_else_does() {
-    let (master, replica) = group();
-    let endpoint = Endpoint::of(&[&master, &replica], PASSTHROUGH);
-    let mut others: Vec<Client> = (0..3).map(|_| logged_in(&endpoint, "b")).collect();
-    let mut idle = logged_in(&endpoint, "a");
-    let mut busy = logged_in(&endpoint, "a");
-    let mut pinned = logged_in(&endpoint, "a");
-    idle.ok(&["SET", "a:k", "v"]);
-    busy.ok(&["SET", "a:k", "v"]);
-    pinned.send(&["BLPOP", "a:list", "0"]);
-    eventually("it waits at the node", || master.info("blocked_clients").as_deref() == Some("1"));
-    for node in [&master, &replica] {
-        node.ok(&["ACL", "DELUSER", "a"]);
-    }
-    for client in [&mut idle, &mut pinned] {
-        // Nothing is said to them, unless it is that the outcome of what they asked is unknown.
-        let rest = client.rest();
-        assert!(rest.is_empty() || rest.starts_with("-INDOUBT"), "{rest}");
-    }
-    busy.send(&["GET", "a:k"]);
-    assert_eq!(busy.rest(), "");
-    for other in &mut others {
-        other.ok(&["SET", "b:k", "v"]);
-        assert_eq!(other.text(&["GET", "b:k"]).as_deref(), Some("v"));
-    }
-    let said = endpoint.said();
-    assert_eq!(said.matches("clients that had logged in as 'a'").count(), 1, "{said}");
-    assert_eq!(endpoint.client().ask(&["AUTH", "a", "pass-a"]), WRONG);
-    // A user of the same name is another user.
-    set_user(&[&master, &replica], "a on >pass-a ~other:* +@all");
-    let mut again = logged_in(&endpoint, "a");
-    again.ok(&["SET", "other:k", "v"]);
-    assert!(again.ask(&["GET", "a:k"]).starts_with("-NOPERM"));
-}
-
-/// The password changes, and then the node closes the connection: it cannot be had again.
-#[test]
-fn a_connection_that_cannot_be_opened_again_ends_its_sessions() {
-    let (master, replica) = group();
-    let endpoint = Endpoint::of(&[&master, &replica], PASSTHROUGH);
-    let mut a = logged_in(&endpoint, "a");
-    let mut b = logged_in(&endpoint, "b");
-    a.ok(&["SET", "a:k", "v"]);
-    b.ok(&["SET", "b:k", "v"]);
-    set_user(&[&master, &replica], "a resetpass >newer");
-    for node in [&master, &replica] {
-        node.ok(&["CLIENT", "KILL", "TYPE", "normal"]);
-    }
-    assert_eq!(a.rest(), "");
-    assert_eq!(b.text(&["GET", "b:k"]).as_deref(), Some("v"));
-    b.ok(&["SET", "b:k", "again"]);
-}
-
 #[test]
 fn a_user_that_a_replica_does_not_know_reads_from_the_master() {
     let (master, replica) = group();
@@ -354,105 +288,6 @@ fn what_a_user_may_not_do_with_its_connection_the_node_says() {
     a.ok(&["SET", "a:k", "one"]);
     a.ok(&["SELECT", "0"]);
     assert_eq!(a.text(&["GET", "a:k"]), None);
-}
-
-/// Ends the clients of a test also when it fails.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
-/// Reads and writes of three users side by side, pipelined, while their connections break and the master moves.
-#[test]
-fn two_users_never_share_a_connection() {
-    let (master, replica) = group();
-    set_user(&[&master, &replica], "c on >pass-c ~c:* &* +@all -@dangerous");
-    let endpoint = Endpoint::of(&[&master, &replica], &format!("{PASSTHROUGH}\nreads = \"any\""));
-    let stop = AtomicBool::new(false);
-    let stopped = || stop.load(Relaxed);
-    let rounds = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let end = StopOnDrop(&stop);
-        for user in ["a", "b", "c", "a", "b", "c"] {
-            let (endpoint, rounds) = (&endpoint, &rounds);
-            scope.spawn(move || {
-                let (own, other) = (format!("{user}:k"), if user == "a" { "b:k" } else { "a:k" });
-                let mut client = logged_in(endpoint, user);
-                while !stopped() {
-                    client.raw(&pipeline(&[
-                        &["SET", &own, user],
-                        &["GET", &own],
-                        &["GET", other],
-                        &["SET", other, "stolen"],
-                        &["GET", &own],
-                    ]));
-                    let replies: Vec<String> = (0..5).map(|_| client.reply()).collect();
-                    let lost =
-                        |reply: &str| ["-INDOUBT", "-LOADING", "-TRYAGAIN"].iter().any(|code| reply.starts_with(code));
-                    for (reply, refused) in replies.iter().zip([false, false, true, true, false]) {
-                        assert!(!reply.contains("stolen"), "{user}: {replies:?}");
-                        assert!(lost(reply) || reply.starts_with("-NOPERM") == refused, "{user}: {replies:?}");
-                    }
-                    rounds.fetch_add(1, Relaxed);
-                }
-            });
-        }
-        for _ in 0..2 {
-            let endpoint = &endpoint;
-            scope.spawn(move || {
-                let mut client = endpoint.client();
-                while !stopped() {
-                    // One connection that is two users by turns, in one piece.
-                    client.raw(&pipeline(&[
-                        &["AUTH", "a", "pass-a"],
-                        &["SET", "a:k", "a"],
-                        &["GET", "b:k"],
-                        &["AUTH", "b", "pass-b"],
-                        &["GET", "b:k"],
-                        &["GET", "a:k"],
-                    ]));
-                    let replies: Vec<String> = (0..6).map(|_| client.reply()).collect();
-                    for (login, others) in [(0, 2), (3, 5)] {
-                        let stolen = replies[login] == "+OK\r\n" && replies[others].starts_with('$');
-                        assert!(!stolen, "{replies:?}");
-                    }
-                    assert!(!replies[1].starts_with("-NOPERM") || replies[0] != "+OK\r\n", "{replies:?}");
-                }
-            });
-        }
-        let after = |more: usize| {
-            let goal = rounds.load(Relaxed) + more;
-            eventually("the clients go on", || rounds.load(Relaxed) > goal);
-        };
-        after(100);
-        for node in [&master, &replica] {
-            node.ok(&["CLIENT", "KILL", "TYPE", "normal"]);
-        }
-        after(100);
-        replica.replica_of(None);
-        master.replica_of(Some(&replica));
-        after(200);
-        for node in [&master, &replica] {
-            node.ok(&["CLIENT", "KILL", "TYPE", "normal"]);
-        }
-        after(100);
-        let mut users = users_at(&replica);
-        users.sort();
-        users.dedup();
-        // Redan's own questions come and go.
-        users.retain(|user| user != "default");
-        assert_eq!(users, ["a", "b", "c"]);
-        drop(end);
-    });
-    for node in [&master, &replica] {
-        for user in ["a", "b", "c"] {
-            // The old master may still be copying the new one's data.
-            eventually("its value is there", || node.command(&["GET", &format!("{user}:k")]) == bulk(user));
-        }
-    }
 }
 
 #[test]

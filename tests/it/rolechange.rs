@@ -8,15 +8,7 @@ use crate::support::client::{Client, bulk, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::group::Group;
 use crate::support::redis::eventually;
-
-/// Ends the clients of a test, also when the test fails: otherwise it would wait for them for ever.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
+use crate::support::stop::StopOnDrop;
 
 /// Ways to increment a counter: each returns how many increments were acknowledged, having checked every reply.
 type Way = fn(&mut Client, &str, u64) -> u64;

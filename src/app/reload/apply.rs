@@ -109,7 +109,7 @@ impl Plant {
             let new = NewGroup::make(number, &group, &keyring, &self.shortcuts, &self.wires.mailboxes, &self.shared);
             let running = RunningGroup::of(&new);
             // Before control: its news is of a group that workers know.
-            self.wires.workers(&Change::AddGroup(new.view));
+            self.wires.workers(&Change::AddGroup(new.setup));
             // Control ends with the process alone, as do the others below.
             let _ = self.wires.control.send(control::Change::Add(number, Box::new(new.control.1)));
             self.in_use.groups.insert(group.name.clone(), running);

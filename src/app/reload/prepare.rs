@@ -31,7 +31,7 @@ pub(super) struct Prepared {
     /// Second handles of the sockets among these.
     pub(super) kept: Vec<Kept>,
     /// Of each group as it will run.
-    pub(super) group_numbers: HashMap<String, usize>,
+    group_numbers: HashMap<String, usize>,
 }
 
 pub(super) struct GroupStep {

@@ -24,9 +24,28 @@ const fn change<'a>(from: &'a str, to: &'a str, words: &'a [&'a str]) -> Change<
     Change { from, to, words, ends: &[], restarts: false }
 }
 
+/// Every change of `table` on its own.
+fn check(table: &[Change<'_>]) {
+    let directory = Directory::new();
+    let old = directory.load(BASE).unwrap();
+    for Change { from, to, words, ends, restarts } in table {
+        let text = BASE.replacen(from, to, 1);
+        assert!(text != BASE, "{from} is in the file");
+        let new = directory.load(&text).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
+        let diff = Diff::between(&old, &new);
+        let said: Vec<String> = diff.items.iter().map(ToString::to_string).collect();
+        assert_eq!(said, *words, "{to}");
+        for name in ["app", "other"] {
+            let place = Place::Listener(name.to_owned());
+            assert_eq!(diff.ends(&place), ends.contains(&name), "{to}: sessions of {name}");
+        }
+        assert_eq!(!diff.restarts().is_empty(), *restarts, "{to}");
+    }
+}
+
 #[test]
 fn each_change_is_told_in_the_words_of_the_file() {
-    let table: &[Change<'_>] = &[
+    check(&[
         change("hold = \"10s\"", "# nothing but a remark\nhold = \"10s\"", &[]),
         change("hold = \"10s\"", "hold = \"30s\"", &["listener 'app': hold 10s → 30s"]),
         change("hold = \"10s\"", "", &["listener 'app': hold 10s → (unset)"]),
@@ -45,6 +64,11 @@ fn each_change_is_told_in_the_words_of_the_file() {
             )
         },
         change(
+            "[redan]\nworkers = 2\n",
+            "[redan]\nworkers = 2\n[redan.log]\nlevel = \"warn\"\n",
+            &["[redan]: log.level (unset) → warn", "[redan]: log (unset) → { … }"],
+        ),
+        change(
             "workers = 2",
             "workers = 2\nzone = \"a\"",
             &[
@@ -58,9 +82,16 @@ fn each_change_is_told_in_the_words_of_the_file() {
             "\"10.0.0.3:6379\"",
             &["group 'main': nodes [10.0.0.1:6379, 10.0.0.2:6379] → [10.0.0.1:6379, 10.0.0.3:6379]"],
         ),
-        Change {
-            ends: &["app", "other"],
-            ..change(
+    ]);
+}
+
+#[test]
+fn sessions_end_where_their_listener_is_another_one() {
+    let ending = |ends: &'static [&'static str], change: Change<'static>| Change { ends, ..change };
+    check(&[
+        ending(
+            &["app", "other"],
+            change(
                 "\"10.0.0.1:6379\", \"10.0.0.2:6379\"",
                 "\"10.0.0.5:6379\"",
                 &[
@@ -69,45 +100,25 @@ fn each_change_is_told_in_the_words_of_the_file() {
                     "listener 'app' is another one: its group is another one",
                     "listener 'other' is another one: its group is another one",
                 ],
-            )
-        },
-        Change {
-            ends: &["app"],
-            ..change("group = \"main\"\nhold", "group = \"second\"\nhold", &["listener 'app': group main → second"])
-        },
-        change(
-            "[redan]\nworkers = 2\n",
-            "[redan]\nworkers = 2\n[redan.log]\nlevel = \"warn\"\n",
-            &["[redan]: log.level (unset) → warn", "[redan]: log (unset) → { … }"],
+            ),
         ),
-        Change {
-            ends: &["app"],
-            ..change("name = \"app\"", "name = \"web\"", &["listener 'app' is gone", "listener 'web' is new"])
-        },
-        Change {
-            ends: &["other"],
-            ..change(
+        ending(
+            &["app"],
+            change("group = \"main\"\nhold", "group = \"second\"\nhold", &["listener 'app': group main → second"]),
+        ),
+        ending(
+            &["app"],
+            change("name = \"app\"", "name = \"web\"", &["listener 'app' is gone", "listener 'web' is new"]),
+        ),
+        ending(
+            &["other"],
+            change(
                 "users = \"users.toml\"",
                 "auth = \"passthrough\"",
                 &["listener 'other': users users.toml → (unset)", "listener 'other': auth (unset) → passthrough"],
-            )
-        },
-    ];
-    let directory = Directory::new();
-    let old = directory.load(BASE).unwrap();
-    for Change { from, to, words, ends, restarts } in table {
-        let text = BASE.replacen(from, to, 1);
-        assert!(text != BASE, "{from} is in the file");
-        let new = directory.load(&text).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"));
-        let diff = Diff::between(&old, &new);
-        let said: Vec<String> = diff.items.iter().map(ToString::to_string).collect();
-        assert_eq!(said, *words, "{to}");
-        for name in ["app", "other"] {
-            let place = Place::Listener(name.to_owned());
-            assert_eq!(diff.ends(&place), ends.contains(&name), "{to}: sessions of {name}");
-        }
-        assert_eq!(!diff.restarts().is_empty(), *restarts, "{to}");
-    }
+            ),
+        ),
+    ]);
 }
 
 #[test]

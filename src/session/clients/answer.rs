@@ -3,11 +3,14 @@
 //! Called by the worker, which knows its sessions. Nothing here may wait: an answer that a node must give comes later,
 //! from a task.
 
+use std::cell::RefMut;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::backend::pool::Pool;
+use crate::session::clients::filter::Filter;
 use crate::session::pinned::Mode;
+use crate::session::rows::Wanted;
 use crate::session::switchboard::{Answer, Ask, Question};
 use crate::session::{Inner, Session};
 use crate::topology::NodeId;
@@ -37,16 +40,8 @@ pub(crate) fn answer<'a>(
     // Between two turns no session is at work, so each can be looked at.
     let each = sessions.filter_map(|session| Some((session, session.inner.try_borrow_mut().ok()?)));
     let said = match &*ask {
-        Ask::List(filter) => Answer::Lines(
-            each.filter(|(session, inner)| session.is_meant_by(inner, filter, now))
-                .map(|(session, inner)| (session.id, session.line(&inner, inner.own_connection(), now)))
-                .collect(),
-        ),
-        Ask::Kill { filter, by } => {
-            let meant = each.filter(|(session, inner)| session.id != *by && session.is_meant_by(inner, filter, now));
-            let killed = meant.map(|(session, mut inner)| session.close_now(&mut inner)).count();
-            Answer::Count(killed as u64)
-        }
+        Ask::List(filter) => list(each, filter, now),
+        Ask::Kill { filter, by } => kill(each, filter, *by, now),
         Ask::Pause { until, all } => {
             Rc::clone(&pool.pause).begin(*until, *all);
             Answer::Done
@@ -64,23 +59,8 @@ pub(crate) fn answer<'a>(
             Answer::Done
         }
         Ask::Busy => busy(pool, each),
-        Ask::Sessions(wanted) => {
-            let (mut meant, mut rows) = (0, Vec::new());
-            for (session, inner) in each.filter(|(session, inner)| session.is_wanted(inner, wanted, now)) {
-                meant += 1;
-                // Ten thousand rows would keep the worker from its clients for milliseconds.
-                if rows.len() < wanted.limit {
-                    rows.push(session.row(&inner, worker, now));
-                }
-            }
-            Answer::Sessions(meant, rows)
-        }
-        Ask::Lanes { node, limit } => {
-            let lanes = pool.all_lanes();
-            let meant = lanes.iter().filter(|lane| node.is_none_or(|node| lane.key.node == node));
-            let rows = meant.clone().take(*limit).map(|lane| lane.row(pool, worker)).collect();
-            Answer::Lanes(meant.count() as u64, rows)
-        }
+        Ask::Sessions(wanted) => rows(each, wanted, worker, now),
+        Ask::Lanes { node, limit } => lanes(pool, worker, *node, *limit),
         // The worker's own, which has answered.
         Ask::Insight(_) => Answer::Done,
         Ask::Reconnect { node } => Answer::Count(pool.reconnect(*node)),
@@ -112,8 +92,46 @@ pub(crate) fn answer<'a>(
     let _ = answers.send(said);
 }
 
+/// A session between two of its turns.
+type AtRest<'a> = (&'a Rc<Session>, RefMut<'a, Inner>);
+
+/// CLIENT LIST.
+fn list<'a>(each: impl Iterator<Item = AtRest<'a>>, filter: &Filter, now: Instant) -> Answer {
+    let meant = each.filter(|(session, inner)| session.is_meant_by(inner, filter, now));
+    Answer::Lines(
+        meant.map(|(session, inner)| (session.id, session.line(&inner, inner.own_connection(), now))).collect(),
+    )
+}
+
+/// CLIENT KILL, asked by session `by`.
+fn kill<'a>(each: impl Iterator<Item = AtRest<'a>>, filter: &Filter, by: u64, now: Instant) -> Answer {
+    let meant = each.filter(|(session, inner)| session.id != by && session.is_meant_by(inner, filter, now));
+    Answer::Count(meant.map(|(session, mut inner)| session.close_now(&mut inner)).count() as u64)
+}
+
+/// For the operator.
+fn rows<'a>(each: impl Iterator<Item = AtRest<'a>>, wanted: &Wanted, worker: usize, now: Instant) -> Answer {
+    let (mut meant, mut rows) = (0, Vec::new());
+    for (session, inner) in each.filter(|(session, inner)| session.is_wanted(inner, wanted, now)) {
+        meant += 1;
+        // Ten thousand rows would keep the worker from its clients for milliseconds.
+        if rows.len() < wanted.limit {
+            rows.push(session.row(&inner, worker, now));
+        }
+    }
+    Answer::Sessions(meant, rows)
+}
+
+/// For the operator; `node`: those to it alone.
+fn lanes(pool: &Pool, worker: usize, node: Option<NodeId>, limit: usize) -> Answer {
+    let lanes = pool.all_lanes();
+    let meant = lanes.iter().filter(|lane| node.is_none_or(|node| lane.key.node == node));
+    let rows = meant.clone().take(limit).map(|lane| lane.row(pool, worker)).collect();
+    Answer::Lanes(meant.count() as u64, rows)
+}
+
 /// What is under way of the group's sessions on this worker.
-fn busy<'a>(pool: &Pool, sessions: impl Iterator<Item = (&'a Rc<Session>, std::cell::RefMut<'a, Inner>)>) -> Answer {
+fn busy<'a>(pool: &Pool, sessions: impl Iterator<Item = AtRest<'a>>) -> Answer {
     // A session that has gone may have left its commands behind.
     let lanes: usize = pool.lanes_of_clients().iter().map(|lane| lane.load()).sum();
     let (mut unanswered, mut blocked) = (0, 0);

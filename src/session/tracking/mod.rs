@@ -77,12 +77,12 @@ impl Tracking {
         self.broken
     }
 
-    pub(super) fn redirects(&self) -> bool {
+    fn redirects(&self) -> bool {
         self.options.redirect != 0
     }
 
     /// The connection for what is redirected broke.
-    pub(super) fn has_lost_redirect(&self) -> bool {
+    fn has_lost_redirect(&self) -> bool {
         self.redirect.as_ref().is_some_and(Redirect::is_lost)
     }
 }

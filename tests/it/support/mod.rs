@@ -17,5 +17,7 @@ pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod sentinels;
+pub(crate) mod sources;
+pub(crate) mod stop;
 pub(crate) mod tls;
 pub(crate) mod value;

@@ -48,7 +48,7 @@ impl Life {
         count * 2 > self.guards.len()
     }
 
-    pub(super) fn able(&self) -> Vec<usize> {
+    fn able(&self) -> Vec<usize> {
         (0..self.guards.len()).filter(|&index| self.guards[index].up && !self.guards[index].tilt).collect()
     }
 
