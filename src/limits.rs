@@ -165,20 +165,21 @@ pub(crate) const MESSAGE: usize = 32 * 1024 * 1024;
 /// Links in one configuration: each costs a listening socket and a dozen counters.
 pub(crate) const LINKS: usize = 64;
 
-/// What a link reads from its network connection at a time, and encrypts ahead of it: large enough that system calls cost
-/// little beside the encryption, small enough to stay in a core's second-level cache.
-pub(crate) const LINK_READ: usize = 128 * 1024;
-pub(crate) const LINK_AHEAD: usize = 128 * 1024;
+/// What a link reads from its network connection at a time, and encrypts ahead of it: large enough that system calls and waking
+/// the other side cost little beside the encryption, small enough that both stay in a core's second-level cache of 1 or 2 MiB.
+/// Measured with 128 KiB to 1 MiB; `docs/design/0008-loopback-is-not-paced.md` has the figures.
+pub(crate) const LINK_READ: usize = 512 * 1024;
+pub(crate) const LINK_AHEAD: usize = 512 * 1024;
 
 /// Replay buffers grow in pieces of so many bytes; an idle connection has none.
 pub(crate) const LINK_CHUNK: usize = 64 * 1024;
 
-/// What is on its way over a link, at least, before it is known how much the path takes: a thousandth of a second at half a
-/// gigabyte a second, and no more than what stays in a core's second-level cache.
-pub(crate) const LINK_FLIGHT: u64 = 512 * 1024;
+/// What is on its way over a link, at least, before it is known how much the path takes: two reads, so that one end can fill a piece
+/// while the other empties one.
+pub(crate) const LINK_FLIGHT: u64 = 1024 * 1024;
 
 /// So many delivered bytes are acknowledged at once: a quarter of the above, so that the other end never has to stop.
-pub(crate) const LINK_ACK: u64 = 128 * 1024;
+pub(crate) const LINK_ACK: u64 = 256 * 1024;
 
 /// A link's handshake and its first frame: what takes longer is nobody who means it.
 pub(crate) const LINK_HANDSHAKE: Duration = Duration::from_secs(10);

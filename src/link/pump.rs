@@ -32,7 +32,7 @@ use crate::net::Socket;
 use crate::tls::pinned;
 
 /// Turns before others of the thread have theirs: some 2 MiB.
-const TURNS: u32 = 16;
+const TURNS: u32 = 4;
 
 /// Reads of the local side before what they gave is sent: as much as is encrypted ahead. A read that did not fill its piece is not
 /// followed by another system call.

@@ -1,6 +1,6 @@
 //! One connection of a program as its two ends see it: numbers, acknowledgements, what must be sent again, the end.
 //!
-//! Both ends run the same machine. It does no I/O and reads no clock: the shell (`drive`) gives it what came and asks what
+//! Both ends run the same machine. It does no I/O and reads no clock: the shell (`pump`) gives it what came and asks what
 //! to send. Every byte has a number, counted from 0 in each direction; the end of a direction takes one number more. What the
 //! peer has not acknowledged stays in `replay`. When the network connection breaks, the machine is detached; a new
 //! connection attaches it where both ends say that they stand.
