@@ -167,5 +167,7 @@ const LEGEND: &str = "
   `EXECABORT` are what a client is told while there is no master, or about a write that nobody can be sure of.
 - Writes on the listener without `durable` may be lost with the master that alone had them, and only within a minute of that.
 - A **rise** is that of the straight line with the least squares through the samples taken while nothing happened, after the first quarter
-  of the run. More than 6 MiB, 12 descriptors or 2 threads over a run, and more than twice the scatter around the line, is a failure. A Redan that was replaced by another process is not judged.
+  of the run. More than 6 MiB, 12 descriptors or 2 threads over a run, and more than twice the scatter around the line, is a failure. A Redan that was replaced by another process is not judged. For this run
+  glibc gives free memory back at once (`MALLOC_TRIM_THRESHOLD_`); as a rule it keeps some of what a peak took, see
+  [operations](operations.md).
 ";

@@ -20,6 +20,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long links outlive a cut here: short, so that both sides of it can be had.
 pub(crate) const RESUME: Duration = Duration::from_secs(10);
 
+/// glibc would keep what a peak took, in steps that look like growth, and as well could hide it.
+const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_TRIM_THRESHOLD_", "131072"), ("MALLOC_MMAP_THRESHOLD_", "131072")];
+
 /// A program that ends when this is dropped.
 pub(crate) struct Process(Child);
 
@@ -222,7 +225,7 @@ impl Stage {
             fs::write(&toml, text).map_err(|error| error.to_string())?;
             let server = Some(run_server(&host, folder)?);
             let mut command = host.command(env!("CARGO_BIN_EXE_redan"));
-            command.arg("run").arg(&toml);
+            command.arg("run").arg(&toml).envs(ALLOCATOR);
             let redan = Process::start(&mut command, &folder.join("redan.log"))?;
             sites.push(Site { number, server, redan, successor: None, host, folder: folder.clone() });
         }
