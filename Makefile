@@ -9,6 +9,7 @@
 # make bench-link  links beside stunnel, spiped and Redis's own TLS; writes docs/benchmarks-link.md
 # make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
+# make deny    licences, sources, duplicates and advisories of all dependencies, by deny.toml
 # make clean   remove everything that was built
 
 CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -35,6 +36,7 @@ SERVERS := redis-8.0 valkey-8.1 valkey-9.1
 # Where what makes and checks packages lives; tests/it/packages.rs and kubernetes.rs look for it here.
 TOOLS := $(CARGO_TARGET_DIR)/tools
 CARGO_DEB := 3.8.0
+CARGO_DENY := 0.20.2
 KUBERNETES_VALIDATE := 1.37.0
 
 # Which drills `make drill` runs: empty is all of them; DRILL=help lists the words.
@@ -43,7 +45,7 @@ DRILL ?=
 # How long `make soak` takes, and which events it has: SOAK="5m kill-master"; SOAK=help lists them.
 SOAK ?= 30m
 
-.PHONY: deb packager kubernetes-schemas test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-packages needs-bench
+.PHONY: deb deny packager kubernetes-schemas test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-packages needs-bench
 
 # Both always run. For the second one Redan is built once more, with the feature that nothing else needs.
 # Containers are tested where the machine can run them (root, Debian); elsewhere their tests say NOT TESTED and why.
@@ -90,6 +92,9 @@ lint: needs-build
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --features otel -- -D warnings
+
+deny: needs-build $(TOOLS)/.ready-deny-$(CARGO_DENY)
+	.ci/deny $(TOOLS)/bin/cargo-deny
 
 bench-pubsub: needs-build needs-redis
 	cargo bench --bench peers -- pubsub
@@ -139,6 +144,13 @@ $(TOOLS)/.ready-$(CARGO_DEB): | needs-build
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 	  cargo install --quiet --locked --root $(TOOLS) --target-dir $(TOOLS)/build cargo-deb@$(CARGO_DEB)
 	rm -rf $(TOOLS)/build
+	touch $@
+
+# Not optimized at all: some 100 seconds of a processor, once; then a check takes one.
+$(TOOLS)/.ready-deny-$(CARGO_DENY): | needs-build
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo install --quiet --locked --root $(TOOLS) --target-dir $(TOOLS)/build-deny cargo-deny@$(CARGO_DENY)
+	rm -rf $(TOOLS)/build-deny
 	touch $@
 
 kubernetes-schemas: $(TOOLS)/kubernetes/.ready-$(KUBERNETES_VALIDATE)

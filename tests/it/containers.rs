@@ -182,6 +182,8 @@ fn a_container_runs_from_the_environment_alone() {
     assert_eq!(inspect("{{.Config.User}}"), "65532:65532");
     let size: u64 = inspect("{{.Size}}").parse().expect("bytes");
     assert!(size < 40_000_000, "{size} bytes");
+    let notices = format!("{}:/usr/share/doc/redan/third-party-notices", project.container("redan"));
+    assert!(project.podman(&["cp", &notices, "-"]).expect("it is in the image").contains("Apache License"));
     // A mistake ends it with the code for that, and a sentence.
     let wrong = project.podman(&["run", "--rm", &project.label(), "redan"]).unwrap_err();
     assert!(wrong.contains("neither REDAN_NODES nor REDAN_SENTINEL_ADDRESSES is set"), "{wrong}");

@@ -1,6 +1,7 @@
 //! What a package holds: the unit, the manual pages, completions, and the .deb of them all.
 
 mod machine;
+mod notices;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -124,6 +125,7 @@ fn the_debian_package_holds_what_belongs_into_one() {
         ("-rw-r--r--", "./usr/share/doc/redan/docs/alerts.yml"),
         ("-rw-r--r--", "./usr/share/doc/redan/docs/grafana/redan.json"),
         ("-rw-r--r--", "./usr/share/doc/redan/copyright"),
+        ("-rw-r--r--", "./usr/share/doc/redan/third-party-notices"),
         ("-rw-r--r--", "./usr/share/doc/redan/changelog.gz"),
         ("-rw-r--r--", "./usr/share/doc/redan/changelog.Debian.gz"),
     ] {

@@ -72,6 +72,8 @@ fn make_images() -> Result<(), String> {
     std::fs::create_dir_all(&program).expect("a folder below the target folder");
     let strip = Command::new("strip").arg("-o").arg(program.join("redan")).arg(env!("CARGO_BIN_EXE_redan")).status();
     assert!(strip.expect("strip exists (binutils)").success());
+    let notices = Command::new(tree("packaging/notices")).arg(program.join("third-party-notices")).status();
+    assert!(notices.expect("a script").success());
     let build = |arguments: &[&str]| {
         let built = podman(&[&["build", "--format", "docker", "--isolation", "chroot"], arguments].concat());
         built.unwrap_or_else(|why| panic!("{arguments:?}: {why}"));
