@@ -9,6 +9,7 @@
 # make bench-link  links beside stunnel, spiped and Redis's own TLS; writes docs/benchmarks-link.md
 # make bench-pubsub  the part about subscriptions alone
 # make lint    formatting and clippy, warnings are errors        make fmt   format the code
+# make fuzz    throw what a fuzzer thinks of at every parser, a minute each (FUZZ="600 request": how long, and which)
 # make deny    licences, sources, duplicates and advisories of all dependencies, by deny.toml
 # make clean   remove everything that was built
 
@@ -45,7 +46,10 @@ DRILL ?=
 # How long `make soak` takes, and which events it has: SOAK="5m kill-master"; SOAK=help lists them.
 SOAK ?= 30m
 
-.PHONY: deb deny packager kubernetes-schemas test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-packages needs-bench
+# How many seconds `make fuzz` spends on each target; names behind it are the only targets.
+FUZZ ?= 60
+
+.PHONY: deb deny fuzz packager kubernetes-schemas test test-matrix suites demo bench bench-link bench-pubsub drill soak lint fmt clean clients needs-build needs-redis needs-clients needs-tunnels needs-browser needs-packages needs-bench needs-fuzz
 
 # Both always run. For the second one Redan is built once more, with the feature that nothing else needs.
 # Containers are tested where the machine can run them (root, Debian); elsewhere their tests say NOT TESTED and why.
@@ -95,6 +99,9 @@ lint: needs-build
 
 deny: needs-build $(TOOLS)/.ready-deny-$(CARGO_DENY)
 	.ci/deny $(TOOLS)/bin/cargo-deny
+
+fuzz: needs-build needs-fuzz
+	fuzz/run $(FUZZ)
 
 bench-pubsub: needs-build needs-redis
 	cargo bench --bench peers -- pubsub
@@ -188,6 +195,9 @@ needs-tunnels:
 
 needs-browser:
 	@.ci/install browser
+
+needs-fuzz:
+	@.ci/install fuzz
 
 needs-bench:
 	@.ci/install bench tunnels

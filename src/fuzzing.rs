@@ -1,4 +1,4 @@
-//! What must hold of the scanners for any bytes whatever; panics where it does not.
+//! What must hold of the parsers for any bytes whatever; panics where it does not.
 //!
 //! The fuzz targets feed it with bytes a fuzzer chose, the property tests with bytes a generator chose. It is
 //! no part of the product. `redis-protocol`, an independent parser, is the oracle.
@@ -6,12 +6,16 @@
 use redis_protocol::resp2::{self, types::OwnedFrame as Frame2};
 use redis_protocol::resp3;
 
-use crate::link::frame::{Control, Decoder, Event as FrameEvent};
-use crate::link::fuzz;
+use crate::command::learned;
+use crate::config;
+use crate::link::fuzz as link;
 use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::request::{Bounds, Request, RequestScanner, arguments};
+use crate::resp::value;
+use crate::topology::observe;
+use crate::topology::sentinel::{self, Replies as Round};
 
 /// The first byte says into which pieces the rest is cut for the scanner of replies.
 pub fn reply(data: &[u8]) {
@@ -25,45 +29,56 @@ pub fn reply(data: &[u8]) {
     agrees_with_oracle(bytes, whole.ends.first().copied(), whole.failed);
 }
 
-/// Frames of a link: read alike however they are cut, and written as they were read. The first byte is the cut.
+/// Frames of a link, and the compressed blocks in them. The first byte is the cut.
 pub fn frame(data: &[u8]) {
+    if let Some((&seed, bytes)) = data.split_first() {
+        link::frames(seed, bytes);
+    }
+}
+
+/// Commands under a link's policy. The first byte is the policy and the cut.
+pub fn policy(data: &[u8]) {
+    if let Some((&seed, bytes)) = data.split_first() {
+        link::conversation(seed, bytes);
+    }
+}
+
+/// A replica and its master, seen by a link. The first byte says which end it is, and the cut.
+pub fn replication(data: &[u8]) {
+    if let Some((&seed, bytes)) = data.split_first() {
+        link::handshake(seed, bytes);
+        link::replicate(seed, bytes);
+    }
+}
+
+/// A configuration. The first byte is the environment.
+pub fn config(data: &[u8]) {
+    if let Some((&seed, Ok(text))) = data.split_first().map(|(seed, text)| (seed, std::str::from_utf8(text))) {
+        config::fuzz::file(seed, text);
+    }
+}
+
+/// What a node or a Sentinel answers when it is asked what it is. The first byte is the version of RESP.
+pub fn answer(data: &[u8]) {
     let Some((&seed, bytes)) = data.split_first() else {
         return;
     };
-    let whole = frames(bytes, usize::MAX);
-    for piece in [1, usize::from(seed).max(2)] {
-        assert_eq!(frames(bytes, piece), whole, "pieces of {piece} bytes read otherwise");
-    }
-    for control in &whole.0 {
-        let mut written = Vec::new();
-        control.encode(&mut written);
-        // A reason that is too long is cut; everything else comes back.
-        if written.len() < 400 {
-            assert_eq!(frames(&written, usize::MAX).0, std::slice::from_ref(control));
+    let (mut rest, mut values) = (bytes, Vec::new());
+    while let Ok(Some((value, len))) = value::decode(rest, seed & 1 == 1) {
+        assert!(len > 0, "a value of no bytes");
+        rest = &rest[len..];
+        observe::from_role(&value);
+        observe::from_hello(&value);
+        learned::lesson(b"get", &value, seed & 2 == 2);
+        if let Some(text) = value.text() {
+            observe::from_info(text);
+            sentinel::notice("+switch-master", text, "main");
+            sentinel::notice("+promoted-slave", text, "main");
         }
+        values.push(value);
     }
-}
-
-fn frames(bytes: &[u8], piece: usize) -> (Vec<Control>, Vec<u8>, bool) {
-    let (mut decoder, mut controls, mut data) = (Decoder::default(), Vec::new(), Vec::new());
-    for mut part in bytes.chunks(piece) {
-        loop {
-            match decoder.next(&mut part) {
-                Ok(Some(FrameEvent::Control(control))) => controls.push(control),
-                Ok(Some(FrameEvent::Data(some) | FrameEvent::Packed(some, _))) => data.extend_from_slice(some),
-                Ok(None) => break,
-                Err(_) => return (controls, data, true),
-            }
-        }
-    }
-    (controls, data, false)
-}
-
-/// Commands under a link's policy, and a replica's handshake. The first byte is the policy and the cut.
-pub fn policy(data: &[u8]) {
-    if let Some((&seed, bytes)) = data.split_first() {
-        fuzz::conversation(seed, bytes);
-        fuzz::handshake(seed, bytes);
+    if let [master, address, replicas, sentinels, id, info, ..] = &values[..] {
+        sentinel::statement(&Round { master: Some(master), address, replicas, sentinels, id, info });
     }
 }
 
@@ -240,5 +255,45 @@ fn inline_is_canonical(line: &[u8]) {
             other => panic!("inline became {other:?}"),
         },
         Ok(_) | Err(_) => assert_eq!(out, b"before"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Each fuzz target, with what it calls.
+    const TARGETS: [(&str, fn(&[u8])); 7] = [
+        ("answer", super::answer),
+        ("config", super::config),
+        ("frame", super::frame),
+        ("policy", super::policy),
+        ("replication", super::replication),
+        ("reply", super::reply),
+        ("request", super::request),
+    ];
+
+    fn names(folder: &str) -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder);
+        let entries = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be listed"));
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_seed_holds_and_every_target_has_some() {
+        assert_eq!(names("seeds"), TARGETS.map(|(name, _)| name));
+        assert_eq!(names("fuzz_targets"), TARGETS.map(|(name, _)| format!("{name}.rs")));
+        for (name, target) in TARGETS {
+            let seeds = format!("seeds/{name}");
+            assert!(names(&seeds).len() > 4, "{seeds}");
+            for seed in names(&seeds) {
+                println!("{seeds}/{seed}");
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(&seeds).join(seed);
+                target(&fs::read(path).expect("it can be read"));
+            }
+        }
     }
 }

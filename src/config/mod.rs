@@ -11,6 +11,8 @@ pub(crate) mod diff;
 pub(crate) mod effect;
 mod export;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod group;
 mod keys;
 pub(crate) mod link;

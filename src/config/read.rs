@@ -41,8 +41,13 @@ pub(crate) fn load(path: &Path) -> Result<Config, Errors> {
 
 pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Config, Errors> {
     let text = files::text(path).map_err(Errors::one)?;
+    load_file(path, &text, environment)
+}
+
+/// Reads what stands in the file at `path`, which is not opened.
+pub(super) fn load_file(path: &Path, text: &str, environment: Environment<'_>) -> Result<Config, Errors> {
     let findings = Findings::default();
-    let config = read(&Source::new(&findings, path, &text), path, &text, environment);
+    let config = read(&Source::new(&findings, path, text), path, text, environment);
     conclude(findings, config, &path.display().to_string())
 }
 

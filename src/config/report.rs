@@ -27,7 +27,7 @@ impl Errors {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn lines(&self) -> &[String] {
         &self.0
     }

@@ -1,6 +1,15 @@
-//! What must hold of a link's readers of commands for any bytes whatever; panics where it does not. No part of the product.
+//! What must hold of a link's readers for any bytes whatever; panics where it does not. Here: of commands under a policy, and of a
+//! replica's first words. No part of the product.
 
-use super::policy::conversation::Conversation;
+mod frame;
+pub(super) mod replication;
+
+pub(crate) use frame::frames;
+pub(crate) use replication::conversation as replicate;
+
+use std::sync::LazyLock;
+
+use super::policy::conversation::{Conversation, WORD};
 use super::policy::{Policy, Verdict};
 use super::replication::handshake::{Handshake, Passed};
 use crate::config::link::{Announced, Commands};
@@ -17,11 +26,13 @@ struct Came {
 
 /// The first byte says which policy, and into which pieces the rest is cut.
 pub(crate) fn conversation(seed: u8, bytes: &[u8]) {
-    let commands = [Commands::Replication, Commands::Sentinel, Commands::ReadOnly][usize::from(seed) % 3];
-    let Some(policy) = Policy::new(commands) else { return };
-    let whole = converse(&policy, bytes, usize::MAX);
+    // Made once: it takes longer than most conversations.
+    static POLICIES: LazyLock<[Option<Policy>; 3]> =
+        LazyLock::new(|| [Commands::Replication, Commands::Sentinel, Commands::ReadOnly].map(Policy::new));
+    let Some(policy) = &POLICIES[usize::from(seed) % 3] else { return };
+    let whole = converse(policy, bytes, usize::MAX);
     for piece in [1, usize::from(seed).max(2)] {
-        let cut = converse(&policy, bytes, piece);
+        let cut = converse(policy, bytes, piece);
         // What turns out to be no command when some of it has passed breaks the connection; before that it is told.
         if !cut.broken && !whole.broken {
             assert_eq!(cut, whole, "pieces of {piece} bytes are judged otherwise");
@@ -33,8 +44,10 @@ pub(crate) fn conversation(seed: u8, bytes: &[u8]) {
         passed = match request {
             Request::Command(frame) => {
                 let (command, rest) = passed.split_at(frame.len);
-                let second = frame.second.map(|second| second.of(command));
-                assert_eq!(policy.judge(frame.name.of(command), second, Some(command)), Verdict::Passes);
+                // As it was judged: no second word that counts is longer.
+                let second = frame.second.map(|second| second.of(command)).filter(|second| second.len() <= WORD);
+                let verdict = policy.judge(frame.name.of(command), second, Some(command));
+                assert_eq!(verdict, Verdict::Passes, "it has passed: {}", command.escape_ascii());
                 rest
             }
             Request::Blank { len } => &passed[len..],

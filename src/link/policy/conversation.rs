@@ -14,7 +14,7 @@ use crate::resp::request::{Bounds, Request, RequestScanner};
 const PIECE: usize = 16 * 1024;
 
 /// No name of a command, of a subcommand or of a channel that counts is as long.
-const WORD: usize = 64;
+pub(in crate::link) const WORD: usize = 64;
 
 /// A command of which so much is there is judged by its first two arguments, and passes as it comes. These are whole then, if
 /// they are words; what is shorter is waited for.

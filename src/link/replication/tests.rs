@@ -1,34 +1,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::Bind;
-use crate::config::link::{Announced, Commands, Pinned, Replicas, Trust};
+use crate::config::link::{Announced, Replicas};
+use crate::link::fuzz::replication::{UNGUARDED as PLAIN, link};
 use crate::resp::encode;
 
 const OLD: &str = "1111111111111111111111111111111111111111";
 const NEW: &str = "2222222222222222222222222222222222222222";
-const PLAIN: Replicas = Replicas { empty_master: EmptyMaster::Allow, empty_below: 1, full_syncs: None, rdb_rate: None };
 const GUARDED: Replicas = Replicas { empty_master: EmptyMaster::Refuse, ..PLAIN };
-
-fn link(announce: Option<Announced>, is_entry: bool, replicas: Replicas) -> Arc<Link> {
-    let to = "there:7443".to_owned();
-    let end = match is_entry {
-        true => End::Entry { to, service: "main".to_owned(), announce },
-        false => End::Exit { services: std::collections::BTreeMap::new(), commands: Commands::All },
-    };
-    Arc::new(Link {
-        name: "there".to_owned(),
-        bind: Some(Bind::Tcp("127.0.0.1:8000".parse().expect("an address"))),
-        end,
-        trust: Trust::Link(Pinned { identity: "key".into(), peers: Vec::new(), peers_file: None }),
-        resume: Duration::ZERO,
-        replay: 1,
-        connect_timeout: Duration::ZERO,
-        max_connections: 1,
-        replicas,
-        compression: None,
-    })
-}
 
 /// One connection as the pump drives it. Both sides' bytes come in pieces of this size.
 struct Pumped {
