@@ -263,8 +263,10 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Each fuzz target, with what it calls.
-    const TARGETS: [(&str, fn(&[u8])); 7] = [
+    /// A fuzz target's name, and what it calls.
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 7] = [
         ("answer", super::answer),
         ("config", super::config),
         ("frame", super::frame),
