@@ -113,6 +113,8 @@ pub(super) async fn live(
     let mut wire = None;
     let (expelled, change) = guest.watch();
     let ending = tokio::select! {
+        // In this order, without drawing lots for every message: the first one never keeps the others from their turn.
+        biased;
         ending = until_it_ends(context, &mut pump, &mut wire, first, &mut source, change, &stream) => ending,
         why = expelled.happens() => {
             context.counters.untrusted();

@@ -250,10 +250,16 @@ impl Pump {
             if self.stream.is_finished() {
                 return Err(Stop::Finished);
             }
-            let mut encrypted = 0;
-            if let Some(control) = self.stream.control(now) {
-                encrypted += wire.encrypt(&[&control]).map_err(broken)?;
-            }
+            // An acknowledgement travels in the record of the data that follows it: a request and its reply are a record each.
+            let control = self.stream.control(now).unwrap_or_default();
+            let mut encrypted = match self.stream.data(now) {
+                Some(outgoing) => {
+                    let [header, first, second] = outgoing.parts();
+                    wire.encrypt(&[&control, header, first, second]).map_err(broken)?
+                }
+                None if control.is_empty() => 0,
+                None => wire.encrypt(&[&control]).map_err(broken)?,
+            };
             while encrypted < LINK_AHEAD
                 && let Some(outgoing) = self.stream.data(now)
             {

@@ -62,6 +62,11 @@ impl Session {
         };
         let second = scanner.second().map(|second| second.of(buf));
         let spec = command::lookup(name.of(buf), second);
+        if second.is_none() && spec.is_some() && command::lookup(name.of(buf), Some(b"\0")).is_none() {
+            // The second word is half of the name, no subcommand's is so long, and a server may look no further than its first
+            // NUL byte: it must not pass for the container alone, which may be permitted where a subcommand is not.
+            return Err("ERR the name of this command is too long".to_owned());
+        }
         if spec.is_none() && command::is_ambiguous(name.of(buf), second) {
             return Err("ERR unknown command, with a NUL byte in its name".to_owned());
         }
@@ -80,9 +85,6 @@ impl Session {
             Some(Kind::Refused(_)) => Err("ERR this command is not carried".to_owned()),
             // What it does to the connection is decided by arguments that have not come.
             Some(Kind::Pin(pin)) if !matches!(pin, Pin::Blocking | Pin::Unknown) => {
-                Err("ERR this command is too long".to_owned())
-            }
-            _ if second.is_none() && spec.is_some_and(|spec| matches!(spec.name, "client" | "function" | "script")) => {
                 Err("ERR this command is too long".to_owned())
             }
             Some(Kind::Local(local)) if !matches!(local, Local::Ping | Local::Echo) => {

@@ -1,6 +1,6 @@
 //! `allow` and `deny`: what a listener and a user may send, in the words of a server.
 
-use crate::support::client::{Client, pipeline};
+use crate::support::client::{Client, command, pipeline};
 use crate::support::endpoint::Endpoint;
 use crate::support::redis::{Redis, refusal_of_7_0};
 
@@ -201,4 +201,25 @@ fn a_name_that_goes_on_behind_a_nul_byte_is_no_way_around_a_rule() {
     }
     client.ok(&["SET", "a\0b", "1"]);
     assert_eq!(client.text(&["GET", "a\0b"]).as_deref(), Some("1"));
+}
+
+/// What is too long to be gathered is judged by its beginning, which is not all of its name.
+#[test]
+fn a_name_too_long_to_be_gathered_is_no_way_around_a_rule() {
+    let node = Redis::start();
+    let denies = Endpoint::of(&[&node], "deny = [\"xgroup|destroy\"]");
+    let mut reached = 0;
+    for ending in 0..64 {
+        node.ok(&["XGROUP", "CREATE", "s", "g", "$", "MKSTREAM"]);
+        let destroy = format!("DESTROY\0{ending:0>300000}");
+        let command = command(&["XGROUP", &destroy, "s", "g"]);
+        let mut client = denies.client();
+        // The server's own limit of what it takes in one piece does not matter: what is refused is refused at its beginning.
+        client.raw(&command[..100_000]);
+        assert_eq!(client.rest(), "-ERR the name of this command is too long\r\n");
+        let destroyed = node.command(&["XGROUP", &destroy, "s", "g"]) == ":1\r\n";
+        assert!(destroyed || node.command(&["XGROUP", "DESTROY", "s", "g"]) == ":1\r\n", "it was destroyed through Redan");
+        reached += usize::from(destroyed);
+    }
+    assert!(reached > 0, "no ending led to a command, so nothing was tried");
 }

@@ -37,8 +37,10 @@ pub(crate) fn answer<'a>(
 ) {
     let Question { ask, answers, .. } = question;
     let now = Instant::now();
-    // Between two turns no session is at work, so each can be looked at.
+    // Between two turns no session is at work, so each can be looked at. One that was killed is gone for everybody who asks
+    // from then on, also before its own last turn: CLIENT KILL and CLIENT LIST may follow each other within one EXEC.
     let each = sessions.filter_map(|session| Some((session, session.inner.try_borrow_mut().ok()?)));
+    let each = each.filter(|(_, inner)| !inner.dead);
     let said = match &*ask {
         Ask::List(filter) => list(each, filter, now),
         Ask::Kill { filter, by } => kill(each, filter, *by, now),
