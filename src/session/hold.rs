@@ -78,7 +78,7 @@ impl Session {
             let counters = &self.context.workspace.counters;
             let now = Instant::now();
             counters.hold_us.add(now.saturating_duration_since(hold.since).as_micros() as u64);
-            inner.last_hold = Some((hold.since, now));
+            inner.last_hold = Some(Box::new((hold.since, now)));
             counters.holds_now.decrement();
         }
     }

@@ -1,5 +1,6 @@
 //! Who a session is: what its client said of itself, and what Redan says of it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -57,7 +58,7 @@ pub(super) struct Identity {
     /// The listener's user whom its certificate names: what it is again after RESET.
     pub(super) by_certificate: Option<Box<str>>,
     /// The user it authenticated as; `default` until then.
-    pub(super) user: Box<str>,
+    pub(super) user: Cow<'static, str>,
     pub(super) name: Box<str>,
     pub(super) library: Box<str>,
     pub(super) library_version: Box<str>,

@@ -179,7 +179,7 @@ impl Session {
             Who::Login(login) => {
                 inner.authenticated = true;
                 inner.dialect.user = login.key;
-                inner.identity.user = String::from_utf8_lossy(login.claim.user()).into();
+                inner.identity.user = String::from_utf8_lossy(login.claim.user()).into_owned().into();
                 inner.login = Some(login);
             }
         }
@@ -442,7 +442,7 @@ impl Inner {
     /// One of the listener's own users, which has proven who it is.
     pub(super) fn become_user(&mut self, user: &User, listener: &Listener) {
         self.authenticated = true;
-        self.identity.user = user.name.as_str().into();
+        self.identity.user = user.name.clone().into();
         self.permissions = permissions_of(user, listener);
     }
 

@@ -192,8 +192,8 @@ struct Inner {
     /// A transaction or watch that lost its connection.
     severed: Option<Severed>,
     hold: Option<Box<Hold>>,
-    /// From when to when the last one was, for those who are told of single commands.
-    last_hold: Option<(Instant, Instant)>,
+    /// From when to when the last one was, for those who are told of single commands. Most have had none.
+    last_hold: Option<Box<(Instant, Instant)>>,
     /// Waits before it verifies a password.
     penance: Option<Sleeping>,
     penance_done: bool,

@@ -122,7 +122,7 @@ impl Inner {
     /// From when to when the command waited for a master before this sending, in microseconds from its arrival. The session
     /// remembers its last hold alone, which was another's unless it ended where this command went on.
     fn held_within(&self, told: &Told) -> Option<(u64, u64)> {
-        let (from, to) = self.last_hold?;
+        let (from, to) = **self.last_hold.as_ref()?;
         // All as microseconds before now, which does not begin anew every hour as stamps do.
         let now = Instant::now();
         let ago = |then: Instant| now.saturating_duration_since(then).as_micros() as u64;
