@@ -36,6 +36,7 @@ impl Session {
         let quiet = now.saturating_duration_since(inner.last_active) >= limits::WATCH_AT_DRAIN;
         let waits_for_client = matches!(inner.mode, Mode::Plain)
             && self.context.workspace.patient.get()
+            && !self.will_depart(&inner)
             && inner.owes_nothing()
             && inner.output.is_empty();
         if quiet

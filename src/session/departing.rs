@@ -48,6 +48,13 @@ impl Session {
         Some(Flow::Again)
     }
 
+    /// It goes to the next process at its next turn, which may not have come yet when the worker looks at all of its sessions.
+    pub(super) fn will_depart(&self, inner: &Inner) -> bool {
+        let outbox = self.context.workspace.outbox.borrow();
+        let taken = outbox.as_ref().is_some_and(|outbox| outbox.takes_clients(&self.context.listener().name));
+        taken && inner.may_depart() && !self.context.is_gone()
+    }
+
     /// Its client is to be told that the connection ends, and has not ended it itself: what it may still send must be read, or the
     /// system would tell it by a reset, which takes replies with it that the client has not read yet.
     pub(crate) fn lingers(&self) -> Option<OwnedFd> {

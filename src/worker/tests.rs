@@ -14,6 +14,8 @@ use super::*;
 use crate::backend::dial::Dialer;
 use crate::backend::pool::GroupView;
 use crate::config::{self, Config, Identity, ListenerTls, NodeTls, NodeTrust};
+use crate::handover::{Departure, Ready};
+use crate::limits;
 use crate::tls::keyring::Keyring;
 use crate::tls::{client, server};
 use crate::topology::Snapshot;
@@ -121,6 +123,27 @@ fn a_worker_serves_drains_and_ends() {
         assert_eq!(serving.await.expect("no panic"), 0);
         assert_eq!(client.read(&mut reply).await.expect("closed in peace"), 0);
         assert_eq!((counters.sessions_open.get(), seats.taken()), (0, 0));
+    });
+}
+
+/// Both may come in one turn of the worker's task, before any session has its own.
+#[test]
+fn who_goes_to_the_next_process_is_not_closed_for_its_silence() {
+    on_a_worker(|| async {
+        let (worker, seats) = (Worker::new(setup()), Seats::new(1));
+        let (server, mut client) = pair().await;
+        worker.admit(arrival(7, server, &seats));
+        client.write_all(b"ECHO hi\r\n").await.expect("open");
+        let mut reply = [0; 8];
+        client.read_exact(&mut reply).await.expect("an answer");
+        tokio::time::sleep(limits::WATCH_AT_DRAIN).await;
+        let (sender, departures) = std::sync::mpsc::channel();
+        worker.hand_over(Outbox::new(sender, Ready { listeners: vec!["app".to_owned()], links: Vec::new() }));
+        worker.beat();
+        while !worker.has_nobody() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(departures.try_recv(), Ok(Departure::Client(client, ..)) if client.id == 7));
     });
 }
 

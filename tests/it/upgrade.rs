@@ -121,6 +121,7 @@ impl Load<'_> {
 fn ten_upgrades_under_load_refuse_nobody_and_lose_nothing() {
     let master = Redis::start();
     let replica = Options::default().replica_of(&master).start();
+    replica.wait_for_link();
     let proxy = Proxy::start(&toml("", "", &[&master, &replica]));
     let (admin, address) = (proxy.address(0), proxy.address(1));
     wait_for_master(&address);
