@@ -83,6 +83,8 @@ export class Orders {
       this.fill(title, words, yes, withToken, null);
       const dialog = this.at("ask");
       dialog.onclose = () => {
+        // The word of the one before comes later than who opens this one at once.
+        if (dialog.open) return;
         const given = withToken ? this.at("ask-token").value : true;
         this.at("ask-token").value = "";
         resolve(dialog.returnValue === "yes" ? given : null);
