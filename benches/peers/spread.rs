@@ -69,7 +69,8 @@ pub(crate) fn measure(folder: &Path, rounds: usize) -> Result<String, String> {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "| {pause:?} | {writes} % | `{reads}` | {:.0} | {:.2} | {:.2} | {share:.0} % |",
+                "| {} | {writes} % | `{reads}` | {:.0} | {:.2} | {:.2} | {share:.0} % |",
+                if pause.is_zero() { "none".to_owned() } else { format!("{pause:?}") },
                 median(runs, |run| run.per_second),
                 median(runs, |run| run.redan_us),
                 median(runs, |run| run.master_us),
