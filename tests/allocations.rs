@@ -79,16 +79,11 @@ fn a_forwarded_command_allocates_nothing() {
         let reply = reply.repeat(depth);
         // Buffers grow to what is needed.
         exchange(&mut stream, &request, &reply, 2000);
-        // A machine that is busy with other work makes a replica look slow, and asking others about it allocates: that happens now
-        // and then, what a command allocates happens every time.
-        let counts = [(); 3].map(|()| {
-            let region = Region::new(COUNTED);
-            exchange(&mut stream, &request, &reply, REQUESTS / depth);
-            let change = region.change();
-            change.allocations + change.reallocations
-        });
-        let fewest = counts.iter().min().copied().unwrap_or_default();
-        assert!(fewest < ALLOWED, "{what}: {counts:?} allocations for {REQUESTS} commands");
+        let region = Region::new(COUNTED);
+        exchange(&mut stream, &request, &reply, REQUESTS / depth);
+        let change = region.change();
+        let count = change.allocations + change.reallocations;
+        assert!(count < ALLOWED, "{what}: {count} allocations for {REQUESTS} commands: {change:?}");
     }
     // The first row was what it says.
     let stats = replica.command(&["INFO", "commandstats"]);
