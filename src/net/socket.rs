@@ -58,8 +58,8 @@ impl Socket {
 
     pub(crate) fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         // The system takes one piece with less ado than a list of one.
-        if let [only] | [only, ..] = data
-            && data[1..].iter().all(|piece| piece.is_empty())
+        if let [only, rest @ ..] = data
+            && rest.iter().all(|piece| piece.is_empty())
         {
             return self.try_write(only);
         }

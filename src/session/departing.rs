@@ -18,16 +18,12 @@ use crate::mark::Sight;
 impl Session {
     /// Called where it would read its client next. `None`: it reads on, because it stays.
     pub(super) fn departs(&self, inner: &mut Inner, cx: &mut task::Context<'_>) -> Option<Flow> {
+        if !self.will_depart(inner) {
+            return None;
+        }
         let workspace = &self.context.workspace;
-        if self.context.is_gone() {
-            // Under its name another listener may be configured by now, with another group or other users.
-            return None;
-        }
         let outbox = workspace.outbox.borrow();
-        let outbox = outbox.as_ref().filter(|outbox| outbox.takes_clients(&self.context.listener().name))?;
-        if !inner.may_depart() {
-            return None;
-        }
+        let outbox = outbox.as_ref()?;
         if !inner.owes_nothing() || inner.in_lane > 0 || inner.is_keeping_back() {
             // It reads nothing more, so that this comes soon.
             return Some(inner.wait_until_at_most(0));
@@ -52,6 +48,7 @@ impl Session {
     pub(super) fn will_depart(&self, inner: &Inner) -> bool {
         let outbox = self.context.workspace.outbox.borrow();
         let taken = outbox.as_ref().is_some_and(|outbox| outbox.takes_clients(&self.context.listener().name));
+        // Under the name of a listener that is gone another one may be configured by now, with another group or other users.
         taken && inner.may_depart() && !self.context.is_gone()
     }
 
